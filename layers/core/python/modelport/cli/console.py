@@ -1,0 +1,162 @@
+"""What people and machines see: results on standard output, everything else on standard error.
+
+With ``--json`` standard output carries exactly one JSON document and nothing is written beside it
+unless the command fails in a way only ``--debug`` explains. Decides nothing; knows no command.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from modelport.errors import ModelportError
+
+WIDTH_WITHOUT_TERMINAL = 160
+
+
+def _console(stream: TextIO, environ: Mapping[str, str]) -> Console:
+    tty = stream.isatty()
+    return Console(
+        file=stream,
+        force_terminal=tty,
+        no_color=not tty or bool(environ.get("NO_COLOR")),
+        highlight=False,
+        emoji=False,
+        markup=False,
+        soft_wrap=not tty,
+        width=None if tty else WIDTH_WITHOUT_TERMINAL,
+        _environ=environ,
+    )
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command writes; ``as_json`` chooses between people and machines."""
+
+    stdout: TextIO
+    stderr: TextIO
+    environ: Mapping[str, str]
+    as_json: bool = False
+
+    def result(self, document: Any, render: Callable[[Console], None]) -> None:
+        """Write the command's one result: the document, or its rendering for people."""
+        if self.as_json:
+            self.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        else:
+            render(_console(self.stdout, self.environ))
+        self.stdout.flush()
+
+    def note(self, text: str, style: str = "dim") -> None:
+        """Tell people what is going on; machines are not told."""
+        if not self.as_json:
+            _console(self.stderr, self.environ).print(Text(text, style=style))
+
+    def failure(self, error: BaseException, *, debug: bool) -> None:
+        """Report an error: one line what, one line what to do; a traceback only when debugging."""
+        code, message, hint = described(error)
+        if debug:
+            traceback.print_exception(error, file=self.stderr)
+        if self.as_json:
+            body = {"error": {"code": code, "message": message, "hint": hint}}
+            self.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+            self.stdout.flush()
+            return
+        console = _console(self.stderr, self.environ)
+        console.print(Text.assemble(("error: ", "bold red"), message))
+        if hint:
+            console.print(Text.assemble(("hint: ", "bold cyan"), hint))
+
+    @contextmanager
+    def transfers(self) -> Iterator[Callable[[str, int, int], None]]:
+        """A progress callback that draws one bar per file while the block runs."""
+        if self.as_json or not self.stderr.isatty():
+            yield lambda what, done, total: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        console = _console(self.stderr, self.environ)
+        with Progress(*columns, TransferSpeedColumn(), console=console) as progress:
+            bars = _Bars(progress)
+            yield bars
+
+    @contextmanager
+    def working(self, title: str) -> Iterator[Callable[[str], None]]:
+        """Show that something long is going on; the callback says how far it is."""
+        if self.as_json:
+            yield lambda text: None
+        elif not self.stderr.isatty():
+            self.note(title)
+            yield lambda text: self.note(f"  {text}")
+        else:
+            console = _console(self.stderr, self.environ)
+            with console.status(Text(title)) as status:
+                yield lambda text: status.update(Text(f"{title} · {text}"))
+
+
+class _Bars:
+    """One progress bar per thing being transferred."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done, total=total)
+
+
+def described(error: BaseException) -> tuple[str, str, str]:
+    """Code, message and hint of any error."""
+    if isinstance(error, ModelportError):
+        return error.code, error.message, error.hint
+    said = str(error).strip() or type(error).__name__
+    return (
+        "unexpected",
+        f"{type(error).__name__}: {said}",
+        "run it again with --debug for the traceback",
+    )
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A plain table: no box, bold headers."""
+    grid = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for header in headers:
+        grid.add_column(header, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    return grid
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Names and values, one pair a line; pairs without a value are left out."""
+    grid = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        if value not in (None, "", (), []):
+            grid.add_row(name, Text(str(value)))
+    return grid
+
+
+def size(count: int) -> str:
+    """A byte count for people: 3.2 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{count} B"
+
+
+def short(digest: str) -> str:
+    """The part of a digest that people compare: sha256:0123456789ab."""
+    return digest[: len("sha256:") + 12]

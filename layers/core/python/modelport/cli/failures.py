@@ -1,0 +1,122 @@
+"""What can go wrong only at a terminal, and the exit code of everything that can go wrong.
+
+The library's own errors live in `modelport.errors`; nothing outside `modelport.cli` raises or
+catches the ones here.
+
+    0  ok                  3  not found
+    1  unexpected failure  4  conflict
+    2  invalid input       5  a backend or the registry is unavailable
+                           6  stored bytes are not what they should be
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from modelport.errors import (
+    BackendError,
+    ConflictError,
+    IntegrityError,
+    InvalidInputError,
+    ModelportError,
+    NotFoundError,
+)
+
+OK, UNEXPECTED, INVALID, NOT_FOUND, CONFLICT, UNAVAILABLE, INTEGRITY = range(7)
+INTERRUPTED = 130
+
+EXIT_CODES: Mapping[type[ModelportError], int] = {
+    InvalidInputError: INVALID,
+    NotFoundError: NOT_FOUND,
+    ConflictError: CONFLICT,
+    BackendError: UNAVAILABLE,
+    IntegrityError: INTEGRITY,
+    ModelportError: UNEXPECTED,
+}
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of an error: that of its nearest class in `EXIT_CODES`."""
+    if isinstance(error, CallFailedError):
+        return error.exit_code
+    for kind in type(error).__mro__:
+        if kind in EXIT_CODES:
+            return EXIT_CODES[kind]
+    return UNEXPECTED
+
+
+class InvalidUsageError(InvalidInputError):
+    """Arguments that do not fit the command."""
+
+    code = "usage"
+
+
+class AwsUnavailableError(BackendError):
+    """An AWS service the command needs did not answer, or there are no credentials for it."""
+
+    code = "aws-unavailable"
+
+    def __init__(self, service: str, problem: str) -> None:
+        super().__init__(
+            f"{service} cannot be used: {problem}",
+            hint="check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL",
+        )
+
+
+class CdkMissingError(ModelportError):
+    """There is no cdk command, or no CDK app to run it on."""
+
+    code = "cdk-missing"
+
+    def __init__(self, problem: str, hint: str) -> None:
+        super().__init__(problem, hint=hint)
+
+
+class CdkFailedError(ModelportError):
+    """The cdk command ended with an error; the reasons are lines of its own output."""
+
+    code = "deploy-failed"
+
+    def __init__(self, verb: str, stack: str, reasons: Sequence[str], log: object) -> None:
+        self.reasons = tuple(reasons)
+        because = "".join(f"\n  {reason}" for reason in reasons)
+        super().__init__(f"cdk {verb} of {stack} failed{because}", hint=f"all of its output: {log}")
+
+
+class EndpointUnavailableError(BackendError):
+    """The endpoint of the API cannot be reached."""
+
+    code = "endpoint-unavailable"
+
+    def __init__(self, endpoint: str, problem: str) -> None:
+        super().__init__(
+            f"{endpoint} cannot be reached: {problem}",
+            hint="check --endpoint or MODELPORT_ENDPOINT; locally: make up",
+        )
+
+
+class CallFailedError(ModelportError):
+    """The API answered a call with an error status."""
+
+    code = "call-failed"
+    _BY_STATUS: Mapping[int, int] = {404: NOT_FOUND, 409: CONFLICT, 429: UNAVAILABLE}
+    _HINTS: Mapping[int, str] = {
+        401: "the API wants signed requests: check your AWS credentials",
+        403: "the API refused the caller: check your AWS credentials and execute-api:Invoke",
+        413: "send less in one call",
+        429: "try again in a moment",
+    }
+
+    def __init__(self, status: int, remote_code: str, message: str, request_id: str) -> None:
+        self.status, self.remote_code, self.request_id = status, remote_code, request_id
+        told = f" (request {request_id})" if request_id else ""
+        super().__init__(
+            f"the API answered {status}: {message}{told}", hint=self._HINTS.get(status, "")
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """Client errors are invalid input, server errors are an unavailable backend."""
+        if self.status in (401, 403):
+            return UNEXPECTED
+        return self._BY_STATUS.get(self.status, INVALID if self.status < 500 else UNAVAILABLE)

@@ -1,0 +1,166 @@
+"""``deployments.toml``: the desired state, in git. Which versions run, where, how large.
+
+Parsed here for the command line and the CDK app; edits keep the rest of the file, comments
+included. Also the one home of the names that AWS resources get. Not shipped to functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tomlkit.exceptions import TOMLKitError
+
+from modelport.errors import InvalidSettingError
+from modelport.refs import MODEL_NAME
+
+__all__ = [
+    "DeploymentEntry",
+    "Deployments",
+    "Environment",
+    "function_name",
+    "platform_stack",
+    "version_stack",
+]
+
+MAX_RESOURCE_NAME = 63
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class Environment(BaseModel):
+    """What all deployments of one environment share."""
+
+    model_config = _STRICT
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,10}[a-z0-9]$|^[a-z]$")] = "dev"
+    auth: Literal["iam", "none"] = "iam"
+    api: Literal["http", "rest"] = "http"
+    function_environment: dict[str, str] = Field(default_factory=dict)
+
+
+class DeploymentEntry(BaseModel):
+    """One version that shall run."""
+
+    model_config = _STRICT
+
+    model: Annotated[str, Field(pattern=f"^{MODEL_NAME.pattern}$")]
+    version: Annotated[int, Field(gt=0)]
+    digest: str
+    target: Literal["lambda"] = "lambda"
+    memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 1769
+    timeout_s: Annotated[int, Field(ge=1, le=900)] = 30
+    image: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return (self.model, self.version)
+
+
+class Deployments(BaseModel):
+    """The whole file."""
+
+    model_config = _STRICT
+
+    environment: Environment = Environment()
+    deployment: tuple[DeploymentEntry, ...] = ()
+
+    @property
+    def deployments(self) -> tuple[DeploymentEntry, ...]:
+        """The entries, in the file's order."""
+        return self.deployment
+
+    def entry(self, model: str, version: int) -> DeploymentEntry | None:
+        """The entry of one version, if it has one."""
+        return next((e for e in self.deployment if e.key == (model, version)), None)
+
+    @classmethod
+    def load(cls, path: Path) -> Deployments:
+        """Read the file (a missing one is an empty one); raises `InvalidSettingError`."""
+        return cls.parse(path.read_text() if path.exists() else "", path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Deployments:
+        """Parse the file's text; ``path`` only names it in errors."""
+        try:
+            loaded = cls.model_validate(tomlkit.parse(text).unwrap())
+        except TOMLKitError as error:
+            raise InvalidSettingError(str(path), "…", f"not TOML: {error}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InvalidSettingError(f"{path}: {where}", first["input"], first["msg"]) from None
+        keys = [entry.key for entry in loaded.deployment]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InvalidSettingError(str(path), f"{key[0]}:{key[1]}", "it stands there twice")
+        return loaded
+
+
+def with_entry(path: Path, entry: DeploymentEntry) -> None:
+    """Add or replace one version's entry."""
+    document = _document(path)
+    tables = document.setdefault("deployment", tomlkit.aot())
+    fresh = tomlkit.table()
+    for key, value in entry.model_dump(exclude_none=True).items():
+        fresh[key] = value
+    for index, table in enumerate(tables):
+        if (table["model"], table["version"]) == entry.key:
+            tables[index] = fresh
+            break
+    else:
+        tables.append(fresh)
+    _write(path, document)
+
+
+def without_entry(path: Path, model: str, version: int) -> None:
+    """Remove one version's entry; nothing happens when there is none."""
+    document = _document(path)
+    tables = document.get("deployment", [])
+    for index, table in enumerate(tables):
+        if (table["model"], table["version"]) == (model, version):
+            del tables[index]
+            _write(path, document)
+            return
+
+
+def function_name(environment: str, model: str, version: int) -> str:
+    """The Lambda function of a version; also fits a SageMaker endpoint's 63 characters.
+
+    A name too long for that keeps its start and gets a digest of the whole model name.
+    """
+    name = f"modelport-{environment}-{model}-v{version}"
+    over = len(name) - MAX_RESOURCE_NAME
+    if over <= 0:
+        return name
+    mark = hashlib.sha256(model.encode()).hexdigest()[:8]
+    return f"modelport-{environment}-{model[: -(over + 9)]}-{mark}-v{version}"
+
+
+def version_stack(environment: str, model: str, version: int) -> str:
+    """The CloudFormation stack of a deployed version."""
+    return function_name(environment, model, version)
+
+
+def platform_stack(environment: str) -> str:
+    """The CloudFormation stack everything in an environment shares."""
+    return f"modelport-{environment}-platform"
+
+
+def _document(path: Path) -> tomlkit.TOMLDocument:
+    text = path.read_text() if path.exists() else ""
+    Deployments.parse(text, path)
+    return tomlkit.parse(text)
+
+
+def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
+    text = tomlkit.dumps(document)
+    Deployments.parse(text, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)

@@ -1,0 +1,113 @@
+"""The HTTP exchange in miniature that travels between router and model function.
+
+awslambdaric parses an event with the standard library's json, which is slow on nested lists and
+fast on one opaque string. So the body travels as a single string: text as it is, anything else
+as base64. This module only packs and unpacks; it never looks into a body.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelport.errors import MalformedRequestError
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: method, path with query left out, lower-case headers, raw body."""
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    request_id: str = ""
+
+    def to_event(self) -> bytes:
+        """The Lambda payload for this request, as JSON bytes."""
+        event = {
+            "modelport": VERSION,
+            "method": self.method,
+            "path": self.path,
+            "headers": self.headers,
+            "request_id": self.request_id,
+            **_pack(self.body),
+        }
+        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_event(cls, event: Any) -> Request:
+        """Read a Lambda event; raises `MalformedRequestError` if it is not an envelope."""
+        _check(event, "method", "path", "headers")
+        return cls(
+            event["method"],
+            event["path"],
+            event["headers"],
+            _unpack(event),
+            event.get("request_id", ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer: status, lower-case headers, raw body."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def to_event(self) -> dict[str, Any]:
+        """The answer of a Lambda handler: a JSON-able dict."""
+        return {
+            "modelport": VERSION,
+            "status": self.status,
+            "headers": self.headers,
+            **_pack(self.body),
+        }
+
+    @classmethod
+    def from_event(cls, payload: bytes) -> Response:
+        """Read what a model function returned; raises `MalformedRequestError` if it is not one."""
+        try:
+            event = json.loads(payload)
+        except ValueError:
+            raise MalformedRequestError("the function's answer is not JSON") from None
+        _check(event, "status", "headers")
+        return cls(event["status"], event["headers"], _unpack(event))
+
+
+#: What both transports of the runtime call, and what a test double of a model is.
+Handler = Callable[[Request], Response]
+
+
+def _pack(body: bytes) -> dict[str, Any]:
+    try:
+        return {"body": body.decode(), "base64": False}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode("ascii"), "base64": True}
+
+
+def _unpack(event: dict[str, Any]) -> bytes:
+    body = event.get("body", "")
+    if not isinstance(body, str):
+        raise MalformedRequestError("the envelope's body is not a string")
+    if not event.get("base64"):
+        return body.encode()
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error:
+        raise MalformedRequestError("the envelope's body is not base64") from None
+
+
+def _check(event: Any, *keys: str) -> None:
+    if not isinstance(event, dict) or event.get("modelport") != VERSION:
+        raise MalformedRequestError(f"not a modelport envelope of version {VERSION}")
+    missing = [key for key in keys if key not in event]
+    if missing:
+        raise MalformedRequestError(f"the envelope lacks {', '.join(missing)}")

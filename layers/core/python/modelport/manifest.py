@@ -1,0 +1,166 @@
+"""The immutable record of a version: what it contains, what it takes and gives, where it came from.
+
+`Content` is what a publisher decides and what the digest covers; `Manifest` adds what the registry
+decides (the number, the time). Pure data; reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelport.errors import IntegrityError
+from modelport.goldens import Golden
+from modelport.signature import Signature
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a bundle: relative POSIX path, ``sha256:<hex>``, size in bytes."""
+
+    path: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """How the runtime opens this version (defaults are onnxruntime's, threads follow memory)."""
+
+    entry: str = "model.onnx"
+    labels: str | None = None
+    script: str | None = None
+    threads: int | None = None
+    disable_prepacking: bool = False
+    graph_optimization: str = "all"
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything a publisher decides about a version; `digest` names exactly this."""
+
+    files: tuple[File, ...]
+    signature: Signature
+    settings: ModelSettings = ModelSettings()
+    goldens: tuple[Golden, ...] = ()
+    description: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "files": [asdict(file) for file in self.files],
+            "signature": self.signature.to_json(),
+            "settings": asdict(self.settings),
+            "goldens": [golden.to_json() for golden in self.goldens],
+            "description": self.description,
+            "metrics": self.metrics,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Content:
+        return cls(
+            tuple(File(**file) for file in data["files"]),
+            Signature.from_json(data["signature"]),
+            ModelSettings(**data["settings"]),
+            tuple(Golden.from_json(golden) for golden in data["goldens"]),
+            data["description"],
+            data["metrics"],
+        )
+
+    @property
+    def digest(self) -> str:
+        """``sha256:<hex>`` over the canonical JSON of this content."""
+        return digest_of(canonical(self.to_json()))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A content ready to publish: where each of its files lies on this machine."""
+
+    content: Content
+    sources: dict[str, Path]
+    lineage: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A published version. `digest` is the content's; `created` is ISO 8601 in UTC."""
+
+    model: str
+    version: int
+    content: Content
+    created: str
+    lineage: dict[str, Any] = field(default_factory=dict)
+    image: str | None = None
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", self.content.digest)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "version": self.version,
+            "digest": self.digest,
+            "created": self.created,
+            "image": self.image,
+            "lineage": self.lineage,
+            **self.content.to_json(),
+        }
+
+    def to_bytes(self) -> bytes:
+        """Readable canonical JSON; the same manifest is always the same bytes."""
+        return readable(self.to_json())
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Manifest:
+        """Read and verify; raises `IntegrityError` when the record does not match its digest."""
+        try:
+            data = json.loads(body)
+            if data["schema"] != SCHEMA:
+                raise IntegrityError("manifest schema", str(SCHEMA), str(data["schema"]))
+            manifest = cls(
+                data["model"],
+                data["version"],
+                Content.from_json(data),
+                data["created"],
+                data["lineage"],
+                data["image"],
+                data["digest"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError("manifest", "a version's record", f"{error!r}") from None
+        if manifest.content.digest != manifest.digest:
+            raise IntegrityError(
+                f"manifest of {manifest.model}:{manifest.version}",
+                manifest.digest,
+                manifest.content.digest,
+            )
+        return manifest
+
+
+def canonical(data: Any) -> bytes:
+    """JSON with sorted keys and no spaces: what digests and hash chains are taken over."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def readable(data: Any) -> bytes:
+    """JSON for the bucket: sorted keys, indented, newline at the end."""
+    return (json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def digest_of(body: bytes) -> str:
+    """``sha256:<hex>`` of ``body``."""
+    return "sha256:" + hashlib.sha256(body).hexdigest()

@@ -1,0 +1,87 @@
+"""The registry port: what everything else may ask of a registry, and nothing about how.
+
+A registry holds immutable versions and one mutable routes document per model. Implementations:
+`modelport.registry.s3.S3Registry` (a bucket) and `modelport.registry.memory.MemoryRegistry`; both
+pass the same contract suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelport.manifest import Draft, File, Manifest
+from modelport.routes import Change, Routes
+
+__all__ = ["Actor", "Progress", "Registry", "Snapshot", "silent"]
+
+#: Called with what is moving, bytes done and bytes in all; must be quick and may come from threads.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A `Progress` that says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a change, and why."""
+
+    who: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A routes document and the ETag it was read with."""
+
+    routes: Routes
+    etag: str
+
+
+class Registry(Protocol):
+    """Where versions and routes are kept."""
+
+    def publish(
+        self, model: str, draft: Draft, *, who: Actor, progress: Progress = silent
+    ) -> Manifest:
+        """Store ``draft`` as the next version; the same content again is the same version."""
+        ...
+
+    def manifest(self, model: str, version: int) -> Manifest:
+        """The record of a version; raises `ModelNotFoundError`, `VersionNotFoundError`."""
+        ...
+
+    def routes(self, model: str, *, etag: str | None = None) -> Snapshot | None:
+        """The routes of a model; None when they still are what ``etag`` named."""
+        ...
+
+    def change(
+        self,
+        model: str,
+        edit: Callable[[Routes], Routes],
+        *,
+        action: str,
+        detail: dict[str, Any],
+        who: Actor,
+    ) -> Routes:
+        """Apply ``edit`` to the routes, exactly once, whoever else writes; logged."""
+        ...
+
+    def models(self) -> Iterator[str]:
+        """Names of all models, in order."""
+        ...
+
+    def versions(self, model: str) -> Iterator[int]:
+        """Numbers of all versions, newest first."""
+        ...
+
+    def log(self, model: str) -> Iterator[Change]:
+        """Every change to the model, newest first."""
+        ...
+
+    def fetch(self, file: File, to: Path, progress: Progress = silent) -> None:
+        """Write a file of a version to ``to``, verified; leaves nothing behind when it fails."""
+        ...

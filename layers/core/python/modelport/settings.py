@@ -1,0 +1,113 @@
+"""What each deployable is told through its environment: one frozen class each.
+
+Infrastructure writes the variables with the class the function reads them with (`to_env`,
+`from_env`), so names cannot drift. Nothing here reads ``os.environ``: composition roots pass it in.
+AWS endpoints come only from the AWS SDK's own variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from modelport.errors import InvalidSettingError
+from modelport.refs import check_name, check_version
+
+PREFIX = "MODELPORT_"
+
+
+class _Settings:
+    """Reads and writes the fields of a dataclass as ``MODELPORT_<FIELD>``."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Build from environment variables; raises `InvalidSettingError` naming the variable."""
+        values: dict[str, Any] = {}
+        for field in fields(cls):  # type: ignore[arg-type]
+            name = PREFIX + field.name.upper()
+            text = environ.get(name)
+            if text is None or text == "":
+                continue
+            values[field.name] = _parse(name, text, str(field.type))
+        try:
+            return cls(**values)
+        except TypeError:
+            required = [
+                PREFIX + field.name.upper()
+                for field in fields(cls)  # type: ignore[arg-type]
+                if field.name not in values and not hasattr(cls, field.name)
+            ]
+            missing = next((name for name in required if not environ.get(name)), required[0])
+            raise InvalidSettingError(missing, None, "it is required") from None
+
+    def to_env(self) -> dict[str, str]:
+        """The environment variables that `from_env` reads back to an equal object."""
+        return {
+            PREFIX + field.name.upper(): str(value)
+            for field in fields(self)  # type: ignore[arg-type]
+            if (value := getattr(self, field.name)) is not None
+        }
+
+
+def _parse(name: str, text: str, kind: str) -> Any:
+    try:
+        if kind.startswith("int"):
+            return int(text)
+        if kind.startswith("float"):
+            return float(text)
+    except ValueError:
+        raise InvalidSettingError(name, text, "it must be a number") from None
+    return text
+
+
+def _positive(name: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise InvalidSettingError(PREFIX + name.upper(), value, "it must be more than 0")
+
+
+@dataclass(frozen=True)
+class RouterSettings(_Settings):
+    """The router: which bucket and environment, how stale routes may be, how large a body."""
+
+    bucket: str
+    environment: str
+    routes_ttl_s: float = 5.0
+    max_body_bytes: int = 6_000_000
+
+    def __post_init__(self) -> None:
+        _positive("routes_ttl_s", self.routes_ttl_s)
+        _positive("max_body_bytes", self.max_body_bytes)
+
+
+@dataclass(frozen=True)
+class RuntimeSettings(_Settings):
+    """A model function: which version it is, and where its bundle lies."""
+
+    model: str
+    version: int
+    digest: str
+    bundle_dir: str = "/opt/ml/model"
+    memory_mb: int | None = None
+    log_level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        check_name(self.model)
+        check_version(self.version)
+        _positive("memory_mb", self.memory_mb)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """As the base class; memory falls back to what Lambda says of the function."""
+        lambda_memory = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        if lambda_memory and not environ.get("MODELPORT_MEMORY_MB"):
+            environ = {**environ, "MODELPORT_MEMORY_MB": lambda_memory}
+        return super().from_env(environ)
+
+
+@dataclass(frozen=True)
+class RegistrarSettings(_Settings):
+    """The registrar: which bucket and environment."""
+
+    bucket: str
+    environment: str
