@@ -16,7 +16,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
-from modelport.errors import InvalidSettingError
+from modelport.errors import InvalidNameError, InvalidSettingError
 from modelport.refs import MODEL_NAME
 
 __all__ = [
@@ -37,10 +37,31 @@ class Environment(BaseModel):
 
     model_config = _STRICT
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,10}[a-z0-9]$|^[a-z]$")] = "dev"
+    # No hyphen: it ends the environment's part of every resource name, so that a permission for
+    # "modelport-dev-*" cannot reach an environment that would be called "dev-eu".
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,11}$")] = "dev"
     auth: Literal["iam", "none"] = "iam"
     api: Literal["http", "rest"] = "http"
     function_environment: dict[str, str] = Field(default_factory=dict)
+    #: Image of the entries that name none; only a cloud that ignores the image can use one for all.
+    image: str | None = None
+    #: What the zip functions (router, registrar) run on; their layer is built for it.
+    python: Annotated[str, Field(pattern=r"^3\.1[1-4]$")] = "3.12"
+    architecture: Literal["arm64", "x86_64"] = "arm64"
+    #: SnapStart of the router; not said = wherever Lambda has it (Python 3.12 and later).
+    snapstart: bool | None = None
+    #: Keep bucket, key and logs when the platform stack is deleted.
+    retain: bool = True
+    log_retention_days: Literal[1, 3, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653] = 30
+    #: ARN of the SNS topic that alarms notify; alarms without one only show on the dashboard.
+    alarm_topic: Annotated[str, Field(pattern=r"^arn:[^:]+:sns:")] | None = None
+    throttle_rate: Annotated[int, Field(gt=0)] = 100
+    throttle_burst: Annotated[int, Field(gt=0)] = 200
+
+    @property
+    def uses_snapstart(self) -> bool:
+        """Whether the router is started from a snapshot."""
+        return self.python != "3.11" if self.snapstart is None else self.snapstart
 
 
 class DeploymentEntry(BaseModel):
@@ -55,6 +76,7 @@ class DeploymentEntry(BaseModel):
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 1769
     timeout_s: Annotated[int, Field(ge=1, le=900)] = 30
     image: str | None = None
+    reserved_concurrency: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -129,16 +151,11 @@ def without_entry(path: Path, model: str, version: int) -> None:
 
 
 def function_name(environment: str, model: str, version: int) -> str:
-    """The Lambda function of a version; also fits a SageMaker endpoint's 63 characters.
-
-    A name too long for that keeps its start and gets a digest of the whole model name.
-    """
+    """The Lambda function of a version; raises `InvalidNameError` past Lambda's 64 characters."""
     name = f"modelport-{environment}-{model}-v{version}"
-    over = len(name) - MAX_RESOURCE_NAME
-    if over <= 0:
-        return name
-    mark = hashlib.sha256(model.encode()).hexdigest()[:8]
-    return f"modelport-{environment}-{model[: -(over + 9)]}-{mark}-v{version}"
+    if len(name) > 64:
+        raise InvalidNameError("function name", name, "at most 64 characters; shorten the model")
+    return name
 
 
 def version_stack(environment: str, model: str, version: int) -> str:
