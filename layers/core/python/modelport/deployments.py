@@ -16,7 +16,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
-from modelport.errors import InvalidNameError, InvalidSettingError
+from modelport.errors import InvalidSettingError
 from modelport.refs import MODEL_NAME
 
 __all__ = [
@@ -151,11 +151,16 @@ def without_entry(path: Path, model: str, version: int) -> None:
 
 
 def function_name(environment: str, model: str, version: int) -> str:
-    """The Lambda function of a version; raises `InvalidNameError` past Lambda's 64 characters."""
+    """The Lambda function of a version; also fits a SageMaker endpoint's 63 characters.
+
+    A name too long for that keeps its start and gets a digest of the whole model name.
+    """
     name = f"modelport-{environment}-{model}-v{version}"
-    if len(name) > 64:
-        raise InvalidNameError("function name", name, "at most 64 characters; shorten the model")
-    return name
+    over = len(name) - MAX_RESOURCE_NAME
+    if over <= 0:
+        return name
+    mark = hashlib.sha256(model.encode()).hexdigest()[:8]
+    return f"modelport-{environment}-{model[: -(over + 9)]}-{mark}-v{version}"
 
 
 def version_stack(environment: str, model: str, version: int) -> str:
