@@ -1,0 +1,143 @@
+"""Decides what a deployment's create, update and delete mean for the registry.
+
+A version gets into the routes only after it answered all its goldens, and out of them only when no
+alias names it. Every operation can be repeated. It never touches traffic: aliases are changed by
+people. Collaborators are passed in; CloudFormation's protocol is `cloudformation`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from functions.registrar.cloudformation import Event, Outcome
+from modelport.errors import IntegrityError, InvalidSettingError, ModelNotFoundError, ModelportError
+from modelport.manifest import Manifest
+from modelport.refs import check_name, check_version
+from modelport.registry import Actor, Registry
+from modelport.routes import Deployment
+
+logger = logging.getLogger(__name__)
+
+
+class Verifier(Protocol):
+    """What `prober.Prober` does for the registrar."""
+
+    def verify(self, manifest: Manifest, resource: str, timeout_s: float) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The properties of the custom resource: which version runs where."""
+
+    model: str
+    version: int
+    digest: str
+    target: str
+    resource: str
+    memory_mb: int
+    timeout_s: int
+
+    @classmethod
+    def parse(cls, properties: dict[str, Any]) -> Wanted:
+        """Read CloudFormation's properties (all strings); raises `InvalidSettingError`."""
+        return cls(
+            model=check_name(_text(properties, "Model")),
+            version=check_version(_number(properties, "Version")),
+            digest=_text(properties, "Digest"),
+            target=_text(properties, "Target"),
+            resource=_text(properties, "Resource"),
+            memory_mb=_number(properties, "MemoryMb"),
+            timeout_s=_number(properties, "TimeoutS"),
+        )
+
+    @property
+    def physical_id(self) -> str:
+        """Never changes for a version, so CloudFormation never replaces the resource."""
+        return f"{self.model}:{self.version}"
+
+    @property
+    def deployment(self) -> Deployment:
+        settings = {"memory_mb": self.memory_mb, "timeout_s": self.timeout_s}
+        return Deployment(self.version, self.target, self.resource, self.digest, settings)
+
+
+class Registrar:
+    """Verifies, then registers; unregisters unless in use."""
+
+    def __init__(self, registry: Registry, verifier: Callable[[float], Verifier]) -> None:
+        self._registry = registry
+        self._verifier = verifier
+
+    def __call__(self, event: Event, budget_s: float) -> Outcome:
+        """Carry out one event within its seconds; a fault of ours is a failed outcome."""
+        physical_id = event.physical_id
+        try:
+            wanted = Wanted.parse(event.properties)
+            physical_id = physical_id or wanted.physical_id
+            who = Actor(f"cloudformation:{_stack_name(event.stack_id)}", f"{event.kind.lower()}")
+            if event.kind == "Delete":
+                self._unregister(wanted, who)
+                return Outcome(physical_id)
+            verified = self._verify_and_register(wanted, who, budget_s)
+            return Outcome(physical_id, data={"Verified": str(verified)})
+        except ModelportError as error:
+            logger.warning("%s of %s refused: %s", event.kind, physical_id, error)
+            reason = f"{error}. {error.hint}" if error.hint else str(error)
+            return Outcome(physical_id or event.logical_id, reason=f"[{error.code}] {reason}")
+
+    def _verify_and_register(self, wanted: Wanted, who: Actor, budget_s: float) -> int:
+        manifest = self._registry.manifest(wanted.model, wanted.version)
+        if manifest.digest != wanted.digest:
+            raise IntegrityError(wanted.physical_id, wanted.digest, manifest.digest)
+        verified = self._verifier(budget_s).verify(manifest, wanted.resource, wanted.timeout_s)
+        if self._registered(wanted) != wanted.deployment:
+            self._registry.change(
+                wanted.model,
+                lambda routes: routes.with_deployment(wanted.deployment),
+                action="deploy",
+                detail={"version": wanted.version, "resource": wanted.resource},
+                who=who,
+            )
+        return verified
+
+    def _unregister(self, wanted: Wanted, who: Actor) -> None:
+        """Also ends well when nothing is registered: the roll-back of a failed create."""
+        if self._registered(wanted) is None:
+            return
+        self._registry.change(
+            wanted.model,
+            lambda routes: routes.without_deployment(wanted.version),
+            action="undeploy",
+            detail={"version": wanted.version},
+            who=who,
+        )
+
+    def _registered(self, wanted: Wanted) -> Deployment | None:
+        try:
+            snapshot = self._registry.routes(wanted.model)
+        except ModelNotFoundError:
+            return None
+        return snapshot.routes.deployments.get(wanted.version) if snapshot else None
+
+
+def _text(properties: dict[str, Any], name: str) -> str:
+    value = properties.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidSettingError(name, value, "the custom resource needs it as text")
+    return value
+
+
+def _number(properties: dict[str, Any], name: str) -> int:
+    text = _text(properties, name)
+    if not text.isdecimal():
+        raise InvalidSettingError(name, text, "it must be a whole number")
+    return int(text)
+
+
+def _stack_name(stack_id: str) -> str:
+    """``arn:aws:cloudformation:REGION:ACCOUNT:stack/NAME/UUID`` → NAME."""
+    parts = stack_id.split("/")
+    return parts[1] if len(parts) > 1 else stack_id
