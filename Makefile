@@ -1,0 +1,62 @@
+# The project's entry points. Each target sets up what it needs; nothing else has to be installed
+# than Python >= 3.11 and make.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENGINE ?= ministack
+PORT ?= 4566
+# jsii (the CDK) and the cdk CLI run on the Node.js that the lock brings along.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test up down check format bench lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready infra/node_modules/.ready ## Install everything into this folder
+
+demo: setup ## Run the main job on the local cloud: publish, deploy, call, split, roll back
+	@$(BIN)/python localstack/demo/demo.py
+
+test: setup ## Run every test
+	@$(BIN)/python -m pytest
+
+up: setup ## Start the local cloud and leave .local/env to source (ENGINE=, PORT=)
+	@$(BIN)/python localstack/cloud.py up --engine $(ENGINE) --port $(PORT)
+
+down: setup ## Stop the local cloud
+	@$(BIN)/python localstack/cloud.py down
+
+check: setup ## Check format, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: setup ## Format the code and mend what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: setup ## Renew the locks from pyproject.toml
+	@$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .local infra/node_modules infra/cdk.out layers/deps/python
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "modelport needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+	       "Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# pip verifies and installs uv, which installs the rest of the lock in seconds
+	@awk '/^uv==/{p=1} p{print; if ($$0 !~ /\\$$/) exit}' requirements.lock > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+infra/node_modules/.ready: infra/package-lock.json $(VENV)/.ready
+	@cd infra && npm ci --silent --no-audit --no-fund && touch node_modules/.ready

@@ -1,0 +1,1 @@
+"""The test tiers: unit, contract, infra, local, bench. Folder = tier."""

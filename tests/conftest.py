@@ -1,0 +1,34 @@
+"""What every tier shares: markers by folder, and nothing that reaches outside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Tests never use anybody's real account, whatever the shell that starts them knows.
+for _name in [name for name in os.environ if name.startswith(("AWS_", "MODELPORT_"))]:
+    del os.environ[_name]
+os.environ.update(
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+    ORT_DISABLE_TELEMETRY="1",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in the local tier starts real processes; mark it so it can be left out."""
+    for item in items:
+        if (ROOT / "tests" / "local") in item.path.parents:
+            item.add_marker(pytest.mark.local)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root folder."""
+    return ROOT
