@@ -123,7 +123,7 @@ def _stranger(wire: Wire, problem: str) -> DamagedError:
     for offset, magic, what, hint in _STRANGERS:
         if wire.starts_with(magic, offset):
             return DamagedError(f"not an ONNX file but {what}", hint)
-    return DamagedError(f"not an ONNX file: {problem}")
+    return DamagedError(f"not an ONNX file: {problem.removeprefix('damaged: ')}")
 
 
 def _opsets(wire: Wire, imports: Iterable[Field]) -> dict[str, int]:
