@@ -7,7 +7,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from modelport.errors import (
     AliasNotFoundError,
     IntegrityError,
@@ -170,13 +169,14 @@ def test_the_document_survives_its_bytes() -> None:
 
 def test_a_hand_edited_document_is_refused() -> None:
     routes = revised(Routes("m"), deployed(1).with_alias("stable", parse_weights("1")))
-    for edit in (
+    edits: tuple[dict[str, object], ...] = (
         {"revision": 9},
         {"schema": 2},
         {"deployments": {}},
         {"aliases": {"stable": [{"version": 1, "weight": -1}]}},
         {"change": {"who": "someone else"}},
-    ):
+    )
+    for edit in edits:
         data = json.loads(routes.to_bytes())
         data.update(edit)
         with pytest.raises(IntegrityError):
