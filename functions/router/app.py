@@ -1,0 +1,190 @@
+"""The router as an ASGI app: bytes in, `Dispatcher`, bytes out, one log line per request.
+
+The tensor path is one raw ASGI endpoint under FastAPI: no models, no validation, no copies. It
+must not read the environment or create clients (that is `functions.router.handler`), and nothing
+it is sent may make it raise: whatever happens becomes a JSON answer with a request id.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from fastapi import FastAPI
+from modelport.envelope import Request, Response
+from modelport.errors import ModelportError, PayloadTooLargeError
+from modelport.settings import RouterSettings
+from starlette.types import Receive, Scope, Send
+
+from functions.router.backends import Backend
+from functions.router.caller import request_id, sticky_key
+from functions.router.dispatch import Dispatcher, Source, Trace
+from functions.router.failures import crash, refusal, status_of
+from functions.router.routes_cache import Clock, Log
+
+logger = logging.getLogger(__name__)
+
+
+def log_json(record: Mapping[str, Any]) -> None:
+    """Hand one record to `logging` as one line of JSON."""
+    logger.info("%s", json.dumps(record, default=str))
+
+
+def create_app(
+    registry: Source,
+    backends: Mapping[str, Backend],
+    *,
+    settings: RouterSettings,
+    clock: Clock = time.monotonic,
+    log: Log = log_json,
+    threads: bool = True,
+) -> FastAPI:
+    """The router over a registry and one backend per deployment target.
+
+    ``threads`` answers each request in a thread, so that a slow model does not hold up the others.
+    Where there is never more than one request at a time, as in Lambda, turn it off: the hop costs
+    more than the router's own work.
+    """
+    app = FastAPI(title="modelport", docs_url=None, redoc_url=None, openapi_url=None)
+    dispatcher = Dispatcher(
+        registry, backends, routes_ttl_s=settings.routes_ttl_s, clock=clock, log=log
+    )
+    endpoint = _Endpoint(dispatcher, settings.max_body_bytes, clock, log, threads=threads)
+    app.add_route("/{path:path}", endpoint)  # type: ignore[arg-type]  # a raw ASGI app, any method
+    return app
+
+
+class _Endpoint:
+    """The one route; as an ASGI app rather than a function it sees every method and raw bytes."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, max_body: int, clock: Clock, log: Log, *, threads: bool
+    ) -> None:
+        self._dispatcher, self._max_body = dispatcher, max_body
+        self._clock, self._log, self._threads = clock, log, threads
+        self._cold = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = _headers(scope)
+        body = await _read(receive, headers, self._max_body)
+        if body is None:
+            return
+        if self._threads:
+            response = await anyio.to_thread.run_sync(self._exchange, scope, headers, body)
+        else:
+            response = self._exchange(scope, headers, body)
+        await _send(send, response, head=scope["method"] == "HEAD")
+
+    def _exchange(
+        self, scope: Scope, headers: dict[str, str], body: bytes | PayloadTooLargeError
+    ) -> Response:
+        started, cold = self._clock(), self._cold
+        self._cold = False
+        event = scope.get("aws.event")
+        sent = body if isinstance(body, bytes) else b""
+        request = Request(scope["method"], _raw_path(scope), headers, sent, request_id(event))
+        trace, error = Trace(), None
+        try:
+            if isinstance(body, PayloadTooLargeError):
+                raise body
+            response = self._dispatcher.answer(request, sticky_key(headers, event), trace)
+        except ModelportError as known:
+            response, error = refusal(known, trace.call, request), known.code
+            if status_of(known) >= 500:
+                self._log(_why(request, known))
+        except Exception as unknown:
+            response, error = crash(request.request_id), "internal"
+            self._log(_why(request, unknown))
+        response.headers.update(trace.headers())
+        response.headers["x-modelport-request-id"] = request.request_id
+        duration = self._clock() - started
+        self._log(_line(request, response, trace, duration, cold, error))
+        return response
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+    }
+
+
+async def _read(
+    receive: Receive, headers: Mapping[str, str], limit: int
+) -> bytes | PayloadTooLargeError | None:
+    """The body; an error instead once it is over the limit; None when the caller hung up."""
+    declared = headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > limit:
+        return _too_large(int(declared), limit)
+    chunks, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            return _too_large(size, limit)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(size: int, limit: int) -> PayloadTooLargeError:
+    hint = "send fewer rows per request, or the tensors as binary (Open Inference V2)"
+    return PayloadTooLargeError(size, limit, "the request body", hint)
+
+
+async def _send(send: Send, response: Response, *, head: bool) -> None:
+    headers = {**response.headers, "content-length": str(len(response.body))}
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": response.status, "headers": raw})
+    await send({"type": "http.response.body", "body": b"" if head else response.body})
+
+
+def _raw_path(scope: Scope) -> str:
+    """The path as it was sent, still percent-encoded; gateways leave only the decoded one."""
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        path: str = scope["path"]
+        return path
+    return raw.partition(b"?")[0].decode("latin-1")
+
+
+def _why(request: Request, error: Exception) -> dict[str, Any]:
+    """The record with the traceback of a failure that is not the caller's fault."""
+    trace = "".join(traceback.format_exception(error))
+    return {"event": "failure", "request_id": request.request_id, "traceback": trace}
+
+
+def _line(
+    request: Request,
+    response: Response,
+    trace: Trace,
+    duration_s: float,
+    cold: bool,
+    error: str | None,
+) -> dict[str, Any]:
+    """The one line of a request: always the same keys, never a payload."""
+    call, deployment = trace.call, trace.deployment
+    return {
+        "request_id": request.request_id,
+        "model": call.model if call else None,
+        "version": deployment.version if deployment else None,
+        "alias": call.alias if call else None,
+        "target": deployment.target if deployment else None,
+        "protocol": call.protocol if call else None,
+        "verb": call.verb if call else None,
+        "status": response.status,
+        "duration_ms": round(duration_s * 1000, 3),
+        "backend_ms": None if trace.backend_s is None else round(trace.backend_s * 1000, 3),
+        "cold_start": cold,
+        "bytes_in": len(request.body),
+        "bytes_out": len(response.body),
+        "route_revision": trace.routes.revision if trace.routes else None,
+        "error": error or response.headers.get("x-modelport-error"),
+    }

@@ -1,0 +1,57 @@
+"""API Gateway's events, made plain before the adapter sees them: the path without what precedes it.
+
+An HTTP API puts its stage in front of the path (unless that is ``$default``), a custom domain puts
+its mapping there; a REST API's proxy resource says which part is ours. Nothing else of an event is
+touched. Pure functions over dicts; no AWS, no ASGI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+Event = dict[str, Any]
+
+
+def without_base_path(event: Event) -> Event:
+    """A copy of ``event`` whose path starts at the router's own root.
+
+    >>> event = {"version": "2.0", "rawPath": "/prod/v2", "requestContext": {"stage": "prod",
+    ...     "http": {"path": "/prod/v2"}}}
+    >>> without_base_path(event)["rawPath"]
+    '/v2'
+    """
+    context = event.get("requestContext") or {}
+    http = context.get("http")
+    if isinstance(http, Mapping):
+        path = _rest(event, str(event.get("rawPath") or http.get("path") or "/"), context)
+        context = {**context, "http": {**http, "path": path}}
+        return {**event, "rawPath": path, "requestContext": context}
+    return {**event, "path": _rest(event, str(event.get("path") or "/"), context)}
+
+
+def _rest(event: Event, path: str, context: Mapping[str, Any]) -> str:
+    proxy = (event.get("pathParameters") or {}).get("proxy")
+    if isinstance(proxy, str) and proxy:
+        return _after_prefix(path, f"/{proxy.lstrip('/')}")
+    stage = context.get("stage")
+    if "http" not in context or stage in (None, "", "$default") or _custom_domain(context):
+        return path
+    prefix = f"/{stage}"
+    if path == prefix:
+        return "/"
+    return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+
+
+def _after_prefix(path: str, proxy: str) -> str:
+    """The end of ``path`` that the greedy path parameter holds, still encoded where path is."""
+    for start in (index for index, char in enumerate(path) if char == "/"):
+        if path[start:] == proxy or unquote(path[start:]) == unquote(proxy):
+            return path[start:]
+    return proxy
+
+
+def _custom_domain(context: Mapping[str, Any]) -> bool:
+    domain, api = str(context.get("domainName") or ""), str(context.get("apiId") or "")
+    return bool(domain and api) and not domain.startswith(f"{api}.")

@@ -1,0 +1,86 @@
+"""The router on Lambda: environment → settings, clients, app; API Gateway event → answer.
+
+The composition root: the only module of the router that reads the environment, creates clients
+and attaches a log handler. It decides nothing about requests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from fastapi import FastAPI
+from mangum import Mangum
+from modelport.registry.s3 import S3Registry
+from modelport.settings import RouterSettings
+
+from functions.router.app import create_app
+from functions.router.backends import LambdaBackend
+from functions.router.gateway import Event, without_base_path
+
+#: The registry answers in tens of milliseconds or counts as gone; known routes are then kept.
+REGISTRY_CONFIG = Config(
+    connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}
+)
+#: A model may take as long as the longest gateway allows (REST, raised to its limit); no retries
+#: here, because a repeated read time-out would run the model twice and answer no one.
+MODELS_CONFIG = Config(
+    connect_timeout=2,
+    read_timeout=300,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    tcp_keepalive=True,
+)
+
+Handler = Callable[[Event, Any], dict[str, Any]]
+
+
+def log_line(record: Mapping[str, Any]) -> None:
+    """One record, one line of JSON on standard output, where Lambda collects it."""
+    sys.stdout.write(json.dumps(record, separators=(",", ":"), default=str) + "\n")
+    sys.stdout.flush()
+
+
+def lambda_handler(app: FastAPI) -> Handler:
+    """The Lambda handler of an app: any stage or base path, HTTP and REST API events.
+
+    Bodies are bytes on both sides of the app; the adapter reads base64 in and writes it out for
+    everything that is not text or JSON.
+    """
+    adapter = Mangum(app, lifespan="off")
+
+    def handle(event: Event, context: Any) -> dict[str, Any]:
+        return adapter(without_base_path(event), context)
+
+    return handle
+
+
+def build(environ: Mapping[str, str]) -> Handler:
+    """The handler for an environment; raises `InvalidSettingError` naming what is wrong."""
+    settings = RouterSettings.from_env(environ)
+    session = boto3.session.Session()
+    registry = S3Registry(session.client("s3", config=REGISTRY_CONFIG), settings.bucket)
+    backends = {"lambda": LambdaBackend(session.client("lambda", config=MODELS_CONFIG))}
+    app = create_app(registry, backends, settings=settings, log=log_line, threads=False)
+    return lambda_handler(app)
+
+
+_handler: Handler | None = None
+
+
+def handler(event: Event, context: Any) -> dict[str, Any]:
+    """What Lambda calls."""
+    global _handler
+    if _handler is None:
+        _handler = build(os.environ)
+    return _handler(event, context)
+
+
+if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    # Built while the environment starts, so that it is part of the init phase and of a SnapStart
+    # snapshot; a wrong setting fails the start and is named in its log.
+    _handler = build(os.environ)

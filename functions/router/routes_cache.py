@@ -1,0 +1,205 @@
+"""Routes in memory: fresh within a TTL, served while checked, kept when the registry fails.
+
+One conditional read per model and TTL, whatever the traffic; nothing here grows with the number of
+versions, and callers who ask for models that do not exist cannot make it grow either. It must not
+know HTTP, AWS, or what a route means.
+
+Age of the routes known  What a caller gets
+-----------------------  -----------------------------------------------------------------------
+up to 1 TTL              them, at once
+up to 2 TTL              them, at once; one background check runs
+older                    the caller waits for a check (a Lambda environment that slept for an hour
+                         must not answer with routes of an hour ago)
+any, registry failing    them, at once (fail static); checked in the background once per TTL
+
+A Lambda environment is frozen between invocations, its threads with it. A background check runs
+while the model is being called; what does not finish in that time goes on in the next invocation.
+So an answer counts from when it was *asked for*, never from when it arrived, an older answer never
+replaces a younger one, and a check that hangs is given up after `FLIGHT_LIMIT_S`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from modelport.errors import ModelNotFoundError, RegistryUnavailableError
+from modelport.registry import Snapshot
+from modelport.routes import Routes
+
+Clock = Callable[[], float]
+#: Takes one record; a composition root decides where records go.
+Log = Callable[[Mapping[str, Any]], None]
+#: Runs a task beside the request.
+Spawn = Callable[[Callable[[], None]], None]
+
+MAX_KNOWN = 4096
+MAX_REFUSED = 1024
+FLIGHT_LIMIT_S = 10.0
+FAILURE_TTL_S = 1.0
+LOG_INTERVAL_S = 60.0
+
+
+class RoutesSource(Protocol):
+    """The part of a registry this cache reads."""
+
+    def routes(self, model: str, *, etag: str | None = None) -> Snapshot | None: ...
+
+
+@dataclass(slots=True)
+class _Known:
+    snapshot: Snapshot
+    asked_at: float
+    failed_at: float | None = None
+
+
+@dataclass(slots=True)
+class _Refusal:
+    error: Exception
+    until: float
+
+
+@dataclass(slots=True)
+class _Flight:
+    started: float
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+def in_thread(task: Callable[[], None]) -> None:
+    """Run ``task`` beside the request; it must not outlive the process."""
+    threading.Thread(target=task, daemon=True, name="routes-check").start()
+
+
+class RoutesCache:
+    """The routes of every model that is being asked for; see the module's docstring."""
+
+    def __init__(
+        self,
+        source: RoutesSource,
+        *,
+        ttl_s: float,
+        clock: Clock,
+        log: Log,
+        spawn: Spawn = in_thread,
+    ) -> None:
+        self._source, self._ttl_s, self._clock = source, ttl_s, clock
+        self._log, self._spawn = log, spawn
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._refused: OrderedDict[str, _Refusal] = OrderedDict()
+        self._flights: dict[str, _Flight] = {}
+        self._logged_at: float | None = None
+
+    def get(self, model: str) -> Routes:
+        """The routes of ``model``; raises `ModelNotFoundError`, `RegistryUnavailableError`."""
+        now = self._clock()
+        routes, due = self._look(model, now)
+        if routes is None:
+            return self._wait(model, now)
+        if due:
+            flight, mine = self._board(model, now)
+            if mine:
+                self._spawn(lambda: self._fly(model, flight))
+        return routes
+
+    def _look(self, model: str, now: float) -> tuple[Routes | None, bool]:
+        """What can be answered at once, and whether a background check is due."""
+        with self._lock:
+            known = self._known.get(model)
+            if known is None:
+                refusal = self._refused.get(model)
+                if refusal is not None and now < refusal.until:
+                    raise refusal.error.with_traceback(None)
+                return None, False
+            self._known.move_to_end(model)
+            age = now - known.asked_at
+            if known.failed_at is not None:
+                return known.snapshot.routes, now - known.failed_at > self._ttl_s
+            if age > 2 * self._ttl_s:
+                return None, False
+            return known.snapshot.routes, age > self._ttl_s
+
+    def _wait(self, model: str, now: float) -> Routes:
+        """Check now; however many callers wait for a model, one of them asks the registry."""
+        flight, mine = self._board(model, now)
+        if mine:
+            self._fly(model, flight)
+        elif not flight.done.wait(FLIGHT_LIMIT_S):
+            raise RegistryUnavailableError("no answer yet")
+        with self._lock:
+            known, refusal = self._known.get(model), self._refused.get(model)
+        if known is not None:
+            return known.snapshot.routes
+        if refusal is not None:
+            raise refusal.error.with_traceback(None)
+        raise RegistryUnavailableError("no answer yet")
+
+    def _board(self, model: str, now: float) -> tuple[_Flight, bool]:
+        with self._lock:
+            flight = self._flights.get(model)
+            if flight is not None and now - flight.started < FLIGHT_LIMIT_S:
+                return flight, False
+            flight = self._flights[model] = _Flight(now)
+            return flight, True
+
+    def _fly(self, model: str, flight: _Flight) -> None:
+        with self._lock:
+            known = self._known.get(model)
+        etag = known.snapshot.etag if known else None
+        try:
+            snapshot = self._source.routes(model, etag=etag)
+        except ModelNotFoundError as error:
+            self._forget(model, error, self._ttl_s)
+        except Exception as error:
+            self._keep(model, error)
+        else:
+            self._learn(model, snapshot or (known.snapshot if known else None), flight.started)
+        finally:
+            with self._lock:
+                if self._flights.get(model) is flight:
+                    del self._flights[model]
+            flight.done.set()
+
+    def _learn(self, model: str, snapshot: Snapshot | None, asked_at: float) -> None:
+        with self._lock:
+            known = self._known.get(model)
+            if snapshot is None or (known is not None and known.asked_at > asked_at):
+                return
+            self._known[model] = _Known(snapshot, asked_at)
+            self._refused.pop(model, None)
+            _trim(self._known, MAX_KNOWN)
+
+    def _forget(self, model: str, error: Exception, ttl_s: float) -> None:
+        with self._lock:
+            self._known.pop(model, None)
+            self._refuse(model, error, ttl_s)
+
+    def _keep(self, model: str, error: Exception) -> None:
+        """The registry failed: go on with what is known, and say so, but not on every request."""
+        now = self._clock()
+        with self._lock:
+            known = self._known.get(model)
+            if known is None:
+                self._refuse(model, error, FAILURE_TTL_S)
+            else:
+                known.failed_at = now
+            quiet = self._logged_at is not None and now - self._logged_at < LOG_INTERVAL_S
+            if quiet:
+                return
+            self._logged_at = now
+        age = None if known is None else round(now - known.asked_at, 3)
+        problem = f"{type(error).__name__}: {error}"
+        self._log({"event": "registry-failing", "model": model, "problem": problem, "age_s": age})
+
+    def _refuse(self, model: str, error: Exception, ttl_s: float) -> None:
+        self._refused[model] = _Refusal(error, self._clock() + ttl_s)
+        self._refused.move_to_end(model)
+        _trim(self._refused, MAX_REFUSED)
+
+
+def _trim(entries: OrderedDict[str, Any], limit: int) -> None:
+    while len(entries) > limit:
+        entries.popitem(last=False)
