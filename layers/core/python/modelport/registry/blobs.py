@@ -1,0 +1,130 @@
+"""Files of a bundle on this machine: read for upload, written after download, always verified.
+
+Bytes that do not match their digest never get through, in either direction, and a failed download
+leaves no file behind. Moving the bytes is the store's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO
+
+from modelport.errors import (
+    BackendError,
+    BlobNotFoundError,
+    IntegrityError,
+    InvalidBundleError,
+    RegistryUnavailableError,
+)
+from modelport.manifest import File, digest_of
+from modelport.registry import Progress, keys
+from modelport.registry.store import Store
+
+# --- to the registry ------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(source: Path) -> Iterator[BufferedReader]:
+    """Open a local file of a bundle; what the machine says against it becomes our error."""
+    try:
+        with source.open("rb") as handle:
+            yield handle
+    except OSError as error:
+        raise InvalidBundleError(source, f"cannot be read: {error.strerror}") from error
+
+
+def read_whole(source: Path, file: File) -> bytes:
+    """The bytes of a small local file, which must be exactly ``file``."""
+    with opened(source) as handle:
+        # One byte more than announced is enough to know that it grew.
+        body = handle.read(file.size + 1)
+    check_unchanged(file, digest_of(body))
+    return body
+
+
+def check_source(source: Path, file: File) -> None:
+    """Raise `IntegrityError` unless the local file is exactly ``file``; reads it in chunks."""
+    with opened(source) as handle:
+        check_unchanged(file, "sha256:" + hashlib.file_digest(handle, "sha256").hexdigest())
+
+
+def check_unchanged(file: File, digest: str) -> None:
+    """Raise `IntegrityError` unless ``digest`` is the one ``file`` was announced with."""
+    if digest != file.digest:
+        raise IntegrityError(f"{file.path} changed while it was published", file.digest, digest)
+
+
+# --- from the registry ----------------------------------------------------------------------------
+
+
+def fetch(store: Store, file: File, to: Path, progress: Progress) -> None:
+    """Download ``file`` to ``to``: all of it, verified and on disk, or nothing."""
+    part = to.with_name(f".{to.name}.{secrets.token_hex(8)}.part")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as handle:
+            _receive(store, file, handle, progress)
+            handle.flush()
+            os.fsync(handle.fileno())
+        part.replace(to)
+        _sync_folder(to.parent)
+    except OSError as error:
+        # Only the local disk speaks here: a store turns its own trouble into our errors.
+        raise BackendError(
+            f"cannot write {to} ({file.size:,} bytes): {error.strerror or error}",
+            hint="free some space or choose another folder; nothing was left half-written",
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _receive(store: Store, file: File, handle: BinaryIO, progress: Progress) -> None:
+    what = f"blob of {file.path}"
+    digest, done = hashlib.sha256(), 0
+    for chunk in _chunks(store, file):
+        done += len(chunk)
+        if done > file.size:
+            raise IntegrityError(what, f"{file.size:,} bytes", "more")
+        handle.write(chunk)
+        digest.update(chunk)
+        progress(file.path, done, file.size)
+    if done != file.size:
+        raise IntegrityError(what, f"{file.size:,} bytes", f"{done:,}")
+    if digest.hexdigest() != file.digest.removeprefix("sha256:"):
+        raise IntegrityError(what, file.digest, "sha256:" + digest.hexdigest())
+
+
+def _chunks(store: Store, file: File) -> Iterator[bytes]:
+    """The object's bytes; a connection that breaks half-way is picked up where it broke."""
+    key, done = keys.blob(file.digest), 0
+    while True:
+        opened_at = done
+        chunks = store.read(key, done)
+        if chunks is None:
+            raise BlobNotFoundError(file.digest)
+        try:
+            for chunk in chunks:
+                done += len(chunk)
+                yield chunk
+            return
+        except RegistryUnavailableError:
+            if done == opened_at:  # No progress since the last time: the store is really away.
+                raise
+            if done >= file.size:
+                return
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

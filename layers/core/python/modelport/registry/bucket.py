@@ -1,0 +1,124 @@
+"""The registry, once, over any `Store`: documents, blobs and a log, and no server.
+
+Knows nothing of S3. Reading routes or a manifest is one request, and no operation but a listing
+costs more as versions accumulate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from modelport.errors import ModelNotFoundError, VersionNotFoundError
+from modelport.manifest import Draft, File, Manifest
+from modelport.refs import check_name
+from modelport.registry import Actor, Progress, Snapshot, blobs, keys, silent
+from modelport.registry.changes import PUBLISH, Changes, snapshot
+from modelport.registry.publish import publish, stored_manifest
+from modelport.registry.store import Store
+from modelport.routes import Change, Routes
+
+#: Versions listed at a time; S3 answers with at most a thousand keys.
+PAGE = 1000
+
+
+class BucketRegistry:
+    """A `modelport.registry.Registry` in a store."""
+
+    def __init__(self, store: Store, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._store = store
+        self._changes = Changes(store, sleep=sleep)
+
+    def publish(
+        self, model: str, draft: Draft, *, who: Actor, progress: Progress = silent
+    ) -> Manifest:
+        """Store ``draft`` as the next version; the same content again is the same version."""
+        return publish(self._store, self._changes, check_name(model), draft, who, progress)
+
+    def manifest(self, model: str, version: int) -> Manifest:
+        """The record of a version; raises `ModelNotFoundError`, `VersionNotFoundError`."""
+        manifest = stored_manifest(self._store, check_name(model), version)
+        if manifest is None:
+            self._existing(model)
+            raise VersionNotFoundError(model, version)
+        return manifest
+
+    def routes(self, model: str, *, etag: str | None = None) -> Snapshot | None:
+        """The routes of a model; None when they still are what ``etag`` named."""
+        document = self._store.get(keys.routes(check_name(model)), known=etag)
+        if document is None:
+            raise ModelNotFoundError(model)
+        return None if document.etag == etag else snapshot(model, document)
+
+    def change(
+        self,
+        model: str,
+        edit: Callable[[Routes], Routes],
+        *,
+        action: str,
+        detail: dict[str, Any],
+        who: Actor,
+    ) -> Routes:
+        """Apply ``edit`` to the routes, exactly once, whoever else writes; logged.
+
+        ``edit`` is called again with fresh routes whenever somebody else was faster. One that
+        changes nothing writes nothing.
+        """
+        check_name(model)
+        if action == PUBLISH:
+            raise ValueError(f"{PUBLISH!r} is what publish() logs; name another action")
+
+        def on_existing(before: Snapshot) -> Routes | None:
+            if not before.etag:
+                raise ModelNotFoundError(model)
+            after = edit(before.routes)
+            return None if after == before.routes else after
+
+        return self._changes.apply(model, on_existing, action=action, detail=detail, who=who)
+
+    def models(self) -> Iterator[str]:
+        """Names of all models, in order; one whose first publish never finished is not one."""
+        for name in self._store.children(keys.MODELS):
+            model = name.removesuffix("/")
+            if name.endswith("/") and self._store.get(keys.routes(model)) is not None:
+                yield model
+
+    def versions(self, model: str) -> Iterator[int]:
+        """Numbers of all versions, newest first."""
+        return self._versions(model, self._existing(model).routes.latest)
+
+    def _versions(self, model: str, latest: int) -> Iterator[int]:
+        # Above the latest stand only the numbers of publishers that have not finished.
+        yield from self._numbers_after(model, latest)
+        for end in range(latest, 0, -PAGE):
+            start = max(0, end - PAGE)
+            yield from self._numbers_after(model, start, count=end - start, end=end)
+
+    def log(self, model: str) -> Iterator[Change]:
+        """Every change to the model, newest first."""
+        return self._changes.entries(self._existing(model).routes)
+
+    def verify_log(self, model: str) -> int:
+        """Check the whole hash chain and return its length; raises `IntegrityError`."""
+        return self._changes.verify(self._existing(model).routes)
+
+    def fetch(self, file: File, to: Path, progress: Progress = silent) -> None:
+        """Write a file of a version to ``to``, verified; leaves nothing behind when it fails."""
+        blobs.fetch(self._store, file, to, progress)
+
+    def _existing(self, model: str) -> Snapshot:
+        found = self._changes.read(check_name(model))
+        if not found.etag:
+            raise ModelNotFoundError(model)
+        return found
+
+    def _numbers_after(
+        self, model: str, start: int, *, count: int | None = None, end: int | None = None
+    ) -> list[int]:
+        """Numbers above ``start`` up to ``end``, newest first: at most ``count``, so one page."""
+        names = self._store.children(keys.versions(model), after=keys.numbered(start))
+        numbers = [keys.number_of(name) for name in islice(names, count)]
+        return [n for n in reversed(numbers) if n is not None and (end is None or n <= end)]

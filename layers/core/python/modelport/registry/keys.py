@@ -1,0 +1,63 @@
+"""Where everything lies in a registry: the only place that writes or reads a key's form.
+
+Pure text. Numbers are zero-padded so that a listing is in numeric order.
+"""
+
+from __future__ import annotations
+
+from modelport.errors import IntegrityError
+
+MODELS = "models/"
+_DIGITS = 10
+_PREFIX = "sha256:"
+
+
+def blob(digest: str) -> str:
+    """The key of a blob, from ``sha256:<64 hex digits>``."""
+    hexdigest = _hex(digest)
+    return f"blobs/sha256/{hexdigest[:2]}/{hexdigest}"
+
+
+def routes(model: str) -> str:
+    """The key of a model's one mutable document."""
+    return f"{MODELS}{model}/routes.json"
+
+
+def versions(model: str) -> str:
+    """The folder of a model's manifests."""
+    return f"{MODELS}{model}/versions/"
+
+
+def manifest(model: str, version: int) -> str:
+    """The key of one version's manifest."""
+    return versions(model) + numbered(version)
+
+
+def publication(model: str, digest: str) -> str:
+    """The key of the record that makes publishing one content happen once."""
+    return f"{MODELS}{model}/publications/{_hex(digest)}.json"
+
+
+def log_entry(model: str, revision: int) -> str:
+    """The key of the log entry of one change."""
+    return f"{MODELS}{model}/log/{numbered(revision)}"
+
+
+def numbered(number: int) -> str:
+    """The file name of a manifest or log entry."""
+    return f"{number:0{_DIGITS}d}.json"
+
+
+def number_of(name: str) -> int | None:
+    """The number in such a file name; None for anything else that lies beside them."""
+    digits = name.removesuffix(".json")
+    well_formed = name.endswith(".json") and len(digits) == _DIGITS
+    return int(digits) if well_formed and digits.isascii() and digits.isdigit() else None
+
+
+def _hex(digest: str) -> str:
+    hexdigest = digest.removeprefix(_PREFIX)
+    lawful = len(hexdigest) == 64 and set(hexdigest) <= set("0123456789abcdef")
+    if not (digest.startswith(_PREFIX) and lawful):
+        raise IntegrityError("digest", "sha256: and 64 hexadecimal digits", repr(digest))
+    return hexdigest

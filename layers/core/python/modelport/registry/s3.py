@@ -1,0 +1,170 @@
+"""A registry in an S3 bucket: the only module with S3's requests for documents and downloads.
+
+The client is passed in; its endpoint, credentials, timeouts and retries are its owner's business.
+Uploads are in `modelport.registry.s3_upload`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from modelport.errors import RegistryUnavailableError
+from modelport.manifest import File
+from modelport.registry.bucket import BucketRegistry
+from modelport.registry.s3_errors import is_missing, status, translated
+from modelport.registry.s3_upload import PART_SIZE, SINGLE_PUT_LIMIT, Uploads
+from modelport.registry.store import Advance, Document
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CHUNK = 1 << 20
+#: Tries of a create that S3 could not decide because another write was under way.
+_ATTEMPTS = 10
+
+
+class S3Store:
+    """Objects in a bucket, under a prefix."""
+
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        *,
+        prefix: str = "",
+        kms_key_id: str | None = None,
+        part_size: int = PART_SIZE,
+        single_put_limit: int = SINGLE_PUT_LIMIT,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._sleep = sleep
+        self._encryption: dict[str, Any] = {}
+        if kms_key_id:
+            self._encryption = {
+                "ServerSideEncryption": "aws:kms",
+                "SSEKMSKeyId": kms_key_id,
+                "BucketKeyEnabled": True,
+            }
+        self._uploads = Uploads(client, bucket, self._encryption, part_size, single_put_limit)
+
+    def get(self, key: str, *, known: str | None = None) -> Document | None:
+        """Read a document."""
+        condition: Any = {"IfNoneMatch": known} if known else {}
+        with translated(f"reading {self._url(key)}"):
+            try:
+                answer = self._client.get_object(**self._at(key), **condition)
+                return Document(answer["Body"].read(), answer["ETag"])
+            except ClientError as error:
+                if known and status(error) == 304:
+                    return Document(b"", known)
+                if is_missing(error):
+                    return None
+                raise
+
+    def create(self, key: str, body: bytes) -> bool:
+        """Write a document that does not exist yet."""
+        for attempt in range(_ATTEMPTS):
+            refused = self._put(key, body, IfNoneMatch="*")
+            if refused is None:
+                return True
+            if refused == 412:
+                return False
+            # 409: S3 saw another write under way and does not say who won. Ask again.
+            self._sleep(random.uniform(0, 0.01 * 2**attempt))
+        raise RegistryUnavailableError(f"creating {self._url(key)}: other writes never ended")
+
+    def replace(self, key: str, body: bytes, etag: str) -> bool:
+        """Write a document that still has ``etag``."""
+        return self._put(key, body, IfMatch=etag) is None
+
+    def children(self, folder: str, *, after: str = "") -> Iterator[str]:
+        """Names directly in ``folder``, one page of a thousand at a time."""
+        prefix = self._prefix + folder
+        start: Any = {"StartAfter": prefix + after} if after else {}
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix, Delimiter="/", **start
+        )
+        with translated(f"listing {self._url(folder)}"):
+            for page in pages:
+                found = [entry["Key"] for entry in page.get("Contents", ())]
+                found += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
+                yield from sorted(name.removeprefix(prefix) for name in found)
+
+    def upload(self, key: str, source: Path, file: File, advance: Advance) -> None:
+        """Send the local file unless it is there."""
+        with translated(f"uploading {file.path} to {self._url(key)}"):
+            self._uploads.send(self._prefix + key, source, file, advance)
+
+    def read(self, key: str, offset: int = 0) -> Iterator[bytes] | None:
+        """Stream an object."""
+        part: Any = {"Range": f"bytes={offset}-"} if offset else {}
+        with translated(f"reading {self._url(key)}"):
+            try:
+                body = self._client.get_object(**self._at(key), **part)["Body"]
+            except ClientError as error:
+                if is_missing(error):
+                    return None
+                raise
+        return self._chunks(key, body)
+
+    def _chunks(self, key: str, body: Any) -> Iterator[bytes]:
+        with translated(f"reading {self._url(key)}"), body:
+            yield from body.iter_chunks(_CHUNK)
+
+    def _put(self, key: str, body: bytes, **condition: Any) -> int | None:
+        """Write a document; the status if its condition was refused."""
+        with translated(f"writing {self._url(key)}"):
+            try:
+                self._client.put_object(
+                    **self._at(key),
+                    Body=body,
+                    ContentType="application/json",
+                    **self._encryption,
+                    **condition,
+                )
+            except ClientError as error:
+                gone = "IfMatch" in condition and is_missing(error)
+                if gone or status(error) in (409, 412):
+                    return status(error)
+                raise
+        return None
+
+    def _at(self, key: str) -> Any:
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
+
+    def _url(self, key: str) -> str:
+        return f"s3://{self._bucket}/{self._prefix}{key}"
+
+
+class S3Registry(BucketRegistry):
+    """The whole registry over an `S3Store`."""
+
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        *,
+        prefix: str = "",
+        kms_key_id: str | None = None,
+        part_size: int = PART_SIZE,
+        single_put_limit: int = SINGLE_PUT_LIMIT,
+    ) -> None:
+        super().__init__(
+            S3Store(
+                client,
+                bucket,
+                prefix=prefix,
+                kms_key_id=kms_key_id,
+                part_size=part_size,
+                single_put_limit=single_put_limit,
+            )
+        )
