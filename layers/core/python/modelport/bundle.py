@@ -1,0 +1,234 @@
+"""From a path a user gives to a draft the registry can publish.
+
+A bundle is an ``.onnx`` file (with the data files it names beside it) or a folder with
+``model.onnx`` and, as wanted, external data, ``model.toml``, ``labels.txt``, ``inference.py``,
+``requirements.txt``, ``golden/`` and any other file the model reads.
+
+Which files of a folder belong to the version: all of them, in the order of their paths, except
+
+* names that start with a dot, ``__pycache__`` folders and ``*.pyc`` files: left by tools;
+* the ``golden/`` folder: the manifest carries what is in it.
+
+Links are followed only to files inside the folder, so that nothing is published that the folder
+does not hold. Reads and hashes; never runs the model or its script, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelport.errors import InvalidBundleError
+from modelport.goldens import Golden, Tensor, load_goldens
+from modelport.manifest import Content, Draft, File
+from modelport.model_toml import ModelToml, read_model_toml
+from modelport.onnx_file import OnnxInfo, read_onnx
+from modelport.registry import Progress, silent
+from modelport.signature import Signature, TensorSpec
+
+__all__ = ["load_bundle"]
+
+ENTRY, LABELS, SCRIPT = "model.onnx", "labels.txt", "inference.py"
+_CHUNK = 1 << 20
+_LAYOUT = "a bundle is an .onnx file, or a folder with model.onnx in it"
+
+
+def load_bundle(path: Path, progress: Progress = silent) -> Draft:
+    """Check the bundle at ``path`` and describe it; InvalidBundleError says what is wrong."""
+    try:
+        if path.is_dir():
+            return _folder(path, progress)
+        if not path.exists():
+            raise InvalidBundleError(path, "no such file or folder", _LAYOUT)
+        return _single_file(path, progress)
+    except OSError as error:
+        raise InvalidBundleError(
+            error.filename or path, f"cannot be read: {error.strerror}"
+        ) from None
+
+
+def _single_file(path: Path, progress: Progress) -> Draft:
+    info = read_onnx(path)
+    if ENTRY in info.external_data:
+        raise InvalidBundleError(path, f"its external data is called {ENTRY!r}, like the model")
+    # The model's own file name says nothing the version needs: the same model is the same version.
+    sources = {ENTRY: path} | {name: path.parent / name for name in info.external_data}
+    settings = ModelToml().settings(entry=ENTRY, labels=None, script=None)
+    return Draft(Content(_hashed(sources, progress), info.signature, settings), _sorted(sources))
+
+
+def _folder(folder: Path, progress: Progress) -> Draft:
+    found = dict(_walk(folder, folder.resolve()))
+    told = read_model_toml(found["model.toml"]) if "model.toml" in found else ModelToml()
+    goldens = load_goldens(folder / "golden") if (folder / "golden").is_dir() else ()
+    sources = {name: file for name, file in found.items() if not name.startswith("golden/")}
+    entry = told.model.entry or _only_model(folder, sources)
+    info = _entry(folder, entry, sources)
+    for golden in goldens:
+        _check_golden(folder / "golden" / f"{golden.name}.json", golden, info.signature)
+    settings = told.settings(
+        entry=entry, labels=_labels(folder, told, sources), script=_script(sources)
+    )
+    content = Content(
+        files=_hashed(sources, progress),
+        signature=info.signature,
+        settings=settings,
+        goldens=goldens,
+        description=told.model.description,
+        metrics=dict(told.metrics),
+    )
+    return Draft(content, _sorted(sources))
+
+
+# --- which files ----------------------------------------------------------------------------------
+
+
+def _walk(folder: Path, root: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """Path in the bundle and on disk of every file that counts; refuses what is not a file."""
+    with os.scandir(folder) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == "__pycache__" or entry.name.endswith(".pyc"):
+            continue
+        name, path = prefix + entry.name, Path(entry.path)
+        if not entry.name.isprintable() or "\\" in entry.name:
+            raise InvalidBundleError(
+                folder, f"the file name {entry.name!r} cannot be stored", "rename the file"
+            )
+        if entry.is_symlink():
+            yield name, _followed(path, root)
+        elif entry.is_dir():
+            yield from _walk(path, root, name + "/")
+        elif entry.is_file():
+            yield name, path
+        else:
+            raise InvalidBundleError(path, "is a pipe, socket or device; a bundle holds files")
+
+
+def _followed(link: Path, root: Path) -> Path:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):  # a loop is a RuntimeError before Python 3.13
+        raise InvalidBundleError(link, "is a link to nothing") from None
+    if not target.is_relative_to(root):
+        raise InvalidBundleError(
+            link,
+            "is a link out of the bundle, so the bundle does not hold what it would publish",
+            "copy the folder with its files in place: cp -rL",
+        )
+    if not stat.S_ISREG(target.stat().st_mode):
+        raise InvalidBundleError(link, "is a link to something that is not a file", "copy it")
+    return target
+
+
+def _only_model(folder: Path, sources: dict[str, Path]) -> str:
+    models = [name for name in sources if name.endswith(".onnx")]
+    if ENTRY in models or len(models) == 1:
+        return ENTRY if ENTRY in models else models[0]
+    if not models:
+        raise InvalidBundleError(folder, "has no .onnx file", _LAYOUT)
+    raise InvalidBundleError(
+        folder,
+        f"has several .onnx files and none is {ENTRY}: {', '.join(models)}",
+        'say which in model.toml: [model] entry = "…"',
+    )
+
+
+def _entry(folder: Path, entry: str, sources: dict[str, Path]) -> OnnxInfo:
+    if entry not in sources:
+        raise InvalidBundleError(folder, f"model.toml names entry {entry!r}, which is not in it")
+    info = read_onnx(folder / entry)
+    for data in info.external_data:
+        name = (Path(entry).parent / data).as_posix()
+        if name not in sources:
+            raise InvalidBundleError(
+                folder,
+                f"external data file {name!r} has a name that bundles leave out",
+                "save the model again with a data file whose name does not start with a dot",
+            )
+    return info
+
+
+def _labels(folder: Path, told: ModelToml, sources: dict[str, Path]) -> str | None:
+    name = told.model.labels or (LABELS if LABELS in sources else None)
+    if name is None:
+        return None
+    if name not in sources:
+        raise InvalidBundleError(folder, f"model.toml names labels {name!r}, which is not in it")
+    try:
+        sources[name].read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidBundleError(sources[name], f"labels must be UTF-8 text: {error}") from None
+    return name
+
+
+def _script(sources: dict[str, Path]) -> str | None:
+    """``inference.py`` if there is one; it must at least be Python."""
+    if SCRIPT not in sources:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the author's style is the author's business
+            ast.parse(sources[SCRIPT].read_bytes(), SCRIPT)
+    except SyntaxError as error:
+        raise InvalidBundleError(
+            sources[SCRIPT], f"not Python: {error.msg}, line {error.lineno}"
+        ) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise InvalidBundleError(sources[SCRIPT], f"not Python: {error}") from None
+    return SCRIPT
+
+
+# --- what is in them ------------------------------------------------------------------------------
+
+
+def _sorted(sources: dict[str, Path]) -> dict[str, Path]:
+    return dict(sorted(sources.items()))
+
+
+def _hashed(sources: dict[str, Path], progress: Progress) -> tuple[File, ...]:
+    """Digest and size of every file, in the order of their paths."""
+    total = sum(path.stat().st_size for path in sources.values())
+    done = 0
+    files = []
+    for name, path in _sorted(sources).items():
+        digest, size = hashlib.sha256(), 0
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                progress(name, done + size, total)
+        done += size
+        files.append(File(name, f"sha256:{digest.hexdigest()}", size))
+    return tuple(files)
+
+
+def _check_golden(path: Path, golden: Golden, signature: Signature) -> None:
+    if golden.kind == "raw":
+        return
+    missing = {spec.name for spec in signature.inputs} - {t.name for t in golden.inputs}
+    if missing:
+        raise InvalidBundleError(path, f"input {', '.join(sorted(missing))} is missing")
+    for role, tensors, specs in (
+        ("input", golden.inputs, signature.inputs),
+        ("output", golden.outputs, signature.outputs),
+    ):
+        for tensor in tensors:
+            _check_tensor(path, role, tensor, specs)
+
+
+def _check_tensor(path: Path, role: str, tensor: Tensor, specs: tuple[TensorSpec, ...]) -> None:
+    spec = next((spec for spec in specs if spec.name == tensor.name), None)
+    if spec is None:
+        names = ", ".join(spec.name for spec in specs)
+        raise InvalidBundleError(
+            path, f"the model has no {role} {tensor.name!r}; its {role}s are: {names}"
+        )
+    got = TensorSpec(tensor.name, tensor.datatype, tensor.shape)
+    if got.datatype != spec.datatype or not spec.accepts(got.shape):
+        raise InvalidBundleError(path, f"{role} {tensor.name!r}: expected {spec}, got {got}")

@@ -1,0 +1,120 @@
+"""``model.toml``: what a publisher may say about a bundle. All of it is optional.
+
+    [model]
+    description = "What it does, in a sentence"
+    entry = "model.onnx"            # which .onnx file to serve
+    labels = "labels.txt"           # one label per line
+
+    [runtime]
+    threads = 1                     # default: from the function's memory
+    disable_prepacking = false      # true: faster cold start, slower steady state
+    graph_optimization = "all"      # all | extended | basic | disabled
+
+    [metrics]
+    accuracy = 0.98                 # numbers of your own; shown by `modelport show`
+
+A key that is not listed is an error, so that a misspelt one is never silently ignored. Reads this
+one file; whether the files it names exist is for `modelport.bundle` to say.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from modelport.errors import InvalidBundleError
+from modelport.manifest import ModelSettings
+
+__all__ = ["ModelToml", "read_model_toml"]
+
+
+def _plain_path(text: str) -> str:
+    path = PurePosixPath(text)
+    if str(path) != text or path.is_absolute() or ".." in path.parts or "\\" in text:
+        raise ValueError("must be a plain path below the bundle's folder")
+    return text
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number")
+    return number
+
+
+_Path = Annotated[str, Field(min_length=1), AfterValidator(_plain_path)]
+_Number = Annotated[float, AfterValidator(_finite)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Model(_Table):
+    description: str = ""
+    entry: _Path | None = None
+    labels: _Path | None = None
+
+
+class _Runtime(_Table):
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    disable_prepacking: bool = False
+    graph_optimization: Literal["all", "extended", "basic", "disabled"] = "all"
+
+
+class ModelToml(_Table):
+    """The file's content; every table and key has its default."""
+
+    model: _Model = _Model()
+    runtime: _Runtime = _Runtime()
+    metrics: dict[str, _Number] = {}
+
+    def settings(self, *, entry: str, labels: str | None, script: str | None) -> ModelSettings:
+        """The runtime's view, with the files the bundle turned out to have."""
+        return ModelSettings(
+            entry=entry,
+            labels=labels,
+            script=script,
+            threads=self.runtime.threads,
+            disable_prepacking=self.runtime.disable_prepacking,
+            graph_optimization=self.runtime.graph_optimization,
+        )
+
+
+def read_model_toml(path: Path) -> ModelToml:
+    """Read ``path``; InvalidBundleError names the key that is wrong and the keys there are."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidBundleError(path, f"not TOML: {error}") from None
+    except OSError as error:
+        raise InvalidBundleError(path, str(error.strerror)) from error
+    try:
+        return ModelToml.model_validate(data)
+    except ValidationError as error:
+        raise _problem(path, error) from None
+
+
+def _problem(path: Path, error: ValidationError) -> InvalidBundleError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        allowed = ", ".join(_keys(first["loc"]))
+        return InvalidBundleError(path, f"unknown key {where!r}", f"allowed here: {allowed}")
+    message = first["msg"].removeprefix("Value error, ")
+    return InvalidBundleError(path, f"{where} = {_shown(first['input'])}: {message}")
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table that ``location`` lies in."""
+    tables: dict[str, type[_Table]] = {"model": _Model, "runtime": _Runtime}
+    table = tables[str(location[0])] if len(location) > 1 else ModelToml
+    return list(table.model_fields)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
