@@ -1,0 +1,48 @@
+"""Log groups: encrypted with the environment's key, kept as long as its settings say, then gone.
+
+Created before what writes to them, so that Lambda never makes one of its own without a limit.
+"""
+
+from __future__ import annotations
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+from modelport.deployments import Environment
+
+_RETENTION = {
+    1: logs.RetentionDays.ONE_DAY,
+    3: logs.RetentionDays.THREE_DAYS,
+    7: logs.RetentionDays.ONE_WEEK,
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    60: logs.RetentionDays.TWO_MONTHS,
+    90: logs.RetentionDays.THREE_MONTHS,
+    180: logs.RetentionDays.SIX_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+    731: logs.RetentionDays.TWO_YEARS,
+    1827: logs.RetentionDays.FIVE_YEARS,
+    3653: logs.RetentionDays.TEN_YEARS,
+}
+
+
+def function_logs(
+    scope: Construct, id: str, function: str, environment: Environment, key: kms.IKey
+) -> logs.LogGroup:
+    """The log group where Lambda looks for it."""
+    return log_group(scope, id, f"/aws/lambda/{function}", environment, key)
+
+
+def log_group(
+    scope: Construct, id: str, name: str, environment: Environment, key: kms.IKey
+) -> logs.LogGroup:
+    """A log group with the environment's retention."""
+    return logs.LogGroup(
+        scope,
+        id,
+        log_group_name=name,
+        encryption_key=key,
+        retention=_RETENTION[environment.log_retention_days],
+        removal_policy=RemovalPolicy.RETAIN if environment.retain else RemovalPolicy.DESTROY,
+    )

@@ -1,0 +1,117 @@
+"""Who may do what: one role per function, each statement with the narrowest resource it can have.
+
+Policies are written out rather than granted by constructs, so that a reader finds every right of
+a function in one place and no construct adds to it. No AWS managed policy is used.
+"""
+
+from __future__ import annotations
+
+from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from infra import naming
+
+
+def function_role(
+    scope: Construct, id: str, log_group: logs.LogGroup, *more: iam.PolicyStatement
+) -> iam.Role:
+    """A role for one function: its own log group, and what else is passed in."""
+    write_logs = iam.PolicyStatement(
+        sid="OwnLogs",
+        actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+        resources=[log_group.log_group_arn],
+    )
+    return iam.Role(
+        scope,
+        id,
+        assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+        inline_policies={"function": iam.PolicyDocument(statements=[write_logs, *more])},
+    )
+
+
+def invoke_models(stack: Stack, environment: str) -> iam.PolicyStatement:
+    """Call the model functions of this environment, and no others."""
+    return iam.PolicyStatement(
+        sid="InvokeModels",
+        actions=["lambda:InvokeFunction"],
+        resources=[models_arn(stack, environment)],
+    )
+
+
+def watch_models(stack: Stack, environment: str) -> iam.PolicyStatement:
+    """See whether a model function is ready."""
+    return iam.PolicyStatement(
+        sid="WatchModels",
+        actions=["lambda:GetFunctionConfiguration"],
+        resources=[models_arn(stack, environment)],
+    )
+
+
+def models_arn(stack: Stack, environment: str) -> str:
+    """The ARN pattern of this environment's model functions."""
+    return stack.format_arn(
+        service="lambda",
+        resource="function",
+        resource_name=naming.model_functions(environment),
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
+def read_registry(bucket: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
+    """Read manifests and routes; never the models' bytes.
+
+    Listing is needed for more than lists: without it S3 answers 403, not 404, for an unknown
+    model. It shows keys, which are names and digests.
+    """
+    return [
+        iam.PolicyStatement(
+            sid="ReadRecords",
+            actions=["s3:GetObject"],
+            resources=[bucket.arn_for_objects("models/*")],
+        ),
+        iam.PolicyStatement(
+            sid="KnowWhatIsMissing", actions=["s3:ListBucket"], resources=[bucket.bucket_arn]
+        ),
+        iam.PolicyStatement(sid="DecryptRecords", actions=["kms:Decrypt"], resources=[key.key_arn]),
+    ]
+
+
+def change_routes(bucket: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
+    """Write routes and their log, and nothing else of the registry."""
+    return [
+        iam.PolicyStatement(
+            sid="WriteRoutes",
+            actions=["s3:PutObject"],
+            resources=[
+                bucket.arn_for_objects("models/*/routes.json"),
+                bucket.arn_for_objects("models/*/log/*"),
+            ],
+        ),
+        iam.PolicyStatement(
+            sid="EncryptRoutes", actions=["kms:GenerateDataKey"], resources=[key.key_arn]
+        ),
+    ]
+
+
+def encrypt_logs(stack: Stack, environment: str) -> iam.PolicyStatement:
+    """For the key's policy: CloudWatch Logs may use it for this environment's log groups only."""
+    groups = [
+        stack.format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=f"{prefix}/modelport-{environment}-*",
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        for prefix in ("/aws/lambda", "/aws/vendedlogs")
+    ]
+    return iam.PolicyStatement(
+        sid="EncryptLogs",
+        principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
+        actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"],
+        resources=["*"],
+        conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+    )

@@ -1,0 +1,223 @@
+"""What an environment shares: key, registry bucket, router, API, registrar, alarms, dashboard.
+
+Version stacks import the key and the registrar from here, so CloudFormation itself refuses to
+delete the platform under a deployed version. Nothing in this stack depends on which versions run.
+"""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+from modelport.deployments import Environment, platform_stack
+from modelport.settings import RegistrarSettings, RouterSettings
+
+from infra import alarms, naming, permissions, review
+from infra.api import Door, open_door
+from infra.assets import Assets
+from infra.function_logs import function_logs, log_group
+
+_RUNTIMES = {
+    "3.11": lambda_.Runtime.PYTHON_3_11,
+    "3.12": lambda_.Runtime.PYTHON_3_12,
+    "3.13": lambda_.Runtime.PYTHON_3_13,
+    "3.14": lambda_.Runtime.PYTHON_3_14,
+}
+_ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
+#: Just under what an HTTP API waits for, so that the router's own answer gets out.
+_ROUTER_TIMEOUT = Duration.seconds(29)
+_ROUTER_SLOW = Duration.seconds(10)
+
+
+class PlatformStack(Stack):
+    """One per environment."""
+
+    def __init__(self, scope: Construct, *, environment: Environment, assets: Assets) -> None:
+        super().__init__(
+            scope,
+            platform_stack(environment.name),
+            description=f"modelport {environment.name}: registry, router and API",
+        )
+        self._environment = environment
+        self._removal = RemovalPolicy.RETAIN if environment.retain else RemovalPolicy.DESTROY
+        self._assets = assets
+        self._layers = self._shared_layers()
+        key = self._key()
+        bucket = self._bucket(key)
+        router = self._router(bucket, key)
+        registrar = self._registrar(bucket, key)
+        access_log = log_group(
+            self,
+            "AccessLog",
+            f"/aws/vendedlogs/modelport-{environment.name}-api",
+            environment,
+            key,
+        )
+        door = open_door(self, environment, router, access_log)
+        self._watch(door)
+        self._outputs(door, bucket, registrar, key)
+
+    def _key(self) -> kms.Key:
+        key = kms.Key(
+            self,
+            "Key",
+            description=f"modelport {self._environment.name}: registry and logs",
+            enable_key_rotation=True,
+            removal_policy=self._removal,
+        )
+        key.add_to_resource_policy(permissions.encrypt_logs(self, self._environment.name))
+        return key
+
+    def _bucket(self, key: kms.Key) -> s3.Bucket:
+        bucket = s3.Bucket(
+            self,
+            "Registry",
+            bucket_name=f"modelport-{self._environment.name}-registry-{self.account}-{self.region}",
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=key,
+            bucket_key_enabled=True,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            versioned=True,
+            removal_policy=self._removal,
+            lifecycle_rules=[
+                s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7))
+            ],
+        )
+        review.accept_registry_without_access_log(bucket)
+        return bucket
+
+    def _shared_layers(self) -> list[lambda_.LayerVersion]:
+        architecture = _ARCHITECTURES[self._environment.architecture]
+        runtime = _RUNTIMES[self._environment.python]
+        return [
+            lambda_.LayerVersion(
+                self,
+                id,
+                code=lambda_.Code.from_asset(str(folder)),
+                compatible_architectures=[architecture],
+                compatible_runtimes=[runtime],
+                description=description,
+            )
+            for id, folder, description in (
+                ("CoreLayer", self._assets.core_layer, "modelport"),
+                ("DepsLayer", self._assets.deps_layer, "locked third-party packages"),
+            )
+        ]
+
+    def _router(self, bucket: s3.Bucket, key: kms.Key) -> lambda_.Alias:
+        environment = self._environment
+        function = self._function(
+            "Router",
+            naming.router(environment.name),
+            "functions.router.handler.handler",
+            str(self._assets.router),
+            key,
+            [
+                *permissions.read_registry(bucket, key),
+                permissions.invoke_models(self, environment.name),
+            ],
+            settings=RouterSettings(bucket.bucket_name, environment.name).to_env(),
+            memory_mb=1024,
+            timeout=_ROUTER_TIMEOUT,
+            snapstart=environment.uses_snapstart,
+        )
+        alarms.FunctionAlarms(
+            self,
+            "RouterAlarms",
+            function=naming.router(environment.name),
+            slow=_ROUTER_SLOW,
+            topic=environment.alarm_topic,
+        )
+        return lambda_.Alias(self, "Live", alias_name="live", version=function.current_version)
+
+    def _registrar(self, bucket: s3.Bucket, key: kms.Key) -> lambda_.Function:
+        name = naming.registrar(self._environment.name)
+        return self._function(
+            "Registrar",
+            name,
+            "functions.registrar.handler.handler",
+            str(self._assets.registrar),
+            key,
+            [
+                *permissions.read_registry(bucket, key),
+                *permissions.change_routes(bucket, key),
+                permissions.invoke_models(self, self._environment.name),
+                permissions.watch_models(self, self._environment.name),
+            ],
+            settings=RegistrarSettings(bucket.bucket_name, self._environment.name).to_env(),
+            memory_mb=512,
+            timeout=Duration.minutes(15),
+            snapstart=False,
+        )
+
+    def _function(
+        self,
+        id: str,
+        name: str,
+        handler: str,
+        code: str,
+        key: kms.Key,
+        statements: list[iam.PolicyStatement],
+        *,
+        settings: dict[str, str],
+        memory_mb: int,
+        timeout: Duration,
+        snapstart: bool,
+    ) -> lambda_.Function:
+        group = function_logs(self, f"{id}Logs", name, self._environment, key)
+        role = permissions.function_role(self, f"{id}Role", group, *statements)
+        review.accept_scoped_wildcards(role)
+        function = lambda_.Function(
+            self,
+            id,
+            function_name=name,
+            runtime=_RUNTIMES[self._environment.python],
+            architecture=_ARCHITECTURES[self._environment.architecture],
+            handler=handler,
+            code=lambda_.Code.from_asset(code),
+            layers=self._layers,
+            role=role,
+            log_group=group,
+            environment=settings,
+            memory_size=memory_mb,
+            timeout=timeout,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if snapstart else None,
+        )
+        review.accept_python(function)
+        return function
+
+    def _watch(self, door: Door) -> None:
+        alarm = cloudwatch.Alarm(
+            self,
+            "ApiFailures",
+            alarm_name=f"modelport-{self._environment.name}-api-failures",
+            alarm_description="callers get 5xx answers",
+            metric=door.failures,
+            threshold=1,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarms.notify(self._environment.alarm_topic, alarm)
+        alarms.dashboard(self, self._environment.name, door.requests)
+
+    def _outputs(
+        self, door: Door, bucket: s3.Bucket, registrar: lambda_.Function, key: kms.Key
+    ) -> None:
+        values = {
+            "ApiEndpoint": ("api-endpoint", door.endpoint),
+            "ApiId": ("api-id", door.id),
+            "BucketName": ("bucket-name", bucket.bucket_name),
+            "RegistrarArn": (naming.REGISTRAR_ARN, registrar.function_arn),
+            "KeyArn": (naming.KEY_ARN, key.key_arn),
+        }
+        for id, (what, value) in values.items():
+            export_name = naming.export(self._environment.name, what)
+            CfnOutput(self, id, value=value, export_name=export_name)
