@@ -1,0 +1,1 @@
+"""Every deployable program: one folder each, none of which imports another."""

@@ -1,0 +1,157 @@
+"""What every protocol has in common: the codec seam, JSON in, JSON out.
+
+A codec turns bytes into canonical tensors and tensors back into bytes, and describes the model in
+its protocol's words. It must not run a model, choose a version or know a transport.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+from modelport.errors import MalformedRequestError, NotEncodableError
+from modelport.signature import Signature
+
+from functions.runtime.tensors import Array, Tensors
+
+Headers = dict[str, str]
+JSON = "application/json"
+JSON_HEADERS: Mapping[str, str] = {"content-type": JSON}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model version an answer is about."""
+
+    model: str
+    version: int
+    digest: str
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A request as tensors, with what its answer needs to know.
+
+    ``outputs`` names the wanted outputs in order; ``form`` is the codec's own note to itself
+    (row or columnar, the request's id, the accepted media type).
+    """
+
+    tensors: Tensors
+    outputs: tuple[str, ...]
+    form: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Codec(Protocol):
+    """One protocol. Adding one is one file with one of these and one line in `CODECS`."""
+
+    def parse(self, body: bytes, headers: Mapping[str, str], signature: Signature) -> Parsed:
+        """Read a request for a prediction."""
+        ...
+
+    def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
+        """Write the answer to ``parsed``."""
+        ...
+
+    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | None:
+        """The answer to a question about the model; None is an empty body."""
+        ...
+
+
+def output_names(signature: Signature) -> tuple[str, ...]:
+    """Every output, in the model's order."""
+    return tuple(spec.name for spec in signature.outputs)
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """The JSON object in ``body``; bare NaN and Infinity are let in, as real clients send them.
+
+    Raises `MalformedRequestError` in TensorFlow Serving's words, with the offset.
+    """
+    if not body:
+        raise MalformedRequestError("JSON Parse error: The document is empty at offset: 0")
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        # orjson is strict; the standard library is slow but knows NaN. Only then is it asked.
+        if b"NaN" not in body and b"Infinity" not in body:
+            raise _unreadable(error.msg, error.pos) from None
+        data = _read_lenient(body)
+    if not isinstance(data, dict):
+        raise MalformedRequestError("the JSON document is not an object")
+    return data
+
+
+def _read_lenient(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as error:
+        raise _unreadable(error.msg, error.pos) from None
+    except UnicodeDecodeError as error:
+        raise _unreadable("not UTF-8", error.start) from None
+    except RecursionError:
+        raise MalformedRequestError("JSON Parse error: nested too deep") from None
+
+
+def _unreadable(problem: str, offset: int) -> MalformedRequestError:
+    return MalformedRequestError(f"JSON Parse error: {problem} at offset: {offset}")
+
+
+def write_json(data: Any) -> bytes:
+    """JSON of plain values and numpy arrays. Arrays must be finite: orjson writes NaN as null."""
+    return orjson.dumps(data, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def write_bare(array: Array) -> orjson.Fragment:
+    """JSON of an array with NaN, Infinity and -Infinity as bare tokens, as V1 writes them."""
+    text = write_json(array)
+    if array.dtype.kind != "f" or (finite := np.isfinite(array)).all():
+        return orjson.Fragment(text)
+    # orjson put null exactly where a value was not finite, in row-major order.
+    tokens = [_token(value) for value in array[~finite].tolist()]
+    pieces = text.split(b"null")
+    bare = b"".join(piece + token for piece, token in zip(pieces, [*tokens, b""], strict=True))
+    return orjson.Fragment(bare)
+
+
+def _token(value: float) -> bytes:
+    return b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity"
+
+
+def _native(array: Array) -> Any:
+    """What orjson can write of an array it refused: a scalar, a contiguous copy, or a list."""
+    if array.dtype.kind in "OSU":
+        return array.tolist()
+    if not array.ndim:
+        return array[()]
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return _native(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, bytes):
+        return value.decode()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else _plain(value)
+
+
+def write_strict(name: str, data: Any) -> bytes:
+    """JSON of any answer, or `NotEncodableError` where it holds what JSON has no form for."""
+    try:
+        text = write_json(data)
+        if b"null" in text:
+            # A null may be a None or a NaN that orjson hid; the standard library tells them apart.
+            json.dumps(data, allow_nan=False, default=_listed)
+    except (TypeError, ValueError) as error:
+        raise NotEncodableError(name, str(error)) from None
+    return text

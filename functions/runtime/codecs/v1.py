@@ -1,0 +1,179 @@
+"""V1: TensorFlow Serving's REST ``:predict``, with KServe's readiness and list.
+
+Row form (``instances``) and columnar form (``inputs``); NaN and Infinity come and go as bare
+tokens; text may be ``{"b64": …}``, and outputs named ``…_bytes`` are answered so. Messages follow
+http_rest_api_util.cc and json_tensor.cc where clients match on them.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from modelport import metadata
+from modelport.errors import MalformedRequestError
+from modelport.signature import Signature
+
+from functions.runtime.codecs.codec import (
+    JSON_HEADERS,
+    Headers,
+    Parsed,
+    Subject,
+    output_names,
+    read_json,
+    write_bare,
+    write_json,
+)
+from functions.runtime.tensors import Array, Tensors, check_names, check_shape, from_json
+
+SIGNATURE_NAME = "serving_default"
+_ROW_NOTE = " (row form stacks the instances on axis 0; columnar 'inputs' does not)"
+
+
+class V1Codec:
+    """TensorFlow Serving REST and KServe V1."""
+
+    def parse(self, body: bytes, headers: Mapping[str, str], signature: Signature) -> Parsed:
+        return parse_document(read_json(body), signature)
+
+    def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
+        if parsed.form["row"]:
+            answer: dict[str, Any] = {"predictions": _rows(outputs)}
+        else:
+            columns = {name: _column(name, array) for name, array in outputs.items()}
+            answer = {"outputs": _unnamed(columns)}
+        return dict(JSON_HEADERS), write_json(answer)
+
+    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | None:
+        if verb == "list":
+            return metadata.v1_list([subject.model])
+        if verb == "metadata":
+            return metadata.v1_metadata(subject.model, subject.version, subject.signature)
+        return metadata.v1_status(subject.model, [subject.version])
+
+
+def parse_document(document: dict[str, Any], signature: Signature) -> Parsed:
+    """Read the object of a predict request."""
+    _check_signature_name(document)
+    if "instances" in document and "inputs" in document:
+        raise MalformedRequestError(
+            "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
+        )
+    if "instances" in document:
+        tensors = _parse_rows(document["instances"], signature)
+    elif "inputs" in document:
+        tensors = _parse_columns(document["inputs"], signature)
+    else:
+        raise MalformedRequestError("Missing 'inputs' or 'instances' key")
+    return Parsed(tensors, output_names(signature), {"row": "instances" in document})
+
+
+def _check_signature_name(document: dict[str, Any]) -> None:
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise MalformedRequestError("'signature_name' key must be a string value.")
+    if name not in ("", SIGNATURE_NAME):
+        raise MalformedRequestError(f'Serving signature name: "{name}" not found in signature def')
+
+
+def _parse_rows(instances: Any, signature: Signature) -> Tensors:
+    if not isinstance(instances, list):
+        raise MalformedRequestError("Excepting 'instances' to be an list/array")
+    if not instances:
+        raise MalformedRequestError("No values in 'instances' array")
+    if _is_object(instances[0]):
+        columns = _gather(instances, signature)
+    else:
+        if len(signature.inputs) > 1:
+            raise MalformedRequestError(
+                "instances is a plain list, but expecting list of objects as multiple "
+                "input tensors required as per tensorinfo_map"
+            )
+        columns = {signature.inputs[0].name: instances}
+    return {
+        spec.name: check_shape(spec, from_json(spec, columns[spec.name], b64=True), _ROW_NOTE)
+        for spec in signature.inputs
+    }
+
+
+def _gather(instances: list[Any], signature: Signature) -> dict[str, list[Any]]:
+    names = {spec.name for spec in signature.inputs}
+    for position, row in enumerate(instances):
+        if not _is_object(row):
+            raise MalformedRequestError(
+                f"Expecting object but got list at item {position} of input list"
+            )
+        if row.keys() != names:
+            raise MalformedRequestError(
+                f"Failed to process element: {position} of 'instances' list. JSON object with keys"
+                f" {','.join(sorted(row))}: keys must be equal to: {','.join(sorted(names))}"
+            )
+    return {name: [row[name] for row in instances] for name in names}
+
+
+def _parse_columns(inputs: Any, signature: Signature) -> Tensors:
+    if _is_object(inputs):
+        for spec in signature.inputs:
+            if spec.name not in inputs:
+                raise MalformedRequestError(f"Missing named input: {spec.name} in 'inputs' object.")
+        check_names(signature, inputs)
+    elif len(signature.inputs) > 1:
+        raise MalformedRequestError(
+            "inputs is a plain value/list, but expecting an object as multiple "
+            "input tensors required as per tensorinfo_map"
+        )
+    else:
+        inputs = {signature.inputs[0].name: inputs}
+    return {
+        spec.name: check_shape(spec, from_json(spec, inputs[spec.name], b64=True))
+        for spec in signature.inputs
+    }
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
+
+
+def _rows(outputs: Tensors) -> Any:
+    size: int | None = None
+    for name, array in outputs.items():
+        if not array.ndim:
+            raise MalformedRequestError(f"Tensor name: {name} has no shape information ")
+        if size is not None and array.shape[0] != size:
+            raise MalformedRequestError(
+                f"Tensor name: {name} has inconsistent batch size: {array.shape[0]}"
+                f" expecting: {size}"
+            )
+        size = array.shape[0]
+    if len(outputs) == 1:
+        return _unnamed({name: _column(name, array) for name, array in outputs.items()})
+    cells = zip(*(_cells(name, array) for name, array in outputs.items()), strict=True)
+    return [dict(zip(outputs, row, strict=True)) for row in cells]
+
+
+def _cells(name: str, array: Array) -> Iterable[Any]:
+    """One JSON-able value per row."""
+    if array.dtype.kind == "O":
+        return _column(name, array)  # type: ignore[no-any-return]
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return [write_bare(array[row, ...]) for row in range(array.shape[0])]
+    return array
+
+
+def _unnamed(columns: dict[str, Any]) -> Any:
+    return columns if len(columns) > 1 else next(iter(columns.values()))
+
+
+def _column(name: str, array: Array) -> Any:
+    if array.dtype.kind != "O":
+        return write_bare(array)
+    texts = array.tolist()
+    return _as_b64(texts) if name.endswith("_bytes") else texts
+
+
+def _as_b64(texts: Any) -> Any:
+    if isinstance(texts, list):
+        return [_as_b64(text) for text in texts]
+    return {"b64": base64.b64encode(texts.encode()).decode("ascii")}

@@ -1,0 +1,203 @@
+"""The one data plane: an `envelope.Request` in, an `envelope.Response` out, whoever carried it.
+
+Reads the path, checks that the call is for this very version, has the protocol's codec read and
+write, runs the model in between, and writes one log line per request. It must not know a transport
+and never raises: what goes wrong becomes an answer, and a traceback goes to the log only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+import orjson
+from modelport.envelope import Request, Response
+from modelport.errors import (
+    AliasNotFoundError,
+    ModelFailedError,
+    ModelNotFoundError,
+    ModelportError,
+    RouteNotFoundError,
+    UnsupportedMediaTypeError,
+    VersionNotFoundError,
+)
+from modelport.grammar import Call, allowed_methods, parse
+
+from functions.runtime.codecs import CODECS, Codec, Subject
+from functions.runtime.failures import failure, refusal
+from functions.runtime.inference_script import InferenceScript
+from functions.runtime.model import OnnxModel
+from functions.runtime.tensors import Tensors
+
+logger = logging.getLogger(__name__)
+
+PREDICTIONS = frozenset({"predict", "infer", "invocations"})
+#: KServe's V1 client asks for the root path before anything else.
+ALIVE = Call("v1", "alive")
+UNKNOWN = Call("unknown", "unknown")
+
+
+@dataclass(slots=True)
+class Trace:
+    """What the log line of one request says beyond its answer."""
+
+    started_ns: int
+    call: Call = UNKNOWN
+    model_ns: int = 0
+
+
+class DataPlane:
+    """One loaded version, in every protocol. Safe to call from several threads at once."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        model: OnnxModel,
+        script: InferenceScript | None = None,
+        *,
+        check: Callable[[Response], None] | None = None,
+        codecs: Mapping[str, Codec] = CODECS,
+    ) -> None:
+        """``check`` may refuse an answer its transport cannot carry, by raising."""
+        self.subject = subject
+        self._model = model
+        self._script = script
+        self._check = check
+        self._codecs = codecs
+        self._cold = True
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request."""
+        trace = Trace(perf_counter_ns())
+        try:
+            response = self._answer(request, trace)
+            if self._check:
+                self._check(response)
+        except RouteNotFoundError as error:
+            response = _misdirected(error, request)
+        except ModelportError as error:
+            response = failure(error, request.request_id)
+        except Exception:
+            response = self._failed(request)
+        response.headers.update(identity(self.subject))
+        if request.method == "HEAD":
+            response = Response(response.status, response.headers)
+        self._log(request, response, trace)
+        return response
+
+    def _answer(self, request: Request, trace: Trace) -> Response:
+        if request.path == "/" and request.method in ("GET", "HEAD"):
+            trace.call = ALIVE
+            return _json({"status": "alive"})
+        trace.call = call = parse(request.method, request.path)
+        self._check_is_ours(call)
+        codec = self._codecs[call.protocol]
+        if call.verb not in PREDICTIONS:
+            answer = codec.describe(call.verb, self.subject)
+            return Response(200) if answer is None else _json(answer)
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise UnsupportedMediaTypeError(f"content-encoding: {encoding}", ("identity",))
+        if self._script and call.protocol == "sagemaker":
+            return self._run_script(self._script, request, trace)
+        return self._predict(codec, request, trace)
+
+    def _predict(self, codec: Codec, request: Request, trace: Trace) -> Response:
+        parsed = codec.parse(request.body, request.headers, self.subject.signature)
+        outputs = self._run_model(parsed.tensors, parsed.outputs, request, trace)
+        headers, body = codec.format(outputs, parsed, self.subject)
+        return Response(200, headers, body)
+
+    def _run_model(
+        self, inputs: Tensors, outputs: tuple[str, ...], request: Request, trace: Trace
+    ) -> Tensors:
+        started = perf_counter_ns()
+        try:
+            return self._model.run(inputs, outputs)
+        except Exception as error:
+            raise self._blamed_on_model(request) from error
+        finally:
+            trace.model_ns = perf_counter_ns() - started
+
+    def _run_script(self, script: InferenceScript, request: Request, trace: Trace) -> Response:
+        started = perf_counter_ns()
+        try:
+            headers, body = script.answer(request.body, request.headers, self.subject)
+        except ModelportError:
+            raise
+        except (Exception, SystemExit) as error:  # a script that exits must not end the server
+            raise self._blamed_on_model(request) from error
+        finally:
+            trace.model_ns = perf_counter_ns() - started
+        return Response(200, headers, body)
+
+    def _blamed_on_model(self, request: Request) -> ModelFailedError:
+        logger.exception("the model failed on request %s", request.request_id)
+        return ModelFailedError(self.subject.model, self.subject.version, request.request_id)
+
+    def _failed(self, request: Request) -> Response:
+        return failure(self._blamed_on_model(request), request.request_id)
+
+    def _check_is_ours(self, call: Call) -> None:
+        ours = self.subject
+        if call.model not in (None, ours.model):
+            raise ModelNotFoundError(str(call.model))
+        if call.version not in (None, ours.version):
+            raise VersionNotFoundError(ours.model, call.version or 0)
+        if call.alias is not None:
+            raise AliasNotFoundError(ours.model, call.alias, ())
+
+    def _log(self, request: Request, response: Response, trace: Trace) -> None:
+        predicts = trace.call.verb in PREDICTIONS
+        line = {
+            "request_id": request.request_id,
+            "model": self.subject.model,
+            "version": self.subject.version,
+            "protocol": trace.call.protocol,
+            "verb": trace.call.verb,
+            "status": response.status,
+            "duration_ms": _ms(perf_counter_ns() - trace.started_ns),
+            "model_ms": _ms(trace.model_ns),
+            "cold_start": self._cold and predicts,
+            "bytes_in": len(request.body),
+            "bytes_out": len(response.body),
+        }
+        if predicts:
+            self._cold = False
+        # SageMaker pings every few seconds; that is noise, not traffic.
+        level = logging.DEBUG if trace.call.verb == "ping" else logging.INFO
+        logger.log(level, "request", extra={"request": line})
+
+
+def identity(subject: Subject) -> dict[str, str]:
+    """The headers that say which version answered."""
+    return identity_headers(subject.model, subject.version, subject.digest)
+
+
+def identity_headers(model: str, version: int, digest: str) -> dict[str, str]:
+    """The same, for a version that is not loaded yet."""
+    return {
+        "x-modelport-model": model,
+        "x-modelport-version": str(version),
+        "x-modelport-digest": digest,
+    }
+
+
+def _misdirected(error: RouteNotFoundError, request: Request) -> Response:
+    allowed = allowed_methods(request.path)
+    if not allowed:
+        return failure(error, request.request_id)
+    response = refusal(405, error.message, error.code, request.request_id)
+    response.headers["allow"] = ", ".join(allowed)
+    return response
+
+
+def _json(answer: Mapping[str, Any]) -> Response:
+    return Response(200, {"content-type": "application/json"}, orjson.dumps(answer))
+
+
+def _ms(duration_ns: int) -> float:
+    return round(duration_ns / 1e6, 3)

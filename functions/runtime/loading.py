@@ -1,0 +1,71 @@
+"""From a bundle folder to a data plane: read the manifest, check it is the right one, open.
+
+Hashes nothing: the image or the registry's download was verified when it was made, and reading the
+weights twice would double a cold start. Sizes are compared, which costs one ``stat`` per file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from modelport.envelope import Response
+from modelport.errors import IntegrityError, InvalidBundleError
+from modelport.manifest import Manifest
+from modelport.settings import RuntimeSettings
+
+from functions.runtime.codecs import Subject
+from functions.runtime.data_plane import DataPlane
+from functions.runtime.inference_script import open_script
+from functions.runtime.model import open_model
+
+MANIFEST = "manifest.json"
+
+
+def load(settings: RuntimeSettings, check: Callable[[Response], None] | None = None) -> DataPlane:
+    """The version that ``settings`` names, ready to answer; raises what is wrong with it."""
+    directory = Path(settings.bundle_dir)
+    manifest = read_manifest(directory)
+    check_identity(manifest, settings)
+    check_files(manifest, directory)
+    content = manifest.content
+    model = open_model(directory, content.settings, content.signature, settings.memory_mb)
+    script = content.settings.script
+    return DataPlane(
+        Subject(manifest.model, manifest.version, manifest.digest, content.signature),
+        model,
+        open_script(directory / script, model) if script else None,
+        check=check,
+    )
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest in ``directory``."""
+    path = directory / MANIFEST
+    try:
+        return Manifest.from_bytes(path.read_bytes())
+    except OSError as error:
+        raise InvalidBundleError(path, f"cannot be read: {error.strerror}") from None
+
+
+def check_identity(manifest: Manifest, settings: RuntimeSettings) -> None:
+    """The folder holds the version this function was deployed as."""
+    for what, want, have in (
+        ("model", settings.model, manifest.model),
+        ("version", settings.version, manifest.version),
+        ("digest", settings.digest, manifest.digest),
+    ):
+        if want != have:
+            where = f"{what} of the bundle in {settings.bundle_dir}"
+            raise IntegrityError(where, str(want), str(have))
+
+
+def check_files(manifest: Manifest, directory: Path) -> None:
+    """Every file is there in its full size."""
+    for file in manifest.content.files:
+        path = directory / file.path
+        if not path.is_file():
+            raise InvalidBundleError(file.path, f"is in the manifest but not in {directory}")
+        size = path.stat().st_size
+        if size != file.size:
+            raise IntegrityError(file.path, f"{file.size} bytes", f"{size} bytes")

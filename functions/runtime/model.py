@@ -1,0 +1,88 @@
+"""The loaded ONNX model: one onnxruntime session, opened from the manifest's settings.
+
+Runs canonical tensors and nothing else; it must not know a protocol. Threads follow the memory
+size, because Lambda grants CPU by memory and the CPU count of the host says nothing about it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modelport.errors import InvalidBundleError
+from modelport.manifest import ModelSettings
+from modelport.signature import Signature
+
+from functions.runtime.tensors import Array, Tensors
+
+#: Lambda grants one vCPU per this many MB of memory.
+MB_PER_VCPU = 1769
+_LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "disabled": "ORT_DISABLE_ALL",
+}
+
+
+class OnnxModel:
+    """A model ready to run; safe to call from several threads at once.
+
+    ``inference.py`` gets this object as ``model`` unless it defines ``model_fn``.
+    """
+
+    def __init__(self, session: Any, signature: Signature, directory: Path) -> None:
+        self._session = session
+        self.signature = signature
+        self.directory = directory
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> Tensors:
+        """The named outputs (all of them when none is named) for these inputs."""
+        names = list(outputs) or [spec.name for spec in self.signature.outputs]
+        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
+
+def threads_for(settings: ModelSettings, memory_mb: int | None) -> int:
+    """Intra-op threads: as the version says, else one per vCPU that its memory pays for."""
+    return settings.threads or max(1, (memory_mb or 0) // MB_PER_VCPU)
+
+
+def open_model(
+    directory: Path, settings: ModelSettings, signature: Signature, memory_mb: int | None
+) -> OnnxModel:
+    """Open the session; raises `InvalidBundleError` when the model cannot be loaded."""
+    # Linux wheels report usage by default; a model function has no business calling home.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime as ort  # type: ignore[import-untyped]
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads_for(settings, memory_mb)
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = getattr(
+        ort.GraphOptimizationLevel, _LEVELS[settings.graph_optimization]
+    )
+    options.log_severity_level = 3
+    if settings.disable_prepacking:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    path = directory / settings.entry
+    try:
+        # By path, so that external data is found beside the model and memory-mapped.
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise InvalidBundleError(path.name, f"onnxruntime cannot open it: {error}") from error
+    _check_names(path.name, session, signature)
+    return OnnxModel(session, signature, directory)
+
+
+def _check_names(name: str, session: Any, signature: Signature) -> None:
+    """The file is the one the manifest describes, as far as its tensor names can tell."""
+    for kind, declared, actual in (
+        ("inputs", signature.inputs, session.get_inputs()),
+        ("outputs", signature.outputs, session.get_outputs()),
+    ):
+        want, have = [spec.name for spec in declared], [arg.name for arg in actual]
+        if want != have:
+            problem = f"its {kind} are {', '.join(have)}, but the manifest says {', '.join(want)}"
+            raise InvalidBundleError(name, problem)
