@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from modelport.grammar import allowed_methods
+
 Event = dict[str, Any]
 
 
@@ -36,12 +38,12 @@ def _rest(event: Event, path: str, context: Mapping[str, Any]) -> str:
     if isinstance(proxy, str) and proxy:
         return _after_prefix(path, f"/{proxy.lstrip('/')}")
     stage = context.get("stage")
-    if "http" not in context or stage in (None, "", "$default") or _custom_domain(context):
+    if "http" not in context or stage in (None, "", "$default") or allowed_methods(path):
+        # A path that is one of ours as it stands has no stage in front, even if a stage is called
+        # v1 or v2: a custom domain leaves the stage out.
         return path
     prefix = f"/{stage}"
-    if path == prefix:
-        return "/"
-    return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+    return (path.removeprefix(prefix) or "/") if f"{path}/".startswith(f"{prefix}/") else path
 
 
 def _after_prefix(path: str, proxy: str) -> str:
@@ -50,8 +52,3 @@ def _after_prefix(path: str, proxy: str) -> str:
         if path[start:] == proxy or unquote(path[start:]) == unquote(proxy):
             return path[start:]
     return proxy
-
-
-def _custom_domain(context: Mapping[str, Any]) -> bool:
-    domain, api = str(context.get("domainName") or ""), str(context.get("apiId") or "")
-    return bool(domain and api) and not domain.startswith(f"{api}.")

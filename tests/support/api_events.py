@@ -34,7 +34,8 @@ def http_v2(
 ) -> Event:
     """An HTTP API's event; ``base_path`` is a custom domain's mapping."""
     lower = {"host": domain} | {name.lower(): value for name, value in (headers or {}).items()}
-    front = base_path or ("" if stage == "$default" else f"/{stage}")
+    ours = domain.startswith(f"{API_ID}.")
+    front = f"/{stage}" if ours and stage != "$default" else base_path
     decoded = unquote(path)
     context: Event = {
         "accountId": "123456789012",

@@ -6,13 +6,14 @@ asked, so that tests can say "the registry was asked once".
 
 from __future__ import annotations
 
+import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
-from functions.router.app import create_app
-from functions.router.backends import Backend, CallableBackend
 from modelport.envelope import Handler, Request, Response
 from modelport.errors import ModelNotFoundError, RegistryUnavailableError, VersionNotFoundError
 from modelport.manifest import Content, Manifest
@@ -20,6 +21,11 @@ from modelport.registry import Snapshot
 from modelport.routes import Deployment, Routes, parse_weights
 from modelport.settings import RouterSettings
 from modelport.signature import Signature, TensorSpec
+
+from functions.router.app import create_app
+from functions.router.backends import Backend, CallableBackend
+from functions.router.handler import lambda_handler
+from tests.support.api_events import Event, answer_body, http_v2
 
 MODEL = "magika"
 SIGNATURE = Signature(
@@ -123,6 +129,27 @@ class Recorder:
         return self._response
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a caller of the gateway gets."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """The message of an error answer, which has exactly one key."""
+        document = self.json()
+        assert list(document) == ["error"], document
+        assert self.headers["content-type"] == "application/json"
+        message: str = document["error"]
+        return message
+
+
 class World:
     """A registry, a clock, models by version, a log, and the app over all of them."""
 
@@ -138,7 +165,9 @@ class World:
         self.clock = HandClock()
         self.records: list[dict[str, Any]] = []
         self.settings = RouterSettings("bucket", "test", 5.0, max_body_bytes)
-        handlers = models if models is not None else dict.fromkeys((1, 2, 3, 4), echo)
+        handlers: Mapping[int | str, Handler] = (
+            {1: echo, 2: echo, 3: echo, 4: echo} if models is None else models
+        )
         self.app: FastAPI = create_app(
             self.registry,
             backends if backends is not None else {"lambda": CallableBackend(handlers)},
@@ -152,3 +181,28 @@ class World:
     def lines(self) -> list[dict[str, Any]]:
         """The request lines of the log."""
         return [record for record in self.records if "event" not in record]
+
+    def send(self, event: Event) -> Answer:
+        """Have the Lambda handler answer one event, in a loop of its own."""
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            answer = lambda_handler(self.app)(event, None)
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+        headers = answer.get("headers") or {}
+        return Answer(answer["statusCode"], headers, answer_body(answer))
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """GET through an HTTP API; header names are written with underscores."""
+        return self.send(http_v2("GET", path, headers=_dashed(headers)))
+
+    def post(self, path: str, body: bytes = b'{"instances":[1]}', **headers: str) -> Answer:
+        """POST JSON (unless told otherwise) through an HTTP API."""
+        sent = {"content-type": "application/json"} | _dashed(headers)
+        return self.send(http_v2("POST", path, body, sent))
+
+
+def _dashed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}

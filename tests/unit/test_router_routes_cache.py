@@ -1,0 +1,262 @@
+"""The routes cache: how often it asks, how stale it answers, what it does without an answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from modelport.errors import IntegrityError, ModelNotFoundError, RegistryUnavailableError
+
+from functions.router.routes_cache import FLIGHT_LIMIT_S, MAX_REFUSED, RoutesCache
+from tests.support.router_world import MODEL, HandClock, SwitchableRegistry, deployed, outage
+
+TTL = 5.0
+
+
+class Setup:
+    """A cache whose background work waits until the test lets it run."""
+
+    def __init__(self) -> None:
+        self.registry = SwitchableRegistry(deployed(1, 2, stable="1"))
+        self.clock = HandClock()
+        self.records: list[dict[str, object]] = []
+        self.background: list[Callable[[], None]] = []
+        self.cache = RoutesCache(
+            self.registry,
+            ttl_s=TTL,
+            clock=self.clock,
+            log=lambda record: self.records.append(dict(record)),
+            spawn=self.background.append,
+        )
+
+    def stable(self) -> int:
+        """The version that stable means now."""
+        return self.cache.get(MODEL).resolve(None, None, "k").version
+
+    def move_stable(self) -> None:
+        routes = self.registry.documents[MODEL]
+        self.registry.put(routes.with_alias("stable", deployed(1, 2, stable="2").aliases["stable"]))
+
+    def run_background(self) -> None:
+        while self.background:
+            self.background.pop(0)()
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def test_within_the_ttl_the_registry_is_asked_once(setup: Setup) -> None:
+    for _ in range(100):
+        assert setup.stable() == 1
+        setup.clock.forward(TTL / 100)
+    assert setup.registry.reads == [(MODEL, None)]
+    assert setup.background == []
+
+
+def test_after_the_ttl_the_known_routes_answer_while_one_check_runs(setup: Setup) -> None:
+    setup.stable()
+    setup.move_stable()
+    setup.clock.forward(TTL + 0.1)
+    assert [setup.stable() for _ in range(10)] == [1] * 10
+    assert len(setup.background) == 1
+    setup.run_background()
+    assert setup.stable() == 2
+    assert setup.registry.reads == [(MODEL, None), (MODEL, '"1"')]
+
+
+def test_unchanged_routes_are_confirmed_by_their_etag_and_kept(setup: Setup) -> None:
+    first = setup.cache.get(MODEL)
+    setup.clock.forward(TTL + 0.1)
+    setup.cache.get(MODEL)
+    setup.run_background()
+    setup.clock.forward(TTL - 0.1)
+    assert setup.cache.get(MODEL) is first
+    assert setup.registry.reads[-1] == (MODEL, '"1"')
+    assert len(setup.registry.reads) == 2
+
+
+def test_after_a_long_sleep_the_first_caller_gets_todays_routes(setup: Setup) -> None:
+    setup.stable()
+    setup.move_stable()
+    setup.clock.forward(3600)
+    assert setup.stable() == 2
+    assert setup.background == []
+
+
+def test_a_check_that_slept_with_its_environment_counts_from_when_it_was_asked(
+    setup: Setup,
+) -> None:
+    setup.stable()
+    setup.clock.forward(TTL + 0.1)
+    setup.stable()  # the check is due, and is frozen before it runs
+    setup.clock.forward(3600)
+    setup.run_background()  # thawed: it answers now, but was asked an hour ago
+    setup.move_stable()
+    assert setup.stable() == 2
+
+
+def test_an_older_answer_never_replaces_a_younger_one(setup: Setup) -> None:
+    setup.stable()
+    setup.clock.forward(TTL + 0.1)
+    setup.stable()
+    slow = setup.background.pop()
+    old = setup.registry.documents[MODEL]
+
+    def overtaken() -> None:
+        # While the slow check waits for its answer, another one starts, ends and knows more.
+        setup.registry.before_read = lambda: None
+        setup.clock.forward(FLIGHT_LIMIT_S + TTL)
+        setup.move_stable()
+        assert setup.stable() == 2
+        setup.registry.documents[MODEL] = old.changed(old, action="old", detail={}, who="", at="")
+
+    setup.registry.before_read = overtaken
+    slow()
+    assert setup.stable() == 2
+
+
+def test_when_the_registry_fails_later_known_routes_stay_and_it_is_said_once(
+    setup: Setup,
+) -> None:
+    setup.stable()
+    setup.registry.failure = outage()
+    for _ in range(10):
+        setup.clock.forward(TTL + 0.1)
+        assert setup.stable() == 1
+        setup.run_background()
+    assert [record["event"] for record in setup.records] == ["registry-failing"]
+    setup.clock.forward(60)
+    setup.stable()
+    setup.run_background()
+    assert len(setup.records) == 2
+
+
+def test_while_it_fails_nobody_waits_and_it_is_asked_once_per_ttl(setup: Setup) -> None:
+    setup.stable()
+    setup.registry.failure = outage()
+    setup.clock.forward(3600)
+    setup.stable()
+    asked = len(setup.registry.reads)
+    for _ in range(50):
+        setup.stable()
+    assert len(setup.registry.reads) == asked
+    assert setup.background == []
+    setup.clock.forward(TTL + 0.1)
+    for _ in range(50):
+        setup.stable()
+    assert len(setup.background) == 1
+
+
+def test_a_registry_that_recovers_is_believed_again(setup: Setup) -> None:
+    setup.stable()
+    setup.registry.failure = outage()
+    setup.clock.forward(3600)
+    assert setup.stable() == 1
+    setup.registry.failure = None
+    setup.move_stable()
+    setup.clock.forward(TTL + 0.1)
+    setup.stable()
+    setup.run_background()
+    assert setup.stable() == 2
+
+
+def test_a_broken_document_does_not_replace_a_good_one(setup: Setup) -> None:
+    setup.stable()
+    setup.registry.failure = IntegrityError("routes", "a document", "half of one")
+    setup.clock.forward(3600)
+    assert setup.stable() == 1
+    assert "half of one" in str(setup.records[0]["problem"])
+
+
+def test_a_model_that_was_removed_is_gone_after_the_check(setup: Setup) -> None:
+    setup.stable()
+    del setup.registry.documents[MODEL]
+    setup.clock.forward(3600)
+    with pytest.raises(ModelNotFoundError):
+        setup.stable()
+
+
+def test_unknown_models_are_remembered_for_a_ttl(setup: Setup) -> None:
+    for _ in range(10):
+        with pytest.raises(ModelNotFoundError):
+            setup.cache.get("ghost")
+    assert setup.registry.reads == [("ghost", None)]
+    setup.registry.documents["ghost"] = deployed(1, model="ghost")
+    setup.clock.forward(TTL + 0.1)
+    assert setup.cache.get("ghost").deployments
+
+
+def test_hostile_names_do_not_grow_memory_nor_push_out_real_models(setup: Setup) -> None:
+    setup.stable()
+    for number in range(MAX_REFUSED * 2):
+        with pytest.raises(ModelNotFoundError):
+            setup.cache.get(f"ghost-{number}")
+    assert len(setup.cache._refused) == MAX_REFUSED
+    assert list(setup.cache._known) == [MODEL]
+    assert setup.cache._flights == {}
+
+
+def test_a_failure_at_the_start_is_not_asked_again_by_every_request(setup: Setup) -> None:
+    setup.registry.failure = outage()
+    for _ in range(20):
+        with pytest.raises(RegistryUnavailableError):
+            setup.stable()
+    assert len(setup.registry.reads) == 1
+    setup.registry.failure = None
+    setup.clock.forward(1.1)
+    assert setup.stable() == 1
+
+
+def test_many_first_callers_share_one_read(setup: Setup) -> None:
+    everyone_asked, callers = threading.Event(), 16
+    setup.registry.before_read = lambda: None if everyone_asked.wait(10) else pytest.fail("alone")
+    waiting = threading.Semaphore(0)
+
+    def call() -> int:
+        waiting.release()
+        return setup.stable()
+
+    with ThreadPoolExecutor(callers) as pool:
+        answers = [pool.submit(call) for _ in range(callers)]
+        for _ in range(callers):
+            assert waiting.acquire(timeout=10)
+        everyone_asked.set()
+        assert {answer.result(timeout=10) for answer in answers} == {1}
+    assert len(setup.registry.reads) == 1
+
+
+def test_many_first_callers_share_one_failure(setup: Setup) -> None:
+    setup.registry.failure = outage()
+    with ThreadPoolExecutor(16) as pool:
+        errors = [pool.submit(setup.stable).exception(timeout=10) for _ in range(64)]
+    assert {type(error) for error in errors} == {RegistryUnavailableError}
+
+
+def test_threads_under_changing_routes_only_ever_see_whole_documents() -> None:
+    registry, clock = SwitchableRegistry(deployed(1, 2, stable="1")), HandClock()
+    cache = RoutesCache(registry, ttl_s=TTL, clock=clock, log=lambda record: None)
+    stop = threading.Event()
+
+    def read() -> int:
+        last, seen = 0, 0
+        while not stop.is_set():
+            routes = cache.get(MODEL)
+            assert routes.resolve(None, "stable", "k").version in (1, 2)
+            assert routes.revision >= last, "went back in time"
+            last, seen = routes.revision, seen + 1
+        return seen
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read) for _ in range(8)]
+        for _ in range(200):
+            registry.put(registry.documents[MODEL])
+            clock.forward(TTL + 0.1)
+            cache.get(MODEL)
+        stop.set()
+        assert all(reader.result(timeout=30) > 0 for reader in readers)
+    clock.forward(3600)
+    assert cache.get(MODEL).revision == 201
