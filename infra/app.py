@@ -35,7 +35,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLAGS = {
     "@aws-cdk/aws-lambda:recognizeLayerVersion": True,
     "@aws-cdk/aws-lambda:recognizeVersionProps": True,
-    "@aws-cdk/aws-iam:minimizePolicies": False,
     "@aws-cdk/core:checkSecretUsage": True,
     "@aws-cdk/core:target-partitions": ["aws", "aws-cn", "aws-us-gov"],
 }
@@ -51,7 +50,7 @@ def add_stacks(app: App, deployments: Deployments, assets: Assets) -> None:
     environment = deployments.environment
     platform = PlatformStack(app, environment=environment, assets=assets)
     for entry in deployments.deployments:
-        VersionStack(app, environment=environment, entry=entry).add_dependency(platform)
+        VersionStack(app, environment=environment, entry=entry).add_stack_dependency(platform)
     Tags.of(app).add("modelport:environment", environment.name)
 
 

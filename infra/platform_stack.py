@@ -173,7 +173,7 @@ class PlatformStack(Stack):
     ) -> lambda_.Function:
         group = function_logs(self, f"{id}Logs", name, self._environment, key)
         role = permissions.function_role(self, f"{id}Role", group, *statements)
-        review.accept_scoped_wildcards(role)
+        review.accept_scoped_wildcards(role, statements)
         function = lambda_.Function(
             self,
             id,

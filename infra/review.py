@@ -6,13 +6,24 @@ finding elsewhere still fails the review.
 
 from __future__ import annotations
 
-from aws_cdk import Acknowledgment, Validations
+from collections.abc import Iterable
+from typing import Any
+
+from aws_cdk import Acknowledgment, Stack, Validations
 from aws_cdk import aws_apigateway as rest
 from aws_cdk import aws_apigatewayv2 as http
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import IConstruct
+
+#: Statement → why its wildcard cannot be narrower.
+_WILDCARDS = {
+    "ReadRecords": "Models come and go without a deploy; the models' bytes lie elsewhere.",
+    "WriteRoutes": "One routes document and one log per model, and models come without a deploy.",
+    "InvokeModels": "Matches the model functions of this environment and nothing else.",
+    "WatchModels": "Matches the model functions of this environment and nothing else.",
+}
 
 
 def accept_registry_without_access_log(bucket: s3.Bucket) -> None:
@@ -25,8 +36,13 @@ def accept_registry_without_access_log(bucket: s3.Bucket) -> None:
     )
 
 
-def accept_scoped_wildcards(role: iam.Role) -> None:
-    """IAM5: wildcards below a fixed prefix."""
+def accept_scoped_wildcards(role: iam.Role, statements: Iterable[iam.PolicyStatement]) -> None:
+    """IAM5: wildcards below a fixed prefix, in the statements that have a reason here."""
+    for statement in statements:
+        reason = _WILDCARDS.get(statement.sid or "")
+        for resource in statement.resources if reason else ():
+            if "*" in (shown := _as_reported(role, resource)):
+                _accept(role, f"AwsSolutions-IAM5[Resource::{shown}]", reason)
 
 
 def accept_python(function: lambda_.Function) -> None:
@@ -44,8 +60,45 @@ def accept_open_http_api(api: http.HttpApi) -> None:
 
 
 def accept_rest_api(api: rest.RestApi, *, open: bool) -> None:
-    """What a catch-all proxy does not do."""
+    """APIG2, COG4, APIG3, IAM4, and APIG4 when the environment wants no authorisation."""
+    _accept(
+        api,
+        "AwsSolutions-APIG2",
+        "Bodies pass through unparsed; the model's signature is checked where the model runs.",
+    )
+    _accept(
+        api,
+        "AwsSolutions-COG4",
+        "Callers are authorised by IAM, or by nobody when the settings say auth = none.",
+    )
+    _accept(
+        api,
+        "AwsSolutions-APIG3",
+        "A web ACL costs money and is the account's choice; a REST API lets it be attached.",
+    )
+    _accept(
+        api,
+        "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
+        "AmazonAPIGatewayPushToCloudWatchLogs]",
+        "The policy AWS publishes for exactly this role; API Gateway allows one per account.",
+    )
+    if open:
+        _accept(api, "AwsSolutions-APIG4", "The environment's settings say auth = none.")
 
 
 def _accept(construct: IConstruct, rule: str, reason: str) -> None:
     Validations.of(construct).acknowledge(Acknowledgment(id=rule, reason=reason))
+
+
+def _as_reported(construct: IConstruct, arn: str) -> str:
+    """An ARN as findings show it: ``<Registry1234.Arn>/models/*``."""
+
+    def show(part: Any) -> str:
+        if isinstance(part, str):
+            return part
+        ((function, value),) = part.items()
+        if function == "Fn::Join":
+            return "".join(show(piece) for piece in value[1])
+        return f"<{'.'.join(value) if isinstance(value, list) else value}>"
+
+    return show(Stack.of(construct).resolve(arn))
