@@ -55,6 +55,15 @@ class Output:
             render(_console(self.stdout, self.environ))
         self.stdout.flush()
 
+    def raw(self, body: bytes) -> None:
+        """Write bytes that are no text to standard output, unless that is a terminal."""
+        if self.stdout.isatty():
+            self.note("the answer is binary: redirect it into a file")
+            return
+        self.stdout.flush()
+        self.stdout.buffer.write(body)
+        self.stdout.buffer.flush()
+
     def note(self, text: str, style: str = "dim") -> None:
         """Tell people what is going on; machines are not told."""
         if not self.as_json:

@@ -1,0 +1,217 @@
+"""The ``modelport`` command: its verbs, and the one place that builds the world they act on.
+
+Only `main` reads the process environment and creates clients. `run` is the whole command with
+everything passed in: arguments in, exit code out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from modelport import __version__
+from modelport.cli import calling, deploying, history, listing, publishing, traffic
+from modelport.cli.cloud import Aws
+from modelport.cli.console import Output
+from modelport.cli.failures import INTERRUPTED, INVALID, InvalidUsageError, exit_code
+from modelport.cli.session import World
+
+PUBLISHING, RUNNING, MOVING, LOOKING = "Publish", "Run", "Move traffic", "Look"
+CALL_TIMEOUT_S = 310
+
+#: The base of everything typer raises about arguments; typer itself exports only this one leaf.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+HELP = """
+A model file in, a versioned HTTPS service on AWS out, with nothing to keep running.
+
+[bold]publish[/bold] a model, [bold]deploy[/bold] a version, [bold]invoke[/bold] it by number, then
+move callers with [bold]route[/bold], [bold]promote[/bold] and [bold]rollback[/bold].
+"""
+
+EPILOG = """
+[bold]Environment[/bold]
+  MODELPORT_BUCKET       the registry's bucket
+  MODELPORT_ENDPOINT     the API's URL
+  MODELPORT_DEPLOYMENTS  the desired state; else deployments.toml
+  MODELPORT_USER         who changes are logged as; else the AWS caller
+  MODELPORT_CDK          the cdk command
+  MODELPORT_DEBUG        show tracebacks
+  NO_COLOR               no colours
+  AWS_*                  credentials, region, AWS_ENDPOINT_URL
+
+[bold]Exit codes[/bold]
+  0  ok                  3  not found
+  1  unexpected failure  4  conflict
+  2  invalid input       5  a backend or the registry is unavailable
+                         6  stored bytes are not what they should be
+"""
+
+#: Every verb in the order of the help: its name, panel, function and examples.
+VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
+    (
+        "publish",
+        PUBLISHING,
+        publishing.publish,
+        (
+            "modelport publish model.onnx --name magika",
+            "modelport publish ./bundle -n magika --metric accuracy=0.98 -m 'retrained on May'",
+        ),
+    ),
+    (
+        "deploy",
+        RUNNING,
+        deploying.deploy,
+        ("modelport deploy magika:3", "modelport deploy magika:3 --memory 3008 --timeout 10"),
+    ),
+    ("undeploy", RUNNING, deploying.undeploy, ("modelport undeploy magika:2",)),
+    (
+        "invoke",
+        RUNNING,
+        calling.invoke,
+        (
+            "modelport invoke magika --data report.pdf",
+            "modelport invoke magika:3 --data '{\"instances\": [[1, 2, 3]]}'",
+            "cat request.json | modelport invoke magika@canary --data - --protocol v2 --json",
+        ),
+    ),
+    (
+        "route",
+        MOVING,
+        traffic.route,
+        (
+            "modelport route magika canary=4",
+            "modelport route magika stable=3:90,4:10 -m 'ten percent to 4'",
+            "modelport route magika canary=",
+        ),
+    ),
+    (
+        "promote",
+        MOVING,
+        traffic.promote,
+        ("modelport promote magika:4", "modelport promote magika:4 --alias canary"),
+    ),
+    (
+        "rollback",
+        MOVING,
+        traffic.rollback,
+        ("modelport rollback magika", "modelport rollback magika --alias canary -m 'drift'"),
+    ),
+    ("list", LOOKING, listing.list_, ("modelport list", "modelport list magika --json")),
+    (
+        "show",
+        LOOKING,
+        listing.show,
+        ("modelport show magika", "modelport show magika:3", "modelport show magika@canary"),
+    ),
+    (
+        "log",
+        LOOKING,
+        history.log,
+        ("modelport log magika", "modelport log magika --verify --json"),
+    ),
+    ("status", LOOKING, history.status, ("modelport status", "modelport status --json")),
+)
+
+
+def create_app() -> typer.Typer:
+    """The typer application with every verb; its context object must be a `World`."""
+    app = typer.Typer(
+        name="modelport",
+        help=HELP,
+        epilog=EPILOG,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, panel, function, examples in VERBS:
+        epilog = "\n".join(["[bold]Examples[/bold]", *(f"  $ {_plain(e)}" for e in examples)])
+        app.command(name, help=_reflowed(function), epilog=epilog, rich_help_panel=panel)(function)
+    return app
+
+
+def run(arguments: Sequence[str], world: World) -> int:
+    """Run one command line in a world; returns the exit code and never raises."""
+    debug = "--debug" in arguments or bool(world.environ.get("MODELPORT_DEBUG"))
+    output = Output(world.stdout, world.stderr, world.environ, "--json" in arguments)
+    try:
+        code: Any = create_app()(
+            list(arguments), prog_name="modelport", standalone_mode=False, obj=world
+        )
+    except KeyboardInterrupt:
+        output.note("interrupted")
+        return INTERRUPTED
+    except USAGE_ERROR as error:
+        return _usage(error, output)
+    except Exception as error:
+        output.failure(error, debug=debug)
+        return exit_code(error)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The console script: build the world from this process, run, exit."""
+    aws = Aws()
+    world = World(
+        environ=os.environ,
+        folder=Path.cwd(),
+        stdin=sys.stdin.buffer,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        registry=aws.registry,
+        identity=aws.identity,
+        outputs=aws.outputs,
+        credentials=aws.credentials,
+        region=lambda: aws.region,
+        http=lambda: httpx.Client(timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10)),
+    )
+    sys.exit(run(sys.argv[1:], world))
+
+
+def _usage(error: Exception, output: Output) -> int:
+    said = getattr(error, "format_message", error.__str__)()
+    if not said.strip():
+        return INVALID  # A bare command: typer has printed the help.
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "modelport"
+    output.failure(InvalidUsageError(said, hint=f"see: {command} --help"), debug=False)
+    return INVALID
+
+
+def _reflowed(function: Callable[..., None]) -> str:
+    """A function's docstring with each paragraph on one line, for the terminal to wrap."""
+    paragraphs = inspect.getdoc(function) or ""
+    return _plain("\n\n".join(" ".join(p.split()) for p in paragraphs.split("\n\n")))
+
+
+def _plain(text: str) -> str:
+    """Text that rich's markup leaves as it is."""
+    return text.replace("[", "\\[")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"modelport {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What the command line asks of AWS besides the registry: who I am, what a stack says, credentials.
+
+One class over boto3, made once by the composition root; botocore's errors become ours here. boto3
+is loaded with the first question, so ``--help`` does not wait for it.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from modelport.cli.failures import AwsUnavailableError
+from modelport.registry import Registry
+
+if TYPE_CHECKING:
+    from boto3 import Session
+    from botocore.credentials import Credentials
+
+DEFAULT_REGION = "us-east-1"
+IDENTITY_TIMEOUT_S = 3
+MAX_CONNECTIONS = 16
+
+
+class Aws:
+    """AWS as the standard variables and files configure it."""
+
+    @cached_property
+    def _session(self) -> Session:
+        import boto3
+
+        return boto3.Session()
+
+    @property
+    def region(self) -> str:
+        """The region in use."""
+        return self._session.region_name or DEFAULT_REGION
+
+    def registry(self, bucket: str) -> Registry:
+        """The registry in a bucket."""
+        from botocore.config import Config
+
+        from modelport.registry.s3 import S3Registry
+
+        config = Config(
+            connect_timeout=5,
+            read_timeout=60,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            max_pool_connections=MAX_CONNECTIONS,
+        )
+        return S3Registry(self._client("s3", config), bucket)
+
+    def identity(self) -> str:
+        """Who changes are logged as: the AWS caller, or, when AWS does not say, the local user."""
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        config = Config(
+            connect_timeout=IDENTITY_TIMEOUT_S,
+            read_timeout=IDENTITY_TIMEOUT_S,
+            retries={"total_max_attempts": 1},
+        )
+        try:
+            return str(self._client("sts", config).get_caller_identity()["Arn"])
+        except (BotoCoreError, ClientError):
+            return local_user()
+
+    def outputs(self, stack: str) -> Mapping[str, str] | None:
+        """The outputs of a CloudFormation stack; None when it is not there."""
+        from botocore.exceptions import ClientError
+
+        with _answering("CloudFormation"):
+            try:
+                found = self._client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+            except ClientError as error:
+                if "does not exist" in str(error):
+                    return None
+                raise
+        if not found or found[0]["StackStatus"] in ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS"):
+            return None
+        return {o["OutputKey"]: o["OutputValue"] for o in found[0].get("Outputs", [])}
+
+    def credentials(self) -> Credentials | None:
+        """The credentials requests are signed with, if there are any."""
+        with _answering("the credential provider"):
+            return self._session.get_credentials()
+
+    def _client(self, service: str, config: Any = None) -> Any:
+        with _answering(service):
+            return self._session.client(service, region_name=self.region, config=config)  # type: ignore[call-overload]
+
+
+def local_user() -> str:
+    """The user of this machine."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+@contextmanager
+def _answering(service: str) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise AwsUnavailableError(service, str(error)) from error

@@ -1,0 +1,262 @@
+"""``modelport deploy`` and ``undeploy``: change the desired state, then make it so with cdk.
+
+``deployments.toml`` changes together with the stack or not at all: when cdk fails, the file's entry
+is put back as it was.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from modelport.cli.cdk import Cdk, find_cdk
+from modelport.cli.console import facts
+from modelport.cli.failures import CdkFailedError
+from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
+from modelport.deployments import (
+    DeploymentEntry,
+    platform_stack,
+    version_stack,
+    with_entry,
+    without_entry,
+)
+from modelport.errors import InvalidSettingError, NotDeployedError, VersionInUseError
+from modelport.manifest import Manifest
+from modelport.routes import Deployment, Routes
+
+SIZING = "What it runs on"
+VersionRef = Annotated[str, typer.Argument(metavar="NAME:V", help="The model and its version.")]
+
+
+def deploy(
+    context: typer.Context,
+    ref: VersionRef,
+    target: Annotated[
+        Literal["lambda"], typer.Option("--target", help="Where.", rich_help_panel=SIZING)
+    ] = "lambda",
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            "--memory",
+            metavar="MB",
+            help="128 to 10240; CPU grows with it. Without it: as before, else 1769 (one vCPU).",
+            rich_help_panel=SIZING,
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        int | None,
+        typer.Option(
+            "--timeout",
+            metavar="S",
+            help="1 to 900. Without it: as before, else 30.",
+            rich_help_panel=SIZING,
+            show_default=False,
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            metavar="URI",
+            help="The container image, by digest. Without it: the version's own.",
+            rich_help_panel=SIZING,
+            show_default=False,
+        ),
+    ] = None,
+    bucket: Bucket = None,
+    deployments: DeploymentsFile = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run a version: write it into deployments.toml and deploy its stack.
+
+    The stack sends the version's golden requests to it before any caller can reach it; a version
+    that answers wrongly fails the deploy, and everything is put back. No traffic moves: callers
+    reach the new version by number until an alias names it.
+    """
+    session = Session.of(context, as_json, bucket, deployments)
+    name, version = version_ref(ref)
+    manifest = session.registry.manifest(name, version)
+    before = session.deployments.entry(name, version)
+    asked = {"target": target, "memory_mb": memory, "timeout_s": timeout, "image": image}
+    entry = entry_for(manifest, before, asked)
+    environment = session.deployments.environment.name
+    platform = platform_stack(environment)
+    # Read before anything is written: without AWS there is nothing to begin.
+    first = [] if session.world.outputs(platform) is not None else [platform]
+    cdk = _cdk(session)
+    stack = version_stack(environment, name, version)
+    with edited(session.deployments_path, before, entry):
+        _run(session, cdk, "deploy", [*first, stack], f"deploying {name}:{version}")
+        _verify(session, "deploy", name, version, stack, deployed=True)
+    _report_deployed(session, manifest, entry, stack)
+
+
+def undeploy(
+    context: typer.Context,
+    ref: VersionRef,
+    bucket: Bucket = None,
+    deployments: DeploymentsFile = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Stop a version: destroy its stack and take it out of deployments.toml.
+
+    Refuses, before touching anything, while an alias still names the version. The version itself
+    stays published and can be deployed again.
+    """
+    session = Session.of(context, as_json, bucket, deployments)
+    name, version = version_ref(ref)
+    routes = _routes(session, name)
+    users = routes.aliases_of(version)
+    if users:
+        raise VersionInUseError(name, version, users)
+    before = session.deployments.entry(name, version)
+    running = routes.deployments.get(version)
+    entry = before or (entry_of(name, running) if running else None)
+    if entry is None:
+        raise NotDeployedError(name, version, routes.deployments)
+    stack = version_stack(session.deployments.environment.name, name, version)
+    cdk = _cdk(session)
+    # The app only knows the stacks of entries: one that lost its entry gets it back for this.
+    with edited(session.deployments_path, before, entry):
+        _run(session, cdk, "destroy", [stack], f"undeploying {name}:{version}")
+        _verify(session, "destroy", name, version, stack, deployed=False)
+    without_entry(session.deployments_path, name, version)
+    document = {"model": name, "version": version, "stack": stack, "deployed": False}
+    session.output.result(document, lambda c: c.print(f"{name}:{version} is no longer deployed"))
+
+
+def entry_for(
+    manifest: Manifest, before: DeploymentEntry | None, asked: dict[str, Any]
+) -> DeploymentEntry:
+    """The entry to write: what was asked, else what stood there, else the defaults."""
+    kept = before.model_dump(exclude_none=True) if before else {}
+    values = {
+        **({"image": manifest.image} if manifest.image else {}),
+        **kept,
+        **{name: value for name, value in asked.items() if value is not None},
+        "model": manifest.model,
+        "version": manifest.version,
+        "digest": manifest.digest,
+    }
+    try:
+        return DeploymentEntry(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise InvalidSettingError(name, first["input"], first["msg"]) from None
+
+
+def entry_of(model: str, running: Deployment) -> DeploymentEntry:
+    """An entry for a version that runs but stands in no file."""
+    return DeploymentEntry(model=model, version=running.version, digest=running.digest)
+
+
+@contextmanager
+def edited(path: Path, before: DeploymentEntry | None, entry: DeploymentEntry) -> Iterator[None]:
+    """Have ``entry`` in the file during the block; put ``before`` back when the block fails.
+
+    Only this one entry is put back, so what others changed meanwhile stays.
+    """
+    existed = path.exists()
+    with_entry(path, entry)
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            with_entry(path, before)
+        else:
+            without_entry(path, entry.model, entry.version)
+            if not existed and not path.read_text().strip():
+                path.unlink()
+        raise
+
+
+def _cdk(session: Session) -> Cdk:
+    path = session.deployments_path
+    environ = {
+        **session.world.environ,
+        "MODELPORT_DEPLOYMENTS": str(path.resolve()),
+        "MODELPORT_BUCKET": session.bucket,
+    }
+    return find_cdk(environ, starts=(session.world.folder, path.parent))
+
+
+def _run(session: Session, cdk: Cdk, verb: str, stacks: list[str], title: str) -> None:
+    with session.output.working(title) as tell:
+        if verb == "deploy":
+            cdk.deploy(stacks, tell)
+        else:
+            cdk.destroy(stacks, tell)
+
+
+def _routes(session: Session, name: str) -> Routes:
+    snapshot = session.registry.routes(name)
+    return snapshot.routes if snapshot else Routes(name)
+
+
+def _verify(
+    session: Session, verb: str, name: str, version: int, stack: str, *, deployed: bool
+) -> None:
+    """Ask the registry, not cdk, whether it worked: a stack can succeed over a missing resource."""
+    if (version in _routes(session, name).deployments) != deployed:
+        problem = "did not register the version" if deployed else "left the version registered"
+        raise CdkFailedError(verb, stack, [f"the stack succeeded but {problem}"], "cdk's own log")
+
+
+def _report_deployed(
+    session: Session, manifest: Manifest, entry: DeploymentEntry, stack: str
+) -> None:
+    name, version = entry.key
+    running = _routes(session, name).deployments[version]
+    path = f"/v1/models/{name}/versions/{version}"
+    url = session.endpoint.rstrip("/") + path if session.endpoint else None
+    call = curl(session, manifest, url) if url else None
+    document = {
+        "model": name,
+        "version": version,
+        "digest": manifest.digest,
+        "target": running.target,
+        "resource": running.resource,
+        "stack": stack,
+        "memory_mb": entry.memory_mb,
+        "timeout_s": entry.timeout_s,
+        "image": entry.image,
+        "url": url,
+        "curl": call,
+    }
+
+    def render(console: Console) -> None:
+        console.print(f"{name}:{version} is deployed: {running.target} {running.resource}")
+        console.print(facts([("url", url), ("curl", call)]), soft_wrap=True)
+        console.print(f"next: modelport promote {name}:{version}", style="dim")
+
+    session.output.result(document, render)
+
+
+def curl(session: Session, manifest: Manifest, url: str) -> str:
+    """A command that calls the version, with a body from its goldens when one is short."""
+    signed = ""
+    if session.deployments.environment.auth == "iam":
+        signed = (
+            f" --aws-sigv4 aws:amz:{session.world.region()}:execute-api"
+            ' --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"'
+        )
+    return f"curl{signed} {shlex.quote(url + ':predict')} -d {shlex.quote(_example(manifest))}"
+
+
+def _example(manifest: Manifest) -> str:
+    for golden in manifest.content.goldens:
+        for request in golden.requests():
+            if request.protocol == "v1" and len(request.body) <= 400:
+                return request.body.decode()
+    return "@request.json"

@@ -1,0 +1,132 @@
+"""``modelport publish``: a bundle on disk becomes the next version of a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from modelport.bundle import load_bundle
+from modelport.cli.console import facts, short, size
+from modelport.cli.failures import InvalidUsageError
+from modelport.cli.lineage import lineage
+from modelport.cli.session import AsJson, Bucket, Debug, Message, Session
+from modelport.errors import ModelNotFoundError
+from modelport.manifest import Draft, Manifest
+from modelport.refs import check_name
+
+RECORD = "What is recorded with it"
+
+
+def publish(
+    context: typer.Context,
+    path: Annotated[
+        Path, typer.Argument(help="A .onnx file, or a folder with model.onnx.", show_default=False)
+    ],
+    name: Annotated[str, typer.Option("--name", "-n", help="The model it is a version of.")],
+    description: Annotated[
+        str | None,
+        typer.Option(
+            "--description",
+            help="What the model does. Without it: as model.toml says.",
+            rich_help_panel=RECORD,
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="K=V",
+            help="A measure of it, such as accuracy=0.98; may be repeated.",
+            rich_help_panel=RECORD,
+            show_default=False,
+        ),
+    ] = None,
+    message: Message = "",
+    bucket: Bucket = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Publish a model file or bundle as the next version of a model.
+
+    Uploads only what the registry lacks and gives the version its number. The same content again is
+    the same version, so an interrupted publish is finished by running it again. Git commit, package
+    versions and who published are recorded.
+    """
+    session = Session.of(context, as_json, bucket)
+    check_name(name)
+    bundle = session.world.folder / path
+    draft = described(load_bundle(bundle), description, parse_metrics(metric or ()))
+    draft = replace(draft, lineage={**draft.lineage, **lineage(bundle)})
+    before = _latest(session, name)
+    with session.output.transfers() as progress:
+        actor = session.actor(message)
+        manifest = session.registry.publish(name, draft, who=actor, progress=progress)
+    _report(session, manifest, new=manifest.version > before)
+
+
+def described(draft: Draft, description: str | None, metrics: dict[str, float]) -> Draft:
+    """The draft with what the command line says of it on top of what the bundle says."""
+    content = draft.content
+    if description is not None:
+        content = replace(content, description=description)
+    return replace(draft, content=replace(content, metrics={**content.metrics, **metrics}))
+
+
+def parse_metrics(pairs: Sequence[str]) -> dict[str, float]:
+    """Parse ``K=V`` pairs; raises `InvalidUsageError` naming the one that is none."""
+    metrics = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not key.strip() or not math.isfinite(value):
+            raise InvalidUsageError(
+                f"--metric {pair!r} is not a name and a finite number",
+                hint="write --metric accuracy=0.98",
+            )
+        metrics[key.strip()] = value
+    return metrics
+
+
+def _latest(session: Session, name: str) -> int:
+    try:
+        snapshot = session.registry.routes(name)
+    except ModelNotFoundError:
+        return 0
+    return snapshot.routes.latest if snapshot else 0
+
+
+def _report(session: Session, manifest: Manifest, *, new: bool) -> None:
+    document: dict[str, Any] = {
+        "model": manifest.model,
+        "version": manifest.version,
+        "digest": manifest.digest,
+        "new": new,
+        "files": len(manifest.content.files),
+        "bytes": manifest.content.size,
+        "goldens": len(manifest.content.goldens),
+        "created": manifest.created,
+        "lineage": manifest.lineage,
+    }
+
+    def render(console: Console) -> None:
+        ref = f"{manifest.model}:{manifest.version}"
+        console.print(f"{'published' if new else 'already published as'} {ref}", style="bold")
+        files, goldens = document["files"], document["goldens"]
+        pairs = [
+            ("digest", short(manifest.digest)),
+            ("content", f"{files} files, {size(manifest.content.size)}, {goldens} goldens"),
+        ]
+        console.print(facts(pairs))
+        console.print(f"next: modelport deploy {ref}", style="dim")
+
+    session.output.result(document, render)

@@ -1,0 +1,173 @@
+"""What a command has to hand: the outside world as passed in, and its settings resolved.
+
+`World` is built once by the composition root (`modelport.cli.app`) or by a test; nothing below it
+reads the process environment or creates a client. `Session` is one command's view of it: option
+beats environment variable beats what the deployed platform says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO
+
+import typer
+
+from modelport.cli.console import Output
+from modelport.cli.failures import AwsUnavailableError, InvalidUsageError
+from modelport.deployments import Deployments, platform_stack
+from modelport.errors import InvalidSettingError
+from modelport.refs import parse_ref
+from modelport.registry import Actor, Registry
+
+if TYPE_CHECKING:
+    import httpx
+    from botocore.credentials import Credentials
+
+COMMON = "Every command"
+
+#: Options that every command has, written once.
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Write one JSON document to standard output, and nothing else.",
+        rich_help_panel=COMMON,
+    ),
+]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        help="Show the traceback of an error. [dim]\\[env: MODELPORT_DEBUG][/dim]",
+        rich_help_panel=COMMON,
+    ),
+]
+Bucket = Annotated[
+    str | None,
+    typer.Option(
+        "--bucket",
+        help="The registry's bucket. Without it: the platform stack's output."
+        " [dim]\\[env: MODELPORT_BUCKET][/dim]",
+        rich_help_panel=COMMON,
+        show_default=False,
+    ),
+]
+DeploymentsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--deployments",
+        help="The desired state. [dim]\\[env: MODELPORT_DEPLOYMENTS;"
+        " default: deployments.toml][/dim]",
+        rich_help_panel=COMMON,
+        show_default=False,
+    ),
+]
+Message = Annotated[
+    str, typer.Option("--message", "-m", help="Why; kept in the log.", show_default=False)
+]
+
+#: Outputs of the platform stack that the command line reads.
+BUCKET_OUTPUT = "BucketName"
+ENDPOINT_OUTPUT = "ApiEndpoint"
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything the commands reach outside themselves, handed in."""
+
+    environ: Mapping[str, str]
+    folder: Path
+    stdin: BinaryIO
+    stdout: TextIO
+    stderr: TextIO
+    registry: Callable[[str], Registry]
+    identity: Callable[[], str]
+    outputs: Callable[[str], Mapping[str, str] | None]
+    credentials: Callable[[], Credentials | None]
+    http: Callable[[], httpx.Client]
+    region: Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of one command."""
+
+    world: World
+    output: Output
+    bucket_option: str | None = None
+    deployments_option: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        context: typer.Context,
+        as_json: bool,
+        bucket: str | None = None,
+        deployments: Path | None = None,
+    ) -> Session:
+        """The session of a typer context whose object is a `World`."""
+        world: World = context.obj
+        output = Output(world.stdout, world.stderr, world.environ, as_json)
+        return cls(world, output, bucket, deployments)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry in the bucket that option, environment or platform names."""
+        return self.world.registry(self.bucket)
+
+    @cached_property
+    def bucket(self) -> str:
+        """The registry's bucket; raises `InvalidSettingError` when nothing names one."""
+        named = self.bucket_option or self.world.environ.get("MODELPORT_BUCKET")
+        found = named or self._platform_output(BUCKET_OUTPUT)
+        if not found:
+            raise _missing("MODELPORT_BUCKET", "give --bucket, or deploy the platform first")
+        return found
+
+    @cached_property
+    def endpoint(self) -> str | None:
+        """The API's base URL, if anything names one."""
+        named = self.world.environ.get("MODELPORT_ENDPOINT")
+        return named or self._platform_output(ENDPOINT_OUTPUT)
+
+    @cached_property
+    def deployments_path(self) -> Path:
+        """Where the desired state lies, or would lie."""
+        named = self.deployments_option or self.world.environ.get("MODELPORT_DEPLOYMENTS")
+        return self.world.folder / (named or "deployments.toml")
+
+    @property
+    def deployments(self) -> Deployments:
+        """The desired state, read afresh."""
+        return Deployments.load(self.deployments_path)
+
+    def actor(self, message: str = "") -> Actor:
+        """Who acts: MODELPORT_USER, else the AWS caller, else the local user."""
+        return Actor(self.world.environ.get("MODELPORT_USER") or self.world.identity(), message)
+
+    def _platform_output(self, name: str) -> str | None:
+        stack = platform_stack(self.deployments.environment.name)
+        try:
+            outputs = self.world.outputs(stack)
+        except AwsUnavailableError:
+            return None
+        return (outputs or {}).get(name)
+
+
+def _missing(name: str, problem: str) -> InvalidSettingError:
+    error = InvalidSettingError(name, None, problem)
+    error.hint = "locally: make up, then: source .local/env"
+    return error
+
+
+def version_ref(text: str) -> tuple[str, int]:
+    """Parse NAME:VERSION, both needed."""
+    ref = parse_ref(text)
+    if ref.version is None:
+        raise InvalidUsageError(
+            f"{text!r} names no version", hint=f"write NAME:VERSION, such as {ref.name}:1"
+        )
+    return ref.name, ref.version
