@@ -91,7 +91,6 @@ class VersionStack(Stack):
                 log_group=group.log_group_name
             ),
         )
-        function.node.add_dependency(role)
         return function
 
     def _registration(
