@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from modelport.envelope import Request, Response
 from modelport.errors import ModelportError, PayloadTooLargeError
 from modelport.settings import RouterSettings
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.router.backends import Backend
 from functions.router.caller import request_id, sticky_key
@@ -54,22 +54,35 @@ def create_app(
     dispatcher = Dispatcher(
         registry, backends, routes_ttl_s=settings.routes_ttl_s, clock=clock, log=log
     )
-    endpoint = _Endpoint(dispatcher, settings.max_body_bytes, clock, log, threads=threads)
-    app.add_route("/{path:path}", endpoint)  # type: ignore[arg-type]  # a raw ASGI app, any method
+    # What no route of the app claims is the data plane's. As the default rather than as a route,
+    # because patterns have gaps: "/{path:path}" does not match a path with a line break.
+    app.router.default = _Endpoint(
+        dispatcher, settings.max_body_bytes, clock, log, app.router.default, threads=threads
+    )
     return app
 
 
 class _Endpoint:
-    """The one route; as an ASGI app rather than a function it sees every method and raw bytes."""
+    """The data plane as an ASGI app: it sees every method, the raw path and the raw body."""
 
     def __init__(
-        self, dispatcher: Dispatcher, max_body: int, clock: Clock, log: Log, *, threads: bool
+        self,
+        dispatcher: Dispatcher,
+        max_body: int,
+        clock: Clock,
+        log: Log,
+        not_http: ASGIApp,
+        *,
+        threads: bool,
     ) -> None:
         self._dispatcher, self._max_body = dispatcher, max_body
         self._clock, self._log, self._threads = clock, log, threads
+        self._not_http = not_http
         self._cold = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._not_http(scope, receive, send)
         headers = _headers(scope)
         body = await _read(receive, headers, self._max_body)
         if body is None:

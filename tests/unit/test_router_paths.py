@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from modelport.envelope import Response
@@ -128,7 +129,7 @@ def test_the_models_answer_keeps_status_body_and_content_headers_only() -> None:
     ],
 )
 def test_bodies_come_through_both_gateways_byte_for_byte(
-    build: type[Event], content_type: str, body: bytes
+    build: Callable[..., Event], content_type: str, body: bytes
 ) -> None:
     event = build("POST", INFER, body, {"Content-Type": content_type})
     answer = World(deployed(1)).send(event)
