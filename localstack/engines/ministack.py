@@ -1,0 +1,51 @@
+"""MiniStack: the default engine. A Python package; no Docker, no account, no token.
+
+Model functions reach the Lambda host through its documented proxy variable. Its own executor
+runs the zip functions: one process per concurrent request, kept warm.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from engine import DEFAULT_REGION, Launch
+
+
+class MiniStack:
+    """What is true of MiniStack alone."""
+
+    name = "ministack"
+    api: Literal["http", "rest"] = "http"
+    account = "000000000000"
+
+    def prepare(self, home: Path, tell: Callable[[str], None]) -> None:
+        """Nothing to do: the lock file brings it."""
+
+    def launch(self, port: int, home: Path, lambda_host: str) -> Launch:
+        """Run the package with the interpreter that runs us."""
+        return Launch(
+            (sys.executable, "-m", "ministack"),
+            {
+                "GATEWAY_PORT": str(port),
+                "BIND_HOST": "127.0.0.1",
+                "MINISTACK_REGION": DEFAULT_REGION,
+                "MINISTACK_ACCOUNT_ID": self.account,
+                "LOG_LEVEL": "INFO",
+            },
+        )
+
+    def health_url(self, endpoint: str) -> str:
+        """Its own path; the one it shares with other emulators answers too."""
+        return f"{endpoint}/_ministack/health"
+
+    def function_environment(self, lambda_host: str) -> Mapping[str, str]:
+        """The proxy variable."""
+        return {"MINISTACK_LAMBDA_PROXY_URL": f"{lambda_host}/invoke"}
+
+    def api_url(self, endpoint: str, api_id: str, stage: str) -> str:
+        """By path: a host name below localhost is not resolved everywhere."""
+        return f"{endpoint}/_aws/execute-api/{api_id}/{stage or '$default'}"
+
+
+ENGINE = MiniStack()

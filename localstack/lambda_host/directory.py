@@ -1,0 +1,75 @@
+"""Function configurations, asked from the emulator's own Lambda API.
+
+A configuration is asked for again once it is older than `fresh_s`, so an update takes effect
+like on Lambda: soon, not in the middle of an invocation. Nothing is started here.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lambda_host.function import IMAGE_HANDLER, Function
+
+FRESH_S = 0.25
+
+
+class UnknownFunctionError(Exception):
+    """The emulator knows no such function."""
+
+
+class Directory:
+    """Looks functions up and remembers them for a moment."""
+
+    def __init__(self, client: Any, fresh_s: float = FRESH_S) -> None:
+        self._client = client
+        self._fresh_s = fresh_s
+        self._known: dict[tuple[str, str], tuple[float, Function]] = {}
+
+    async def find(self, name: str, version: str) -> Function:
+        """The configuration of a function's version as it is now."""
+        checked, function = self._known.get((name, version), (0.0, None))
+        if function is None or time.monotonic() - checked > self._fresh_s:
+            function = await asyncio.to_thread(self._ask, name, version)
+            self._known[name, version] = (time.monotonic(), function)
+        return function
+
+    def _ask(self, name: str, version: str) -> Function:
+        try:
+            configuration = self._client.get_function_configuration(
+                FunctionName=name, Qualifier=version
+            )
+        except self._client.exceptions.ResourceNotFoundException as missing:
+            raise UnknownFunctionError(name) from missing
+        return from_configuration(configuration)
+
+    def code_url(self, function: Function) -> str:
+        """Where the zip of a function lies."""
+        found = self._client.get_function(FunctionName=function.name, Qualifier=function.version)
+        return str(found["Code"]["Location"])
+
+    def layer_url(self, arn: str) -> str:
+        """Where the zip of a layer version lies."""
+        found = self._client.get_layer_version_by_arn(Arn=arn)
+        return str(found["Content"]["Location"])
+
+
+def from_configuration(found: Mapping[str, Any]) -> Function:
+    """A `FunctionConfiguration` of the Lambda API as our function."""
+    arn = found["FunctionArn"]
+    package = found.get("PackageType", "Zip")
+    image = found.get("ImageConfigResponse", {}).get("ImageConfig", {})
+    command = image.get("Command") or [IMAGE_HANDLER]
+    return Function(
+        name=found["FunctionName"],
+        arn=arn,
+        version=found.get("Version", "$LATEST"),
+        memory_mb=found.get("MemorySize", 128),
+        timeout_s=found.get("Timeout", 3),
+        handler=command[0] if package == "Image" else found["Handler"],
+        package=package,
+        environment=found.get("Environment", {}).get("Variables", {}),
+        code_digest=found.get("CodeSha256", ""),
+        layers=tuple(layer["Arn"] for layer in found.get("Layers", [])),
+        region=arn.split(":")[3],
+    )

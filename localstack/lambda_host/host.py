@@ -1,0 +1,202 @@
+"""The Lambda host: runs functions as processes for an emulator that hands them over by HTTP.
+
+Composition root of the package, run as ``python -m lambda_host.host``. An invocation is a
+POST with the event as body and the function named in `X-Amzn-Lambda-*` headers. The answer
+is 200 with the function's own answer, or 502 with a fault and `X-Amz-Function-Error`.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from lambda_host import faults
+from lambda_host.archives import Archives
+from lambda_host.bundles import Bundles, PullError
+from lambda_host.directory import Directory, UnknownFunctionError
+from lambda_host.environment import Environment
+from lambda_host.faults import PAYLOAD_LIMIT, Outcome
+from lambda_host.function import Function, Program, image_program, zip_program
+from lambda_host.journal import Journal
+from lambda_host.pool import Limits, Pool
+from lambda_host.wire import Answer, Request, serving
+from modelport.registry import Registry
+
+log = logging.getLogger("lambda_host")
+HEADER = "x-amzn-lambda-"
+CALLER_TIMER_S = 1.0
+
+
+class Host:
+    """Invokes functions: finds the configuration, keeps one pool each, answers over HTTP."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        bundles: Bundles,
+        archives: Archives,
+        *,
+        root: Path,
+        logs: Path,
+        limits: Limits,
+    ) -> None:
+        self._directory = directory
+        self._bundles = bundles
+        self._archives = archives
+        self._root = root
+        self._logs = logs
+        self._limits = limits
+        self._pools: dict[tuple[str, str], Pool] = {}
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer one HTTP request: an invocation, or a look at what runs."""
+        if request.method == "GET":
+            return Answer.of_json(200, self.status())
+        name = request.headers.get(f"{HEADER}function-name")
+        if request.method != "POST" or not name:
+            problem = f"an invocation is a POST with {HEADER}function-name"
+            return _refusal(400, "InvalidRequestContentException", problem)
+        if len(request.body) > PAYLOAD_LIMIT:
+            problem = faults.event_too_large(len(request.body))
+            return _refusal(413, "RequestTooLargeException", problem)
+        version = request.headers.get(f"{HEADER}function-version", "$LATEST")
+        try:
+            function = await self._directory.find(name, version)
+        except UnknownFunctionError:
+            return _refusal(404, "ResourceNotFoundException", f"Function not found: {name}")
+        outcome = await self._invoke(function, request)
+        if outcome.error_type == "Sandbox.Timedout" and f"{HEADER}deadline-ms" in request.headers:
+            # The caller keeps its own timer and words a timeout as Lambda does, but would wrap
+            # an answer of ours; ours only comes if that timer does not.
+            await asyncio.sleep(CALLER_TIMER_S)
+        return _answer(outcome)
+
+    async def _invoke(self, function: Function, request: Request) -> Outcome:
+        trace_id = request.headers.get("x-amzn-trace-id", "")
+        request_id = request.headers.get(f"{HEADER}request-id") or str(uuid.uuid4())
+        try:
+            return await self._pool(function).invoke(request.body, request_id, trace_id)
+        except PullError as problem:
+            return faults.fault("Runtime.ImagePullError", f"{function.name}: {problem}")
+
+    def _pool(self, function: Function) -> Pool:
+        """The pool of exactly this configuration; an older one is left to run out."""
+        key = (function.name, function.version)
+        pool = self._pools.get(key)
+        if pool is None or pool.function != function:
+            if pool is not None:
+                log.info("%s has a new configuration", function.name)
+                self._closing = asyncio.create_task(pool.close())
+            journal = Journal(self._logs / f"{function.name}.log")
+
+            async def spawn() -> Environment:
+                return Environment(function, await self._program(function), journal)
+
+            pool = self._pools[key] = Pool(function, spawn, journal, self._limits)
+        return pool
+
+    async def _program(self, function: Function) -> Program:
+        if function.package == "Image":
+            bundle = await self._bundles.pull(function.environment)
+            return image_program(function, self._root, bundle)
+        return zip_program(function, *await self._archives.unpack(function))
+
+    def status(self) -> dict[str, object]:
+        """What runs now: process ids per function."""
+        return {
+            f"{name}:{version}": [each.pid for each in pool.environments]
+            for (name, version), pool in self._pools.items()
+        }
+
+    async def expire(self) -> None:
+        """Stop what has been idle too long, for as long as the host runs."""
+        while True:
+            await asyncio.sleep(1)
+            await asyncio.gather(*(pool.expire() for pool in self._pools.values()))
+
+    async def close(self) -> None:
+        """Stop every environment."""
+        await asyncio.gather(*(pool.close(now=True) for pool in self._pools.values()))
+
+
+def _answer(outcome: Outcome) -> Answer:
+    if not outcome.failed:
+        return Answer(200, outcome.payload)
+    return Answer(502, outcome.payload, {"X-Amz-Function-Error": "Unhandled"})
+
+
+def _refusal(status: int, kind: str, message: str) -> Answer:
+    document = {"Type": "User", "message": message}
+    return Answer(status, json.dumps(document).encode(), {"x-amzn-ErrorType": kind})
+
+
+def build(options: argparse.Namespace) -> Host:
+    """Make a host from the command line and the AWS variables."""
+    import boto3
+
+    def open_registry(bucket: str) -> Registry:
+        from modelport.registry.s3 import S3Registry
+
+        return S3Registry(boto3.client("s3"), bucket)
+
+    directory = Directory(boto3.client("lambda"))
+    archives = Archives(options.home / "code", directory.code_url, directory.layer_url)
+    return Host(
+        directory,
+        Bundles(options.home / "bundles", open_registry),
+        archives,
+        root=options.root,
+        logs=options.home / "logs" / "functions",
+        limits=Limits(bound=options.bound, idle_s=options.idle),
+    )
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="lambda_host", description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--root", type=Path, required=True, help="the tree model images hold")
+    parser.add_argument("--home", type=Path, required=True, help="where bundles and logs go")
+    parser.add_argument("--bound", type=int, default=max(4, 2 * (os.cpu_count() or 1)))
+    parser.add_argument("--idle", type=float, default=300, help="seconds until an idle end")
+    return parser.parse_args(argv)
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Serve until told to stop, or until stdin, held open by whoever started us, ends."""
+    host = build(options)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_reader(0, _stop_at_the_end_of_stdin, stop)
+    async with serving(host.handle, options.port) as port:
+        log.info("listening on 127.0.0.1:%s", port)
+        print(port, flush=True)
+        reaper = asyncio.create_task(host.expire())
+        await stop.wait()
+        reaper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reaper
+        await host.close()
+
+
+def _stop_at_the_end_of_stdin(stop: asyncio.Event) -> None:
+    if not os.read(0, 1):
+        stop.set()
+
+
+def main() -> None:
+    """Entry point."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    asyncio.run(run(arguments()))
+
+
+if __name__ == "__main__":
+    main()

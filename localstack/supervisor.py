@@ -1,0 +1,238 @@
+"""Owns a local cloud's processes from the first to the last.
+
+Started by `cloud.py up`, in a session of its own. It starts the Lambda host and the engine,
+deploys the platform, and stays. Steps are reported as JSON lines on stdout. Stdin is the
+lifeline: it ends without a word when the `up` that started us is killed, and then everything
+goes; one byte means that `up` has done its part and may leave.
+
+None of its children can outlive it: the kernel kills them with it (`die_with_parent`).
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from engine import Engine, EngineError, load
+from lambda_host.processes import die_with_parent, kill_group
+from modelport.errors import ModelportError
+from platform_stack import (
+    PlatformStack,
+    clean_environment,
+    name_bucket,
+    variables,
+    wipe,
+    write_deployments,
+)
+from state import Cloud, Home
+
+ROOT = Path(__file__).resolve().parent.parent
+HEALTH_LIMIT_S = 90
+STOP_LIMIT_S = 5
+
+
+class StepError(Exception):
+    """A step failed; the message is for people."""
+
+
+class Supervisor:
+    """One local cloud."""
+
+    def __init__(self, engine: Engine, port: int, home: Home, report: Callable[..., None]) -> None:
+        self._engine = engine
+        self._home = home
+        self._report = report
+        self._cloud = Cloud(engine.name, port)
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping = False
+
+    def start(self) -> None:
+        """Bring everything up; raises `StepError`."""
+        if before := self._home.read():
+            before.kill_leftovers()
+        self._home.clear()
+        wipe(self._home.run)
+        self._note("supervisor", os.getpid())
+        with self._step("engine", f"start {self._engine.name}") as tell:
+            self._engine.prepare(self._home.folder, tell)
+            lambda_host = self._start_lambda_host()
+            self._start_engine(lambda_host)
+        write_deployments(self._home, self._engine, lambda_host)
+        endpoint = self._cloud.endpoint
+        stack = PlatformStack(self._home, self._engine, endpoint, os.environ)
+        with self._step("bootstrap", "cdk bootstrap"):
+            stack.bootstrap()
+        with self._step("platform", "cdk deploy the platform") as tell:
+            platform = stack.deploy(tell)
+        name_bucket(self._home, platform.bucket)
+        named = {"MODELPORT_BUCKET": platform.bucket, "MODELPORT_ENDPOINT": platform.endpoint}
+        self._home.write_env({**variables(self._home, endpoint), **named})
+        self._cloud = Cloud(self._cloud.engine, self._cloud.port, True, self._cloud.processes)
+        self._home.write(self._cloud)
+        self._report(ready=True, **named)
+
+    def watch(self) -> None:
+        """Return when a child that must run no longer does."""
+        while True:
+            time.sleep(0.5)
+            for role, child in self._children.items():
+                if child.poll() is not None:
+                    print(f"the {role} ended with status {child.returncode}", file=sys.stderr)
+                    return
+
+    def stop(self) -> None:
+        """End every child, whole process groups, politely first."""
+        children = self._children.values()
+        for child in children:
+            kill_group(child.pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_LIMIT_S
+        while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for child in children:
+            kill_group(child.pid)
+            child.wait()
+        self._home.clear()
+
+    def _start_lambda_host(self) -> str:
+        folders = (ROOT / "localstack", ROOT / "layers/core/python", ROOT)
+        options = ("--root", str(ROOT), "--home", str(self._home.folder))
+        child = self._spawn(
+            "lambda-host",
+            (sys.executable, "-m", "lambda_host.host", *options),
+            {
+                **variables(self._home, self._cloud.endpoint),
+                "PYTHONPATH": os.pathsep.join(map(str, folders)),
+            },
+        )
+        assert child.stdout is not None
+        port = child.stdout.readline().strip()
+        if not port:
+            raise StepError(self._last_words("lambda-host"))
+        return f"http://127.0.0.1:{int(port)}"
+
+    def _start_engine(self, lambda_host: str) -> None:
+        launch = self._engine.launch(self._cloud.port, self._home.folder, lambda_host)
+        temporary = self._home.run / "tmp"
+        temporary.mkdir()
+        child = self._spawn("engine", launch.argv, {"TMPDIR": str(temporary), **launch.env})
+        health = self._engine.health_url(self._cloud.endpoint)
+        deadline = time.monotonic() + HEALTH_LIMIT_S
+        while not _answers(health):
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise StepError(self._last_words("engine"))
+            time.sleep(0.05)
+
+    def _spawn(
+        self, role: str, argv: tuple[str, ...], env: Mapping[str, str]
+    ) -> "subprocess.Popen[bytes]":
+        with (self._home.logs / f"{role}.log").open("ab") as log:
+            child = subprocess.Popen(
+                argv,
+                cwd=self._home.run,
+                env={**clean_environment(os.environ), **env},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if role == "lambda-host" else log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent(os.getpid()),
+            )
+        self._children[role] = child
+        self._note(role, child.pid)
+        return child
+
+    def _note(self, role: str, pid: int) -> None:
+        self._cloud = self._cloud.with_process(role, pid)
+        self._home.write(self._cloud)
+
+    def _last_words(self, role: str) -> str:
+        log = self._home.logs / f"{role}.log"
+        lines = log.read_text(errors="replace").splitlines()[-15:]
+        return "\n".join([f"the {role} did not start; the end of {log}:", *lines])
+
+    @contextmanager
+    def _step(self, step: str, title: str) -> Iterator[Callable[[str], None]]:
+        self._report(step=step, title=title)
+        try:
+            yield lambda text: self._report(step=step, detail=text)
+        except (EngineError, ModelportError) as error:
+            hint = getattr(error, "hint", "")
+            raise StepError(f"{error}\n{hint}".strip()) from error
+        self._report(step=step, done=True)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def _report(**event: object) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def _hold_on_to(lifeline: int) -> None:
+    """Wait, beside the work, for the byte that sets us free or the end that stops us."""
+
+    def wait() -> None:
+        if not os.read(lifeline, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    options = parser.parse_args()
+    home = Home(options.home)
+    home.create()
+    if home.lock() is None:
+        _report(failed="another local cloud runs or starts here")
+        return 1
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _hold_on_to(0)
+    supervisor = Supervisor(load(options.engine), options.port, home, _report)
+    try:
+        supervisor.start()
+        os.dup2(2, 1)  # whoever read our reports leaves now
+        supervisor.watch()
+    except StepError as error:
+        _report(failed=str(error))
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        supervisor.stop()
+        _end_own_group()
+    return 0
+
+
+def _end_own_group() -> None:
+    """End what a step left behind, cdk and the app it started, which share our group."""
+    sys.stdout.flush()
+    if os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
