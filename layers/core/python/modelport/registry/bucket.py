@@ -81,9 +81,10 @@ class BucketRegistry:
 
     def models(self) -> Iterator[str]:
         """Names of all models, in order; one whose first publish never finished is not one."""
-        for name in self._store.children(keys.MODELS):
-            model = name.removesuffix("/")
-            if name.endswith("/") and self._store.get(keys.routes(model)) is not None:
+        # The store orders "a-1/" before "a/"; by name it is the other way round.
+        names = sorted(n[:-1] for n in self._store.children(keys.MODELS) if n.endswith("/"))
+        for model in names:
+            if self._store.get(keys.routes(model)) is not None:
                 yield model
 
     def versions(self, model: str) -> Iterator[int]:
