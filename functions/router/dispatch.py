@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol
 
 from modelport import grammar, metadata
@@ -96,6 +97,7 @@ class Dispatcher:
         self._backends, self._clock = backends, clock
         self._routes = RoutesCache(registry, ttl_s=routes_ttl_s, clock=clock, log=log)
         self._names = _Names(registry.models, routes_ttl_s, clock)
+        self._one_name = _Names(lambda: islice(registry.models(), 1), routes_ttl_s, clock)
 
         # Manifests are immutable, so one read lasts; only the signature is kept of them, because
         # goldens may be large. Failures are not remembered.
@@ -161,7 +163,7 @@ class Dispatcher:
             case "server-live":
                 return _json(metadata.v2_live())
             case "server-ready":
-                self._names.get()  # ready means: the registry answers, or answered before
+                self._one_name.get()  # ready means: the registry answers, or answered before
                 return _json(metadata.v2_server_ready())
             case "ping":
                 return Response(200)

@@ -50,6 +50,8 @@ STATUS: dict[type[e.ModelportError], int] = {
 }
 
 JSON = {"content-type": "application/json"}
+#: Their messages name buckets, keys and roles: for the log, not for callers.
+_INTERNAL = (e.IntegrityError, e.InvalidSettingError, e.BlobNotFoundError)
 
 
 def status_of(error: e.ModelportError) -> int:
@@ -71,16 +73,21 @@ def refusal(error: e.ModelportError, call: Call | None, request: Request) -> Res
             headers |= {"allow": names, "x-modelport-error": "method-not-allowed"}
             return Response(405, headers, _body(f"{request.path} takes {names}"))
         return Response(status, headers, _body(f"{error.message}; {error.hint}"))
+    if isinstance(error, e.RegistryUnavailableError):
+        message = f"the registry cannot be reached; try again in {error.retry_after_s} s"
+        return Response(status, headers, _body(message))
+    if isinstance(error, _INTERNAL):
+        return Response(status, headers, _body(_see_log(request.request_id)))
     return Response(status, headers, _body(_worded(error, call)))
 
 
 def crash(request_id: str) -> Response:
     """The answer for an error that nobody foresaw."""
-    return Response(
-        500,
-        {**JSON, "x-modelport-error": "internal"},
-        _body(f"internal error; the router's log has the details under request id {request_id}"),
-    )
+    return Response(500, {**JSON, "x-modelport-error": "internal"}, _body(_see_log(request_id)))
+
+
+def _see_log(request_id: str) -> str:
+    return f"internal error; the router's log has the details under request id {request_id}"
 
 
 def _body(message: str) -> bytes:

@@ -206,6 +206,24 @@ def test_a_registry_that_is_down_at_the_start_is_503_with_retry_after() -> None:
     assert world.post(PREDICT).status == 200
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        e.RegistryUnavailableError("AccessDenied: arn:aws:sts::1:assumed-role/router"),
+        e.IntegrityError("routes", "arn:aws:s3:::bucket", "other"),
+        e.InvalidSettingError("BUCKET", "arn:aws:s3:::bucket", "is not one"),
+    ],
+)
+def test_what_the_registry_says_about_itself_stays_in_the_log(error: e.ModelportError) -> None:
+    world = World(deployed(1))
+    world.registry.failure = error
+    answer = world.post(PREDICT)
+    assert answer.status >= 500
+    assert answer.headers["x-modelport-error"] == error.code
+    assert "arn:" not in answer.error
+    assert any("arn:" in record.get("traceback", "") for record in world.records)
+
+
 def test_a_registry_that_goes_down_later_is_not_noticed_by_callers() -> None:
     world = World(deployed(1))
     assert world.post(PREDICT).status == 200

@@ -1,0 +1,150 @@
+"""`LambdaBackend` with boto3's own client over a real socket: every way an invocation can end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from botocore.config import Config
+from modelport.envelope import Request, Response
+from modelport.errors import (
+    BackendGoneError,
+    ModelFailedError,
+    ModelportError,
+    ModelTimeoutError,
+    NotEncodableError,
+    PayloadTooLargeError,
+    ThrottledError,
+)
+from modelport.routes import Deployment
+
+from functions.router.backends import LAMBDA_PAYLOAD_LIMIT, LambdaBackend
+from tests.support.lambda_api import LambdaApi, failing, lambda_api, model, refusing
+
+NAME = "modelport-test-m-v2"
+DEPLOYMENT = Deployment(2, "lambda", NAME, "sha256:0", {"timeout_s": 7})
+
+
+@pytest.fixture
+def api() -> Iterator[LambdaApi]:
+    with lambda_api() as running:
+        yield running
+
+
+def backend(endpoint: str, *, read_timeout: float = 20) -> LambdaBackend:
+    config = Config(read_timeout=read_timeout, retries={"total_max_attempts": 1})
+    return LambdaBackend(boto3.client("lambda", endpoint_url=endpoint, config=config))
+
+
+def ask(endpoint: str, body: bytes = b'{"instances":[1]}', read_timeout: float = 20) -> Response:
+    request = Request("POST", "/v1/models/m/versions/2:predict", {"accept": "*/*"}, body, "r-1")
+    return backend(endpoint, read_timeout=read_timeout).invoke(DEPLOYMENT, "m", request)
+
+
+@pytest.mark.parametrize("body", [b'{"instances":["\xc3\xa9"]}', bytes(range(256)), b""])
+def test_a_request_and_its_answer_cross_byte_for_byte(api: LambdaApi, body: bytes) -> None:
+    def echo(request: Request) -> Response:
+        assert (request.method, request.path) == ("POST", "/v1/models/m/versions/2:predict")
+        assert (request.headers, request.request_id) == ({"accept": "*/*"}, "r-1")
+        return Response(201, {"content-type": "x/y"}, request.body)
+
+    api.functions[NAME] = model(echo)
+    assert ask(api.endpoint, body) == Response(201, {"content-type": "x/y"}, body)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "says"),
+    [
+        (
+            failing("Sandbox.Timedout", "RequestId: 1 Error: Task timed out after 3.00 seconds"),
+            ModelTimeoutError,
+            "within 3 s",
+        ),
+        (failing("Sandbox.Timedout", ""), ModelTimeoutError, "within 7 s"),
+        (
+            failing("", "1 Task timed out after 30.03 seconds"),
+            ModelTimeoutError,
+            "30.03",
+        ),
+        (failing("ValueError", "secret row"), ModelFailedError, "r-1"),
+        (failing("Runtime.ExitError", "signal: killed secret"), ModelFailedError, "r-1"),
+        (failing("Function.ResponseSizeTooLarge", "secret"), NotEncodableError, "fewer rows"),
+        (lambda _: (200, {"X-Amz-Function-Error": "Unhandled"}, b"[]"), ModelFailedError, "r-1"),
+        (lambda _: (200, {}, b'{"message": "secret"}'), ModelFailedError, "r-1"),
+        (lambda _: (200, {}, b"null"), ModelFailedError, "r-1"),
+        (lambda _: (200, {}, b"secret, not JSON"), ModelFailedError, "r-1"),
+        (refusing(404, "ResourceNotFoundException"), BackendGoneError, "is gone"),
+        (refusing(403, "AccessDeniedException"), BackendGoneError, "is gone"),
+        (refusing(500, "ServiceException"), BackendGoneError, "is gone"),
+        (refusing(429, "TooManyRequestsException"), ThrottledError, "concurrency limit"),
+        (refusing(413, "RequestTooLargeException"), PayloadTooLargeError, "6,291,456"),
+        (lambda _: None, BackendGoneError, "is gone"),
+    ],
+)
+def test_each_way_to_fail_has_its_error_and_leaks_nothing(
+    api: LambdaApi, function: object, error: type[ModelportError], says: str
+) -> None:
+    assert callable(function)
+    api.functions[NAME] = function
+    with pytest.raises(error, match=says.replace(".", r"\.")) as caught:
+        ask(api.endpoint)
+    assert "secret" not in caught.value.message
+
+
+def test_a_function_that_does_not_exist_is_gone(api: LambdaApi) -> None:
+    with pytest.raises(BackendGoneError):
+        ask(api.endpoint)
+
+
+def test_nobody_listening_is_gone(api: LambdaApi) -> None:
+    with lambda_api() as other:
+        endpoint = other.endpoint
+    with pytest.raises(BackendGoneError):
+        ask(endpoint)
+
+
+def test_a_model_that_is_silent_for_too_long_timed_out_and_is_not_asked_again(
+    api: LambdaApi,
+) -> None:
+    enough = threading.Event()
+
+    def silent(payload: bytes) -> None:
+        enough.wait(20)
+
+    api.functions[NAME] = silent
+    try:
+        with pytest.raises(ModelTimeoutError, match="within 7 s"):
+            ask(api.endpoint, read_timeout=0.3)
+    finally:
+        enough.set()
+    assert len(api.payloads) == 1
+
+
+def test_a_connection_that_died_in_the_pool_is_tried_once_more(api: LambdaApi) -> None:
+    answers = iter([None, (200, {}, json.dumps(Response(200).to_event()).encode())])
+    api.functions[NAME] = lambda payload: next(answers)
+    assert ask(api.endpoint).status == 200
+    assert len(api.payloads) == 2
+
+
+def test_the_payload_limit_counts_what_base64_adds_and_nothing_is_sent(api: LambdaApi) -> None:
+    api.functions[NAME] = model(lambda request: Response(200))
+    binary = b"\xff" * 4_700_000
+    assert ask(api.endpoint, binary).status == 200
+    assert len(api.payloads[-1]) <= LAMBDA_PAYLOAD_LIMIT
+    with pytest.raises(PayloadTooLargeError) as caught:
+        ask(api.endpoint, b"\xff" * 4_800_000)
+    message = caught.value.message
+    assert "body is 4,800,000 bytes" in message
+    assert "6,291,456" in message
+    assert "grows by a third" in message
+    assert len(api.payloads) == 1
+
+
+def test_text_over_the_limit_is_pointed_to_binary(api: LambdaApi) -> None:
+    with pytest.raises(PayloadTooLargeError, match="Open Inference V2"):
+        ask(api.endpoint, b"[" + b"1," * 3_200_000 + b"1]")
+    assert api.payloads == []
