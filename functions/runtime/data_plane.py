@@ -30,7 +30,7 @@ from functions.runtime.codecs import CODECS, Codec, Subject
 from functions.runtime.failures import failure, refusal
 from functions.runtime.inference_script import InferenceScript
 from functions.runtime.model import OnnxModel
-from functions.runtime.tensors import Tensors
+from functions.runtime.tensors import Tensors, check_carried
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +107,7 @@ class DataPlane:
 
     def _predict(self, codec: Codec, request: Request, trace: Trace) -> Response:
         parsed = codec.parse(request.body, request.headers, self.subject.signature)
+        check_carried(self.subject.signature, parsed.outputs)
         outputs = self._run_model(parsed.tensors, parsed.outputs, request, trace)
         headers, body = codec.format(outputs, parsed, self.subject)
         return Response(200, headers, body)

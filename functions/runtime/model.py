@@ -6,7 +6,6 @@ size, because Lambda grants CPU by memory and the CPU count of the host says not
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,8 +52,7 @@ def open_model(
     directory: Path, settings: ModelSettings, signature: Signature, memory_mb: int | None
 ) -> OnnxModel:
     """Open the session; raises `InvalidBundleError` when the model cannot be loaded."""
-    # Linux wheels report usage by default; a model function has no business calling home.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # Imported here and not above: nothing but opening a model needs it.
     import onnxruntime as ort  # type: ignore[import-untyped]
 
     options = ort.SessionOptions()
@@ -63,7 +61,7 @@ def open_model(
     options.graph_optimization_level = getattr(
         ort.GraphOptimizationLevel, _LEVELS[settings.graph_optimization]
     )
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and then stands in our own log
     if settings.disable_prepacking:
         options.add_session_config_entry("session.disable_prepacking", "1")
     path = directory / settings.entry

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from threading import Thread
 
@@ -107,7 +107,7 @@ class Service:
         self._server.should_exit = True
 
 
-def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     """Run the server with this command line and environment."""
     if list(arguments) not in ([], ["serve"]):
         print(USAGE, file=sys.stderr)
@@ -119,6 +119,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except ModelportError as error:
         print(error.message, file=sys.stderr)
         return 1
+    # onnxruntime's Linux wheels report usage by default; a model server never calls home.
+    environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     logger.info("listening on %s:%d", *listener.getsockname()[:2])
     # uvicorn raises the signal again once it has shut down; as PID 1 and elsewhere that ends in 0.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -55,6 +55,14 @@ def check_names(signature: Signature, names: Mapping[str, Any]) -> None:
     for spec in signature.inputs:
         if spec.name not in names:
             raise TensorError(spec.name, str(spec), "nothing")
+
+
+def check_carried(signature: Signature, outputs: Iterable[str]) -> None:
+    """Raise `NotEncodableError` for an output whose dtype numpy, and so every protocol, lacks."""
+    for name in outputs:
+        spec = signature.output(name)
+        if spec is not None and spec.datatype not in DTYPES:
+            raise NotEncodableError(name, f"no protocol here carries {spec.datatype}")
 
 
 def check_shape(spec: TensorSpec, array: Array, note: str = "") -> Array:
