@@ -99,7 +99,7 @@ class Demo:
 
     def cloud(self, verb: str, *arguments: str) -> None:
         script = str(ROOT / "localstack" / "cloud.py")
-        self.run(sys.executable, script, verb, "--home", str(HOME), *arguments)
+        self.run(sys.executable, script, "--home", str(HOME), verb, *arguments)
 
     # --- the steps --------------------------------------------------------------------------------
 
