@@ -100,6 +100,10 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     assert "model.onnx" in error.hint
 
 
+def test_what_the_system_refuses_is_said(tmp_path: Path) -> None:
+    assert "cannot be read: File name too long" in str(refused(tmp_path / ("x" * 300)))
+
+
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"PK\x03\x04 weights")
     assert isinstance(refused(tmp_path / "model.pt"), InvalidOnnxError)
@@ -195,6 +199,8 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         ("inference.py", "def input_fn(:\n", "not Python: invalid syntax, line 1"),
         ("inference.py", "x = 1\0", "not Python"),
         ("model.onnx", "hello", "not an ONNX file"),
+        ("manifest.json", "{}", "has the name of the version's own record"),
+        ("inference.py", "x = " + "-" * 200_000 + "1\n", "not Python"),
         ("bad\nname", "", "cannot be stored"),
         ("back\\slash", "", "cannot be stored"),
     ],

@@ -303,7 +303,7 @@ def test_graphs_nested_without_end(tmp_path: Path) -> None:
 
 
 def test_external_data_is_found_in_graph_subgraph_and_function(tmp_path: Path) -> None:
-    for name in ("a.bin", "b.bin", "c.bin", "d.bin"):
+    for name in ("a.bin", "b.bin", "c.bin", "d.bin", "s.bin"):
         (tmp_path / name).write_bytes(b"\0" * 16)
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "e.bin").write_bytes(b"\0" * 8)
@@ -317,6 +317,10 @@ def test_external_data_is_found_in_graph_subgraph_and_function(tmp_path: Path) -
         ],
         nodes=[choose, constant],
     )
+    indices = external("i", [2], location="s.bin")
+    sparse = onnx.SparseTensorProto(values=external("v", [2], location="s.bin"), indices=indices)
+    attribute = made.graph.node[1].attribute.add(name="sparse_value", ref_attr_name="r")
+    attribute.sparse_tensor.CopyFrom(sparse)
     inner = helper.make_node("Constant", [], ["f"], value=external("d", [1], location="d.bin"))
     function = helper.make_function("my", "F", [], ["f"], [inner], [helper.make_opsetid("", 20)])
     made.functions.append(function)
@@ -324,7 +328,7 @@ def test_external_data_is_found_in_graph_subgraph_and_function(tmp_path: Path) -
         onnx.SparseTensorProto(values=external("e", [2], location="deep/e.bin"))
     )
     found = read(tmp_path, made).external_data
-    assert sorted(found) == ["a.bin", "b.bin", "c.bin", "d.bin", "deep/e.bin"]
+    assert sorted(found) == ["a.bin", "b.bin", "c.bin", "d.bin", "deep/e.bin", "s.bin"]
 
 
 @pytest.mark.parametrize(
@@ -368,6 +372,18 @@ def test_external_data_too_short(tmp_path: Path, entries: dict[str, int], needs:
         tmp_path, model(initializers=[external("w", [10], location="w.bin", **entries)])
     )
     assert "'w.bin' has 40 bytes; tensor 'w' " + needs in str(error)
+
+
+def test_dimensions_may_be_packed(tmp_path: Path) -> None:
+    """Writers of proto3 pack repeated numbers; onnx itself does not."""
+    tensor = external("w", [], location="w.bin").SerializeToString() + b"\x0a\x03\xac\x02\x05"
+    graph = model().graph.SerializeToString() + b"\x2a" + _varint(len(tensor)) + tensor
+    head = onnx.ModelProto(ir_version=10, opset_import=[helper.make_opsetid("", 20)])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(head.SerializeToString() + b"\x3a" + _varint(len(graph)) + graph)
+    (tmp_path / "w.bin").write_bytes(b"\0" * 5999)
+    with pytest.raises(InvalidOnnxError, match="has 5,999 bytes; tensor 'w' needs 6,000"):
+        read_onnx(path)
 
 
 @pytest.mark.parametrize("text", ["-1", "eight", "1e3", "٣", "9" * 30])

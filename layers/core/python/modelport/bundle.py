@@ -9,8 +9,11 @@ Which files of a folder belong to the version: all of them, in the order of thei
 * names that start with a dot, ``__pycache__`` folders and ``*.pyc`` files: left by tools;
 * the ``golden/`` folder: the manifest carries what is in it.
 
-Links are followed only to files inside the folder, so that nothing is published that the folder
-does not hold. Reads and hashes; never runs the model or its script, and writes nothing.
+A ``manifest.json`` at the top is refused: the record of the version takes that place wherever the
+files are laid out. Links are followed only to files inside the folder, so that nothing is published
+that the folder does not hold.
+
+Reads and hashes; never runs the model or its script, and writes nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from modelport.signature import Signature, TensorSpec
 __all__ = ["load_bundle"]
 
 ENTRY, LABELS, SCRIPT = "model.onnx", "labels.txt", "inference.py"
+_RECORD = "manifest.json"
 _CHUNK = 1 << 20
 _LAYOUT = "a bundle is an .onnx file, or a folder with model.onnx in it"
 
@@ -67,6 +71,10 @@ def _folder(folder: Path, progress: Progress) -> Draft:
     told = read_model_toml(found["model.toml"]) if "model.toml" in found else ModelToml()
     goldens = load_goldens(folder / "golden") if (folder / "golden").is_dir() else ()
     sources = {name: file for name, file in found.items() if not name.startswith("golden/")}
+    if _RECORD in sources:
+        raise InvalidBundleError(
+            sources[_RECORD], "has the name of the version's own record", "rename the file"
+        )
     entry = told.model.entry or _only_model(folder, sources)
     info = _entry(folder, entry, sources)
     for golden in goldens:
