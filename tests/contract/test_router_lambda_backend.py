@@ -124,7 +124,9 @@ def test_a_model_that_is_silent_for_too_long_timed_out_and_is_not_asked_again(
 
 
 def test_a_connection_that_died_in_the_pool_is_tried_once_more(api: LambdaApi) -> None:
-    answers = iter([None, (200, {}, json.dumps(Response(200).to_event()).encode())])
+    answers: Iterator[tuple[int, dict[str, str], bytes] | None] = iter(
+        [None, (200, {}, json.dumps(Response(200).to_event()).encode())]
+    )
     api.functions[NAME] = lambda payload: next(answers)
     assert ask(api.endpoint).status == 200
     assert len(api.payloads) == 2
