@@ -37,7 +37,7 @@ class Engine(Protocol):
     """Which kind of API Gateway it has; goes into the deployments file."""
     account: str
 
-    def prepare(self, home: Path, tell: Callable[[str], None]) -> None:
+    def prepare(self, tell: Callable[[str], None]) -> None:
         """Install what is missing; raises `EngineError` when that cannot be done."""
 
     def launch(self, port: int, home: Path, lambda_host: str) -> Launch:

@@ -64,7 +64,7 @@ class Supervisor:
         wipe(self._home.run)
         self._note("supervisor", os.getpid())
         with self._step("engine", f"start {self._engine.name}") as tell:
-            self._engine.prepare(self._home.folder, tell)
+            self._engine.prepare(tell)
             lambda_host = self._start_lambda_host()
             self._start_engine(lambda_host)
         write_deployments(self._home, self._engine, lambda_host)

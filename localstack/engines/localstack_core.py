@@ -18,6 +18,7 @@ from engine import DEFAULT_REGION, EngineError, Launch
 PYTHON = "3.13"
 REQUIREMENT = "localstack-core[runtime]==2026.3.0"
 FROZEN = "2026-03-28"
+VENV = Path(__file__).resolve().parents[2] / ".local" / "venv-localstack"
 PLUGIN = Path(__file__).parent / "localstack_plugin"
 NO_PYTHON = (
     f"LocalStack core runs on Python {PYTHON} only, and none was found on PATH or under pyenv. "
@@ -32,10 +33,9 @@ class LocalStackCore:
     api: Literal["http", "rest"] = "rest"
     account = "000000000000"
 
-    def prepare(self, home: Path, tell: Callable[[str], None]) -> None:
+    def prepare(self, tell: Callable[[str], None]) -> None:
         """Build its environment once; a half-built one is built again."""
-        venv = _venv(home)
-        ready = venv / ".ready"
+        ready = VENV / ".ready"
         if ready.exists() and ready.read_text() == f"{REQUIREMENT} {FROZEN}":
             return
         python = find_python()
@@ -43,17 +43,18 @@ class LocalStackCore:
         uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         if uv is None:
             raise EngineError("uv is needed to install LocalStack core: run make setup")
-        _run(uv, "venv", "--quiet", "--clear", "--python", str(python), str(venv))
+        _run(uv, "venv", "--quiet", "--clear", "--python", str(python), str(VENV))
         _run(
-            *(uv, "pip", "install", "--quiet", "--python", str(venv / "bin/python")),
+            *(uv, "pip", "install", "--quiet", "--python", str(VENV / "bin/python")),
             *("--exclude-newer", FROZEN, REQUIREMENT),
         )
         ready.write_text(f"{REQUIREMENT} {FROZEN}")
 
     def launch(self, port: int, home: Path, lambda_host: str) -> Launch:
         """Run it from its own environment; hypercorn, for its other server ignores the address."""
+        # -P: in a checkout, our folder of the same name would be taken for a part of it.
         return Launch(
-            (str(_venv(home) / "bin/python"), "-m", "localstack.runtime.main"),
+            (str(VENV / "bin/python"), "-P", "-m", "localstack.runtime.main"),
             {
                 "PYTHONPATH": str(PLUGIN),
                 "GATEWAY_LISTEN": f"127.0.0.1:{port}",
@@ -104,10 +105,6 @@ def _candidates() -> Iterator[str]:
     for root in filter(None, roots):
         yield from map(str, Path(root).glob(f"versions/{PYTHON}*/bin/python"))
     yield from map(str, managed.glob(f"cpython-{PYTHON}*/bin/python3"))
-
-
-def _venv(home: Path) -> Path:
-    return home / "venv-localstack"
 
 
 def _run(*argv: str) -> None:

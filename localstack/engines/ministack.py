@@ -19,7 +19,7 @@ class MiniStack:
     api: Literal["http", "rest"] = "http"
     account = "000000000000"
 
-    def prepare(self, home: Path, tell: Callable[[str], None]) -> None:
+    def prepare(self, tell: Callable[[str], None]) -> None:
         """Nothing to do: the lock file brings it."""
 
     def launch(self, port: int, home: Path, lambda_host: str) -> Launch:

@@ -10,11 +10,13 @@ client waits for the whole answer, and a delayed second segment costs 40 ms a ca
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+log = logging.getLogger(__name__)
 HEAD_LIMIT = 256 * 1024
 
 
@@ -94,7 +96,7 @@ async def _converse(
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         while (request := await _read(reader, writer)) is not None:
-            answer = await handler(request)
+            answer = await _answered(handler, request)
             writer.write(answer.to_bytes())
             await writer.drain()
             if request.headers.get("connection", "").lower() == "close":
@@ -109,6 +111,15 @@ async def _converse(
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def _answered(handler: Handler, request: Request) -> Answer:
+    """The handler's answer; its failure is logged and costs one request, not the server."""
+    try:
+        return await handler(request)
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return Answer.of_json(500, {"message": "the Lambda host failed; see its log"})
 
 
 async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:

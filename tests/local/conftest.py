@@ -1,0 +1,97 @@
+"""What the local tier shares: the local cloud's scripts on the path, and real processes.
+
+`localstack/` is run by path, not installed; its folder goes on the path as python puts it
+there for its scripts.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "localstack"))
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def eventually(holds: Callable[[], bool], limit_s: float = 20) -> bool:
+    """Whether something becomes true in time; the limit only bounds a failing test."""
+    deadline = time.monotonic() + limit_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def answers(url: str) -> bool:
+    """Whether the address answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def processes_with(variable: str) -> list[int]:
+    """Processes whose environment holds ``NAME=value``, as /proc tells."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if variable.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parts[2]))
+        except OSError:
+            continue
+    return found
+
+
+@contextmanager
+def process(
+    argv: Sequence[str], env: Mapping[str, str], log: Path, *, piped: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """A child in a group of its own that is gone when the block ends."""
+    with log.open("ab") as stream:
+        child = subprocess.Popen(
+            argv,
+            env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if piped else stream,
+            stderr=stream,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder that stands for a model image's tree; tests put handlers in it."""
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    return folder
