@@ -71,6 +71,8 @@ def test_a_file_called_golden_is_a_file(folder: Path) -> None:
     ("inputs", "outputs", "problem"),
     [
         ([A], [Y], "input s is missing"),
+        ([A, S, A], [Y], "gives an input twice"),
+        ([A, S], [Y, Y], "gives an output twice"),
         ([A, S, tensor("b", "INT8", [1], [0])], [Y], "no input 'b'; its inputs are: a, s"),
         ([A | {"datatype": "INT32"}, S], [Y], "input 'a': expected INT64 [-1,3], got INT32 [1,3]"),
         ([A | {"shape": [3, 1]}, S], [Y], "input 'a': expected INT64 [-1,3], got INT64 [3,1]"),

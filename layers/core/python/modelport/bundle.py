@@ -226,6 +226,8 @@ def _check_golden(path: Path, golden: Golden, signature: Signature) -> None:
         ("input", golden.inputs, signature.inputs),
         ("output", golden.outputs, signature.outputs),
     ):
+        if len({tensor.name for tensor in tensors}) < len(tensors):
+            raise InvalidBundleError(path, f"gives an {role} twice")
         for tensor in tensors:
             _check_tensor(path, role, tensor, specs)
 
