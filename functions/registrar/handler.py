@@ -23,11 +23,11 @@ def handler(event: dict[str, Any], context: Any) -> None:
 def _work(event: Event, budget_s: float) -> Outcome:
     import boto3
     from botocore.config import Config
+    from modelport.registry.s3 import S3Registry
+    from modelport.settings import RegistrarSettings
 
     from functions.registrar.prober import LambdaFunctions, Prober
     from functions.registrar.registrar import Registrar
-    from modelport.registry.s3 import S3Registry
-    from modelport.settings import RegistrarSettings
 
     settings = RegistrarSettings.from_env(os.environ)
     # One attempt per call: a retried invocation would run a slow model again behind our back.

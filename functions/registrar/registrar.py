@@ -12,12 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from functions.registrar.cloudformation import Event, Outcome
-from modelport.errors import IntegrityError, InvalidSettingError, ModelNotFoundError, ModelportError
+from modelport.errors import (
+    IntegrityError,
+    InvalidInputError,
+    InvalidSettingError,
+    ModelNotFoundError,
+    ModelportError,
+)
 from modelport.manifest import Manifest
 from modelport.refs import check_name, check_version
 from modelport.registry import Actor, Registry
 from modelport.routes import Deployment
+
+from functions.registrar.cloudformation import Event, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -74,18 +81,18 @@ class Registrar:
     def __call__(self, event: Event, budget_s: float) -> Outcome:
         """Carry out one event within its seconds; a fault of ours is a failed outcome."""
         physical_id = event.physical_id
+        who = Actor(f"cloudformation:{_stack_name(event.stack_id)}", event.kind.lower())
         try:
+            if event.kind == "Delete":
+                self._unregister(event.properties, who)
+                return Outcome(physical_id)
             wanted = Wanted.parse(event.properties)
             physical_id = physical_id or wanted.physical_id
-            who = Actor(f"cloudformation:{_stack_name(event.stack_id)}", f"{event.kind.lower()}")
-            if event.kind == "Delete":
-                self._unregister(wanted, who)
-                return Outcome(physical_id)
             verified = self._verify_and_register(wanted, who, budget_s)
             return Outcome(physical_id, data={"Verified": str(verified)})
         except ModelportError as error:
             logger.warning("%s of %s refused: %s", event.kind, physical_id, error)
-            reason = f"{error}. {error.hint}" if error.hint else str(error)
+            reason = f"{error} ({error.hint})" if error.hint else str(error)
             return Outcome(physical_id or event.logical_id, reason=f"[{error.code}] {reason}")
 
     def _verify_and_register(self, wanted: Wanted, who: Actor, budget_s: float) -> int:
@@ -103,8 +110,12 @@ class Registrar:
             )
         return verified
 
-    def _unregister(self, wanted: Wanted, who: Actor) -> None:
+    def _unregister(self, properties: dict[str, Any], who: Actor) -> None:
         """Also ends well when nothing is registered: the roll-back of a failed create."""
+        try:
+            wanted = Wanted.parse(properties)
+        except InvalidInputError:
+            return  # Never created either: the create was refused for the same properties.
         if self._registered(wanted) is None:
             return
         self._registry.change(

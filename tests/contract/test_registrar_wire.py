@@ -1,0 +1,151 @@
+"""The registrar's two outside wires, over real sockets: the answer to CloudFormation, and Lambda."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import boto3
+import pytest
+
+from functions.registrar.cloudformation import put
+from functions.registrar.handler import handler
+from functions.registrar.prober import FunctionState, LambdaFunctions
+
+
+class Script(BaseHTTPRequestHandler):
+    """Answers with the statuses and bodies it was given, keeps what it was asked."""
+
+    def _answer(self) -> None:
+        server: Any = self.server
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        server.asked.append((self.command, self.path, dict(self.headers), body))
+        status, headers, answer = server.script.pop(0) if server.script else (200, {}, b"")
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(answer))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_PUT = do_POST = _answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        """The test's output stays the test's."""
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Script) as served:
+        served.daemon_threads = True
+        scripted: Any = served
+        scripted.script, scripted.asked = [], []
+        scripted.url = f"http://127.0.0.1:{served.server_port}"
+        thread = Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield scripted
+        served.shutdown()
+        thread.join()
+
+
+def lambda_at(url: str) -> LambdaFunctions:
+    return LambdaFunctions(boto3.client("lambda", endpoint_url=url, region_name="us-east-1"))
+
+
+def test_the_answer_is_put_with_the_content_type_its_url_is_signed_for(server: Any) -> None:
+    put(f"{server.url}/answer?Signature=secret", b'{"Status": "SUCCESS"}')
+    ((method, path, headers, body),) = server.asked
+    assert (method, path) == ("PUT", "/answer?Signature=secret")
+    assert headers["Content-Type"] == ""
+    assert body == b'{"Status": "SUCCESS"}'
+
+
+def test_the_answer_is_put_again_when_the_url_fails_now_and_then(server: Any) -> None:
+    server.script = [(503, {}, b"slow down"), (500, {}, b"")]
+    put(f"{server.url}/answer", b"{}")
+    assert len(server.asked) == 3
+
+
+def test_an_answer_nobody_takes_is_an_error_that_keeps_the_url_secret(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.script = [(403, {}, b"")] * 10
+    with (
+        caplog.at_level(logging.DEBUG),
+        pytest.raises(ConnectionError, match="HTTP 403") as caught,
+    ):
+        put(f"{server.url}/answer?Signature=secret", b"{}")
+    assert len(server.asked) == 5
+    assert "secret" not in caplog.text
+    assert "secret" not in str(caught.value)
+
+
+def test_the_handler_answers_even_when_its_environment_is_empty(server: Any) -> None:
+    class Context:
+        def get_remaining_time_in_millis(self) -> int:
+            return 60_000
+
+    event = {
+        "RequestType": "Create",
+        "ResponseURL": f"{server.url}/answer",
+        "StackId": "arn:aws:cloudformation:r:1:stack/s/u",
+        "RequestId": "r",
+        "LogicalResourceId": "Registration",
+        "ResourceProperties": {},
+    }
+    handler(event, Context())
+    answer = json.loads(server.asked[0][3])
+    assert answer["Status"] == "FAILED"
+    assert "MODELPORT_BUCKET" in answer["Reason"]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "state"),
+    [
+        ({"State": "Active", "LastUpdateStatus": "Successful"}, FunctionState("ready")),
+        ({}, FunctionState("ready")),
+        ({"State": "Pending"}, FunctionState("pending", "State Pending")),
+        (
+            {"State": "Active", "LastUpdateStatus": "InProgress"},
+            FunctionState("pending", "LastUpdateStatus InProgress"),
+        ),
+        (
+            {"State": "Failed", "StateReason": "no such image"},
+            FunctionState("failed", "no such image"),
+        ),
+    ],
+)
+def test_the_state_of_a_function(
+    server: Any, configuration: dict[str, str], state: FunctionState
+) -> None:
+    server.script = [(200, {}, json.dumps({"FunctionName": "f", **configuration}).encode())]
+    assert lambda_at(server.url).state("f") == state
+
+
+def test_a_function_that_does_not_exist_has_no_state(server: Any) -> None:
+    missing = {"x-amzn-ErrorType": "ResourceNotFoundException"}
+    server.script = [(404, missing, b'{"Message": "Function not found"}')]
+    assert lambda_at(server.url).state("f") is None
+
+
+def test_an_invocation_tells_an_answer_from_a_crash(server: Any) -> None:
+    crash = {"X-Amz-Function-Error": "Unhandled"}
+    server.script = [(200, {}, b'{"modelport": 1}'), (200, crash, b'{"errorMessage": "boom"}')]
+    functions = lambda_at(server.url)
+    answered = functions.invoke("f", b"{}")
+    crashed = functions.invoke("f", b"{}")
+    assert answered is not None
+    assert crashed is not None
+    assert (answered.payload, answered.error) == (b'{"modelport": 1}', "")
+    assert crashed.error == "Unhandled"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(429, "TooManyRequestsException"), (409, "ResourceConflictException")]
+)
+def test_a_function_without_capacity_is_not_a_failure(server: Any, status: int, error: str) -> None:
+    server.script = [(status, {"x-amzn-ErrorType": error}, b"{}")] * 10
+    assert lambda_at(server.url).invoke("f", b"{}") is None

@@ -1,0 +1,299 @@
+"""A version enters the routes only verified, and leaves them only unused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modelport.envelope import Request, Response
+from modelport.goldens import Golden, Tensor
+from modelport.manifest import Content, Draft, File, Manifest
+from modelport.registry import Actor
+from modelport.registry.memory import MemoryRegistry
+from modelport.routes import Routes, parse_weights
+from modelport.signature import Signature, TensorSpec
+
+from functions.registrar.cloudformation import Event, Outcome
+from functions.registrar.prober import FunctionState, Invocation, Prober
+from functions.registrar.registrar import Registrar
+
+ME = Actor("tester")
+X = TensorSpec("x", "FP32", (1,))
+Y = TensorSpec("y", "FP32", (1,))
+DOUBLE = Golden(
+    "double", (Tensor("x", "FP32", (1,), (2.0,)),), (Tensor("y", "FP32", (1,), (4.0,)),)
+)
+RAW = Golden("text", content_type="text/plain", body=b"hello", answer={"label": "greeting"})
+
+
+class Doubling:
+    """Functions that run one version rightly, unless told otherwise."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.digest = manifest.digest
+        self.factor = 2.0
+        self.states: list[FunctionState | None] = [FunctionState("ready")]
+        self.busy = 0
+        self.failure = ""
+        self.answer: Callable[[Request], Response] = self.respond
+        self.asked: list[Request] = []
+
+    def state(self, resource: str) -> FunctionState | None:
+        assert resource == "modelport-t-m-v1"
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def invoke(self, resource: str, payload: bytes) -> Invocation | None:
+        if self.busy:
+            self.busy -= 1
+            return None
+        if self.failure:
+            return Invocation(self.failure.encode(), "Unhandled")
+        request = Request.from_event(json.loads(payload))
+        self.asked.append(request)
+        return Invocation(json.dumps(self.answer(request).to_event()).encode())
+
+    def respond(self, request: Request) -> Response:
+        headers = {"x-modelport-digest": self.digest}
+        return Response(200, headers, json.dumps(self.body(request)).encode())
+
+    def body(self, request: Request) -> Any:
+        if request.path.endswith("/ready"):
+            return {}
+        if request.headers["content-type"] == "text/plain":
+            return {"label": "greeting"}
+        inputs = json.loads(request.body)["inputs"]
+        if request.path.endswith(":predict"):
+            return {"outputs": [value * self.factor for value in inputs["x"]]}
+        data = [value * self.factor for value in inputs[0]["data"]]
+        return {"outputs": [{"name": "y", "datatype": "FP32", "shape": [1], "data": data}]}
+
+
+class World:
+    """A registry with one published version, its function, and a clock that only sleeping moves."""
+
+    def __init__(self, folder: Path) -> None:
+        model = folder / "model.onnx"
+        model.write_bytes(b"not looked at here")
+        digest = "sha256:" + hashlib.sha256(model.read_bytes()).hexdigest()
+        file = File("model.onnx", digest, model.stat().st_size)
+        content = Content((file,), Signature((X,), (Y,)), goldens=(DOUBLE, RAW))
+        self.registry = MemoryRegistry()
+        draft = Draft(content, {"model.onnx": model})
+        self.manifest = self.registry.publish("m", draft, who=ME)
+        self.functions = Doubling(self.manifest)
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def send(self, kind: str, **properties: Any) -> Outcome:
+        wanted = {
+            "ServiceToken": "arn",
+            "Model": "m",
+            "Version": "1",
+            "Digest": self.manifest.digest,
+            "Target": "lambda",
+            "Resource": "modelport-t-m-v1",
+            "MemoryMb": "1769",
+            "TimeoutS": "30",
+        }
+        wanted = {k: v for k, v in (wanted | properties).items() if v is not None}
+        physical_id = "" if kind == "Create" else "m:1"
+        stack = "arn:aws:cloudformation:r:1:stack/modelport-t-m-v1/uuid"
+        event = Event(kind, "https://x", stack, "r", "Registration", physical_id, wanted)
+        return Registrar(self.registry, self.prober)(event, 10.0)
+
+    def prober(self, budget: float) -> Prober:
+        return Prober(self.functions, budget_s=budget, clock=lambda: self.now, sleep=self.sleep)
+
+    @property
+    def routes(self) -> Routes:
+        snapshot = self.registry.routes("m")
+        assert snapshot is not None
+        return snapshot.routes
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Create", "Update"])
+def test_a_version_that_answers_rightly_is_registered(world: World, kind: str) -> None:
+    outcome = world.send(kind)
+    assert outcome.reason == ""
+    assert outcome.physical_id == "m:1"
+    deployment = world.routes.deployments[1]
+    assert deployment.resource == "modelport-t-m-v1"
+    assert deployment.digest == world.manifest.digest
+    assert deployment.settings == {"memory_mb": 1769, "timeout_s": 30}
+    assert world.routes.change is not None
+    assert world.routes.change.who == "cloudformation:modelport-t-m-v1"
+
+
+def test_every_golden_is_asked_in_every_protocol_that_carries_it(world: World) -> None:
+    world.send("Create")
+    assert [(request.method, request.path) for request in world.functions.asked] == [
+        ("GET", "/v2/models/m/versions/1/ready"),
+        ("POST", "/v1/models/m/versions/1:predict"),
+        ("POST", "/v2/models/m/versions/1/infer"),
+        ("POST", "/endpoints/m/versions/1/invocations"),
+    ]
+
+
+def test_an_update_that_changes_nothing_writes_nothing(world: World) -> None:
+    world.send("Create")
+    revision = world.routes.revision
+    assert not world.send("Update").failed
+    assert world.routes.revision == revision
+
+
+def test_an_update_registers_new_settings(world: World) -> None:
+    world.send("Create")
+    world.send("Update", MemoryMb="3008")
+    assert world.routes.deployments[1].settings["memory_mb"] == 3008
+
+
+def test_a_wrong_answer_is_refused_naming_golden_protocol_expected_and_got(world: World) -> None:
+    world.functions.factor = 3.0
+    outcome = world.send("Create")
+    for part in ("golden-mismatch", "'double'", "v1 predict", "4.0", "6.0"):
+        assert part in outcome.reason
+    assert world.routes.deployments == {}
+
+
+def test_a_refused_update_leaves_the_registration_as_it_was(world: World) -> None:
+    world.send("Create")
+    before = world.routes
+    world.functions.factor = 3.0
+    assert world.send("Update", MemoryMb="3008").failed
+    assert world.routes == before
+
+
+def test_another_versions_digest_is_refused(world: World) -> None:
+    world.functions.digest = "sha256:" + "0" * 64
+    outcome = world.send("Create")
+    assert "another version answers" in outcome.reason
+    assert world.manifest.digest in outcome.reason
+
+
+def test_an_error_status_is_refused_with_what_the_model_said(world: World) -> None:
+    world.functions.answer = lambda request: Response(500, {}, b'{"error": "no labels.txt"}')
+    outcome = world.send("Create")
+    assert "got 500" in outcome.reason
+    assert "no labels.txt" in outcome.reason
+
+
+def test_the_deployments_file_must_name_the_published_digest(world: World) -> None:
+    outcome = world.send("Create", Digest="sha256:" + "1" * 64)
+    assert "[integrity" in outcome.reason
+    assert world.functions.asked == []
+
+
+def test_a_version_that_was_never_published_is_refused(world: World) -> None:
+    assert "[version-not-found]" in world.send("Create", Version="7").reason
+
+
+def test_a_crashing_function_is_refused_without_its_traceback(world: World) -> None:
+    world.functions.failure = '{"errorMessage": "secret path", "errorType": "Runtime.ExitError"}'
+    outcome = world.send("Create")
+    assert "[model-failed]" in outcome.reason
+    assert "secret path" not in outcome.reason
+
+
+def test_a_function_that_times_out_is_refused_with_its_limit(world: World) -> None:
+    world.functions.failure = '{"errorMessage": "2026 Task timed out after 30.00 seconds"}'
+    outcome = world.send("Create")
+    assert "did not answer within 30 s" in outcome.reason
+
+
+def test_an_answer_that_is_no_envelope_is_refused(world: World) -> None:
+    class Odd(Doubling):
+        def invoke(self, resource: str, payload: bytes) -> Invocation:
+            return Invocation(b'"hello"')
+
+    world.functions = Odd(world.manifest)
+    assert "[model-failed]" in world.send("Create").reason
+
+
+def test_it_waits_for_a_function_that_is_still_being_made(world: World) -> None:
+    world.functions.states = [FunctionState("pending", "State Pending"), FunctionState("ready")]
+    assert not world.send("Create").failed
+    assert world.now == 1.0
+
+
+def test_it_waits_no_longer_than_its_time(world: World) -> None:
+    world.functions.states = [FunctionState("pending", "State Pending")]
+    outcome = world.send("Create")
+    assert "did not become ready: still State Pending" in outcome.reason
+    assert world.now < 10.0
+
+
+def test_a_function_that_failed_is_refused_with_lambdas_reason(world: World) -> None:
+    world.functions.states = [FunctionState("failed", "the image does not exist")]
+    assert "the image does not exist" in world.send("Create").reason
+
+
+def test_a_function_that_is_not_there_is_refused(world: World) -> None:
+    world.functions.states = [None]
+    assert "[backend-gone]" in world.send("Create").reason
+
+
+def test_a_busy_function_is_asked_again(world: World) -> None:
+    world.functions.busy = 3
+    assert not world.send("Create").failed
+
+
+def test_a_function_that_stays_busy_is_refused(world: World) -> None:
+    world.functions.busy = 1000
+    assert "[throttled]" in world.send("Create").reason
+
+
+def test_delete_unregisters(world: World) -> None:
+    world.send("Create")
+    assert not world.send("Delete").failed
+    assert world.routes.deployments == {}
+    assert not world.send("Delete").failed
+
+
+def test_delete_of_a_version_in_use_is_refused_naming_the_aliases(world: World) -> None:
+    world.send("Create")
+    for alias in ("stable", "canary"):
+        world.registry.change(
+            "m",
+            lambda routes, alias=alias: routes.with_alias(alias, parse_weights("1")),  # type: ignore[misc]
+            action="route",
+            detail={},
+            who=ME,
+        )
+    outcome = world.send("Delete")
+    assert "[version-in-use]" in outcome.reason
+    assert "stable" in outcome.reason
+    assert "canary" in outcome.reason
+    assert 1 in world.routes.deployments
+
+
+@pytest.mark.parametrize(
+    "properties", [{}, {"Model": "unknown"}, {"Version": "7"}, {"Version": "x"}, {"Digest": None}]
+)
+def test_delete_after_a_failed_create_succeeds(world: World, properties: dict[str, Any]) -> None:
+    world.functions.factor = 3.0
+    assert world.send("Create", **properties).failed
+    assert not world.send("Delete", **properties).failed
+
+
+@pytest.mark.parametrize(
+    ("properties", "named"),
+    [
+        ({"Version": "x"}, "Version"),
+        ({"Digest": None}, "Digest"),
+        ({"Model": "No/Name"}, "No/Name"),
+    ],
+)
+def test_a_bad_property_is_named(world: World, properties: dict[str, Any], named: str) -> None:
+    assert named in world.send("Create", **properties).reason
