@@ -140,7 +140,10 @@ def test_nan_in_v2_names_the_output_and_the_way_out(runtimes: Open) -> None:
     [
         ("/v1/models", {"models": ["demo"]}),
         ("/v1/models/demo", {"name": "demo", "ready": True}),
-        ("/v1/models/demo/versions/3/metadata", {"model_spec": {"name": "demo", "signature_name": "", "version": "3"}}),
+        (
+            "/v1/models/demo/versions/3/metadata",
+            {"model_spec": {"name": "demo", "signature_name": "", "version": "3"}},
+        ),
         ("/v2", {"name": "modelport"}),
         ("/v2/health/live", {"live": True}),
         ("/v2/health/ready", {"ready": True}),
@@ -148,7 +151,7 @@ def test_nan_in_v2_names_the_output_and_the_way_out(runtimes: Open) -> None:
         ("/v2/models/demo/versions/3/ready", {"name": "demo", "ready": True}),
         ("/", {"status": "alive"}),
     ],
-)  # fmt: skip
+)
 def test_questions_about_the_model(runtimes: Open, path: str, part: dict[str, Any]) -> None:
     response = get(runtimes("double"), path)
     assert response.status == 200

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -128,7 +129,7 @@ def _native(array: Array) -> Any:
         return array.tolist()
     if not array.ndim:
         return array[()]
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return np.ascontiguousarray(array)
 
 
 def _plain(value: Any) -> Any:
@@ -147,11 +148,13 @@ def _listed(value: Any) -> Any:
 
 def write_strict(name: str, data: Any) -> bytes:
     """JSON of any answer, or `NotEncodableError` where it holds what JSON has no form for."""
-    try:
+    with suppress(TypeError):
         text = write_json(data)
-        if b"null" in text:
-            # A null may be a None or a NaN that orjson hid; the standard library tells them apart.
-            json.dumps(data, allow_nan=False, default=_listed)
+        if b"null" not in text:
+            return text
+    # A null may be a None, or a NaN that orjson hid; the standard library tells them apart. It also
+    # takes what orjson refuses, such as whole numbers beyond 64 bits.
+    try:
+        return json.dumps(data, allow_nan=False, default=_listed, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise NotEncodableError(name, str(error)) from None
-    return text

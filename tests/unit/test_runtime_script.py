@@ -1,0 +1,236 @@
+"""A bundle's ``inference.py``: each function of the contract, each default, each way to fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from modelport.errors import InvalidBundleError
+
+from tests.support import runtime_bundles as bundles
+from tests.support.runtime_planes import SAGEMAKER, V1, V2, open_plane, v2_tensor
+
+
+@pytest.fixture(autouse=True)
+def import_state() -> Iterator[None]:
+    """Scripts change the import path and the module table; each test gets them back."""
+    path, module = list(sys.path), sys.modules.get("modelport_inference")
+    yield
+    sys.path[:] = path
+    sys.modules.pop("modelport_inference", None)
+    if module is not None:
+        sys.modules["modelport_inference"] = module
+
+
+FULL = """
+import numpy as np
+
+def input_fn(data, content_type):
+    assert isinstance(data, bytes)
+    return np.array([[len(data), len(content_type)]], np.float32)
+
+def predict_fn(data, model):
+    labels = (model.directory / "labels.txt").read_text().split()
+    return labels[0], model.run({"x": data})["y"]
+
+def output_fn(prediction, accept):
+    label, y = prediction
+    return f"{label} {y.tolist()} {accept}", "text/plain"
+"""
+
+
+def test_all_functions_run_in_turn_for_any_content_type(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat dog")
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=FULL)
+    headers = {"content-type": "image/png", "accept": "text/plain, */*"}
+    response = plane.post(SAGEMAKER, b"\x89PNG", headers)
+    assert response.headers["content-type"] == "text/plain"
+    assert response.body == b"cat [[8.0, 18.0]] text/plain"
+
+
+def test_tensor_protocols_go_past_the_script(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE, script="def predict_fn(data, model): 1 / 0")
+    assert plane.answer(V1, {"instances": [[1, 2]]}) == {"predictions": [[2, 4]]}
+    answer = plane.answer(V2, {"inputs": [v2_tensor("x", [1, 2], [1, 2])]})
+    assert answer["outputs"][0]["data"] == [2, 4]
+
+
+def test_without_any_function_it_answers_as_without_a_script(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE, script="")
+    assert plane.answer(SAGEMAKER, {"inputs": [[1, 2]]}) == {"outputs": [[2, 4]]}
+    response = plane.post(SAGEMAKER, b"1,2", {"content-type": "text/csv", "accept": "text/csv"})
+    assert response.body == b"2.0,4.0\n"
+
+
+def test_input_fn_alone_may_return_an_array_or_a_dict(tmp_path: Path) -> None:
+    array = "import numpy\ndef input_fn(data, t): return numpy.ones((1, 2), 'f4')"
+    plane = open_plane(tmp_path / "a", bundles.DOUBLE, script=array)
+    assert plane.answer(SAGEMAKER, b"") == {"y": [[2, 2]]}
+    named = "import numpy\ndef input_fn(data, t): return {'x': numpy.ones((1, 2), 'f4')}"
+    plane = open_plane(tmp_path / "b", bundles.DOUBLE, script=named)
+    assert plane.answer(SAGEMAKER, b"") == {"y": [[2, 2]]}
+
+
+def test_an_array_cannot_feed_several_inputs(tmp_path: Path) -> None:
+    script = "import numpy\ndef input_fn(data, t): return numpy.ones((1, 2), 'f4')"
+    plane = open_plane(tmp_path, bundles.SUM, script=script)
+    assert "expected a dict of arrays from input_fn, got ndarray" in plane.refusal(SAGEMAKER, b"")
+
+
+def test_model_fn_replaces_the_model(tmp_path: Path) -> None:
+    called = "def model_fn(model_dir): return lambda data: {'dir': model_dir, 'x': data['x'][0]}"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=called)
+    assert plane.answer(SAGEMAKER, {"instances": [[1, 2]]}) == {"dir": str(tmp_path), "x": [1, 2]}
+
+
+def test_model_fn_may_return_an_object_with_run(tmp_path: Path) -> None:
+    script = """
+class Model:
+    def run(self, data):
+        return [float(data["x"].sum())]
+
+def model_fn(model_dir):
+    return Model()
+"""
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    assert plane.answer(SAGEMAKER, {"instances": [[1, 2]]}) == [3.0]
+
+
+def test_modules_beside_the_script_can_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "beside_the_script.py").write_text("WORD = 'found'")
+    script = "from beside_the_script import WORD\ndef predict_fn(data, model): return WORD"
+    assert open_plane(tmp_path, bundles.DOUBLE, script=script).answer(
+        SAGEMAKER, {"instances": [[1, 2]]}
+    ) == "found"  # fmt: skip
+    sys.modules.pop("beside_the_script")
+
+
+@pytest.mark.parametrize(
+    ("result", "content_type", "body"),
+    [
+        ("b'\\x00'", "image/gif", b"\x00"),
+        ("bytearray(b'a')", "image/gif", b"a"),
+        ("'é'", "image/gif", "é".encode()),
+        ("{'a': 1}", "application/json", b'{"a":1}'),
+        ("('<a>', 'text/html')", "text/html", b"<a>"),
+        ("[1, None]", "application/json", b"[1,null]"),
+    ],
+)
+def test_output_fn_may_return_many_things(
+    tmp_path: Path, result: str, content_type: str, body: bytes
+) -> None:
+    script = f"def output_fn(prediction, accept): return {result}"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    # The default input_fn is asked for JSON; what the caller accepts is for output_fn.
+    headers = {"accept": "image/gif"}
+    script = "def input_fn(data, content_type): return {}\n"
+    script += "def predict_fn(data, model): return 0\n"
+    script += f"def output_fn(prediction, accept): return {result}\n"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    response = plane.post(SAGEMAKER, b"", headers)
+    assert response.headers["content-type"] == content_type
+    assert response.body == body
+
+
+@pytest.mark.parametrize("accept", ["", "*/*"])
+def test_a_caller_who_accepts_anything_gets_json(tmp_path: Path, accept: str) -> None:
+    script = "def output_fn(prediction, accept): return accept"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    response = plane.post(SAGEMAKER, {"instances": [[1, 2]]}, {"accept": accept})
+    assert response.body == b"application/json"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("float('nan')", "Out of range float values"),
+        ("[numpy.float32('inf'), {'a': numpy.array([[numpy.nan]])}]", "Out of range float values"),
+        ("object()", "object has no JSON form"),
+        ("b'\\xff'", "utf-8"),
+    ],
+)
+def test_a_prediction_without_a_json_form_is_said_so(
+    tmp_path: Path, value: str, problem: str
+) -> None:
+    script = f"import numpy\ndef predict_fn(data, model): return {value}"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    message = plane.refusal(SAGEMAKER, {"instances": [[1, 2]]})
+    assert message.startswith("output 'prediction' cannot be encoded")
+    assert problem in message
+
+
+def test_numpy_values_anywhere_become_json(tmp_path: Path) -> None:
+    script = """
+import numpy as np
+def predict_fn(data, model):
+    return {"s": np.float32(0.1), "z": np.array(0.1, "f4"), "t": np.array([["a"]]), "b": b"x",
+            "f": np.arange(4, dtype="f4").reshape(2, 2).T, "h": np.float16(0.5),
+            "i": np.int8(1), "d": np.datetime64("2026-01-01")}
+"""
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    body = plane.post(SAGEMAKER, {"instances": [[1, 2]]}).body
+    assert json.loads(body) == {
+        "s": 0.1, "z": 0.1, "t": [["a"]], "b": "x", "f": [[0, 2], [1, 3]], "h": 0.5, "i": 1,
+        "d": "2026-01-01T00:00:00",
+    }  # fmt: skip
+
+
+def test_what_orjson_refuses_still_becomes_json(tmp_path: Path) -> None:
+    script = """
+import numpy as np
+def predict_fn(data, model):
+    return {"e": np.array([1], ">i4"), "s": np.float32(0.5), "big": 2**70, 5: None, "ü": b"x"}
+"""
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    assert plane.answer(SAGEMAKER, {"instances": [[1, 2]]}) == {
+        "e": [1], "s": 0.5, "big": 2**70, "5": None, "ü": "x",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["raise ValueError('secret')", "import sys; sys.exit('secret')"])
+@pytest.mark.parametrize("where", ["input_fn", "predict_fn", "output_fn"])
+def test_a_script_that_raises_is_a_model_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, where: str
+) -> None:
+    script = f"def {where}(a, b):\n    {how}"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    with caplog.at_level(logging.ERROR):
+        response = plane.post(SAGEMAKER, {"instances": [[1, 2]]})
+    assert response.status == 500
+    assert response.headers["x-modelport-error"] == "model-failed"
+    assert b"id-1" in response.body
+    assert b"secret" not in response.body
+    assert "secret" in caplog.text
+
+
+def test_a_script_may_refuse_in_the_products_words(tmp_path: Path) -> None:
+    script = """
+from modelport.errors import UnsupportedMediaTypeError
+def input_fn(data, content_type):
+    raise UnsupportedMediaTypeError(content_type, ["image/png"])
+"""
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    message = plane.refusal(SAGEMAKER, b"", {"content-type": "image/gif"}, status=415)
+    assert message == "content type 'image/gif' is not supported here; allowed: image/png"
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("import not_there", "fails at load with ModuleNotFoundError"),
+        ("def f(:", "fails at load with SyntaxError"),
+        ("def model_fn(model_dir): 1 / 0", "fails at load with ZeroDivisionError"),
+        ("def model_fn(model_dir): return 5", "has no predict_fn"),
+        ("predict_fn = 5", "predict_fn is not a function"),
+    ],
+)
+def test_a_script_that_cannot_serve_fails_the_load(
+    tmp_path: Path, script: str, problem: str
+) -> None:
+    with pytest.raises(InvalidBundleError, match=problem) as caught:
+        open_plane(tmp_path, bundles.DOUBLE, script=script)
+    assert caught.value.message.startswith("inference.py")

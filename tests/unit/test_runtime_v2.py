@@ -1,0 +1,192 @@
+"""V2 in JSON: declared dtypes and shapes, ids, chosen outputs, and what has no form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modelport.envelope import Request
+
+from tests.support import runtime_bundles as bundles
+from tests.support.runtime_planes import V2, open_plane, v2_tensor
+
+
+def infer(*inputs: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"inputs": list(inputs), **more}
+
+
+X = v2_tensor("x", [1, 2], [1, 2])
+
+
+@pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]])
+def test_data_is_flat_or_nested(tmp_path: Path, data: Any) -> None:
+    answer = open_plane(tmp_path, bundles.DOUBLE).answer(V2, infer(v2_tensor("x", data, [2, 2])))
+    assert answer == {
+        "model_name": "demo",
+        "model_version": "3",
+        "outputs": [v2_tensor("y", [2, 4, 6, 8], [2, 2])],
+    }
+
+
+def test_rank_0_and_empty_tensors(tmp_path: Path) -> None:
+    scale = open_plane(tmp_path / "scale", bundles.SCALE)
+    for factor in (3, [3]):
+        answer = scale.answer(V2, infer(X, v2_tensor("factor", factor, [])))
+        assert answer["outputs"] == [v2_tensor("y", [3, 6], [1, 2])]
+    total = open_plane(tmp_path / "total", bundles.TOTAL).answer(V2, infer(X))
+    assert total["outputs"] == [v2_tensor("total", [3], [])]
+    empty = open_plane(tmp_path / "double", bundles.DOUBLE)
+    answer = empty.answer(V2, infer(v2_tensor("x", [], [0, 2])))
+    assert answer["outputs"] == [v2_tensor("y", [], [0, 2])]
+
+
+def test_text_and_whole_numbers(tmp_path: Path) -> None:
+    text = open_plane(tmp_path / "text", bundles.TEXT)
+    answer = text.answer(V2, infer(v2_tensor("text", ["é"], [1], "BYTES")))
+    assert answer["outputs"][0] == v2_tensor("same", ["é"], [1], "BYTES")
+    count = open_plane(tmp_path / "count", bundles.COUNT)
+    answer = count.answer(V2, infer(v2_tensor("n", [2**62 - 1, 0, -1], [1, 3], "INT64")))
+    assert answer["outputs"] == [v2_tensor("twice", [2**63 - 2, 0, -2], [1, 3], "INT64")]
+
+
+def test_the_id_is_echoed_and_outputs_come_as_asked(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.SUM)
+    inputs = [v2_tensor("a:0", [1, 2], [1, 2]), v2_tensor("b:0", [1, 2], [1, 2])]
+    answer = plane.answer(
+        V2,
+        infer(
+            *inputs,
+            id="é",
+            parameters={"binary_data_output": True},
+            outputs=[{"name": "diff:0", "parameters": {"binary_data": False}}, {"name": "sum:0"}],
+        ),
+    )
+    assert answer["id"] == "é"
+    assert [output["name"] for output in answer["outputs"]] == ["diff:0", "sum:0"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({}, "'inputs' must be a list of tensors"),
+        (infer(1), "'inputs'[0] must be an object with a 'name'"),  # type: ignore[arg-type]
+        (infer({"name": 1}), "'inputs'[0] must be an object with a 'name'"),
+        (infer(X, X), "'inputs' names 'x' twice"),
+        (infer(), "input 'x': expected FP32 [-1,2], got nothing"),
+        (infer(X | {"parameters": 1}), "the parameters of 'x' must be an object"),
+        (infer(X, id=5), "'id' must be a string"),
+        (
+            infer(X | {"parameters": {"shared_memory_region": "r"}}),
+            "parameter 'shared_memory_region' of 'x' is not supported",
+        ),
+        (
+            infer(X, outputs=[{"name": "y", "parameters": {"classification": 3}}]),
+            "parameter 'classification' of 'y' is not supported",
+        ),
+        (
+            infer(X, v2_tensor("z", [1], [1])),
+            "input 'z': expected one of the model's inputs (x), got an unknown name",
+        ),
+        (
+            infer(v2_tensor("x", [1, 2, 3], [1, 3], "FP64")),
+            "input 'x': expected FP32 [-1,2], got FP64 [1,3]",
+        ),
+        (
+            infer(v2_tensor("x", [1, 2], [2])),
+            "input 'x': expected FP32 [-1,2], got FP32 [2]",
+        ),
+        (
+            infer(v2_tensor("x", [1, 2, 3], [1, 2])),
+            "input 'x': expected FP32 [1,2], got data of shape [3], 3 values",
+        ),
+        (
+            infer(v2_tensor("x", [[1], [2]], [1, 2])),
+            "input 'x': expected FP32 [1,2], got data of shape [2,1], 2 values",
+        ),
+        (
+            infer(v2_tensor("x", [1, "2"], [1, 2])),
+            "input 'x': expected FP32 [-1,2], got a string at [1]",
+        ),
+        (
+            infer({"name": "x", "datatype": "FP32", "shape": [1, 2]}),
+            "input 'x': expected FP32 [-1,2], got no 'data'",
+        ),
+        (
+            infer(v2_tensor("x", [1, 2], [-1, 2])),
+            "input 'x': expected FP32 [-1,2], got a 'shape' that is not a list of whole numbers",
+        ),
+        (
+            infer(X, outputs=[{"name": "z"}]),
+            "output 'z' is not an output of the model; outputs: y",
+        ),
+        (infer(X, outputs={"name": "y"}), "'outputs' must be a list of tensors"),
+    ],
+)
+def test_bad_requests_say_what_is_wrong(tmp_path: Path, document: Any, message: str) -> None:
+    assert open_plane(tmp_path, bundles.DOUBLE).refusal(V2, document) == message
+
+
+def test_nan_out_names_the_output_and_the_way_out(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.LOG)
+    response = plane.post(V2, infer(v2_tensor("x", [1, -1], [2])))
+    assert response.status == 400
+    assert response.headers["x-modelport-error"] == "not-encodable"
+    assert json.loads(response.body)["error"] == (
+        "output 'log' cannot be encoded: JSON has no NaN or Infinity;"
+        " the V1 path of this model carries them as bare tokens"
+    )
+
+
+def test_half_precision_is_refused_with_the_reason(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.HALF)
+    message = plane.refusal(V2, infer(v2_tensor("h", [1], [1], "FP16")))
+    assert message.startswith("input 'h': expected FP16 [-1], got JSON: the protocol gives FP16")
+
+
+@pytest.mark.parametrize("kind", [bundles.TensorProto.FLOAT16, bundles.TensorProto.BFLOAT16])
+def test_half_precision_outputs_are_refused_before_the_model_runs(
+    tmp_path: Path, kind: int
+) -> None:
+    cast = bundles.model(
+        [bundles.node("Cast", ["x"], ["half"], to=kind), bundles.node("Neg", ["x"], ["full"])],
+        [("x", bundles.FLOAT, ["N"])],
+        [("half", kind, ["N"]), ("full", bundles.FLOAT, ["N"])],
+    )
+    plane = open_plane(tmp_path, cast)
+    one = v2_tensor("x", [1], [1])
+    assert plane.refusal(V2, infer(one)).startswith("output 'half' cannot be encoded: the protocol")
+    chosen = plane.answer(V2, infer(one, outputs=[{"name": "full"}]))
+    assert chosen["outputs"] == [v2_tensor("full", [-1], [1])]
+
+
+def test_bf16_has_no_form_in_v1_either(tmp_path: Path) -> None:
+    kind = bundles.TensorProto.BFLOAT16
+    cast = bundles.model(
+        [bundles.node("Cast", ["x"], ["y"], to=kind)],
+        [("x", bundles.FLOAT, ["N"])],
+        [("y", kind, ["N"])],
+    )
+    message = open_plane(tmp_path, cast).refusal("/v1/models/demo:predict", {"instances": [1]})
+    assert message == "output 'y' cannot be encoded: no protocol here carries BF16"
+
+
+def test_binary_bodies_are_refused_in_words(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE)
+    message = plane.refusal(V2, infer(X), {"inference-header-content-length": "10"})
+    assert "send the tensors as JSON" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True, "live": True}),
+        ("/v2/models/demo/ready", {"name": "demo", "ready": True}),
+        ("/v2", {"name": "modelport", "version": "2", "extensions": []}),
+    ],
+)
+def test_health_and_server_metadata(tmp_path: Path, path: str, answer: dict[str, Any]) -> None:
+    response = open_plane(tmp_path, bundles.DOUBLE).plane.handle(Request("GET", path))
+    assert json.loads(response.body) == answer
