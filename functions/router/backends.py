@@ -27,7 +27,7 @@ from modelport.errors import (
 from modelport.routes import Deployment
 
 LAMBDA_PAYLOAD_LIMIT = 6_291_456
-#: Used when neither the deployment nor the platform says after how long the model was given up.
+#: How long a model is waited for unless told otherwise.
 DEFAULT_TIMEOUT_S = 30.0
 
 _THROTTLES = frozenset({"TooManyRequestsException", "ThrottlingException", "EC2ThrottledException"})
@@ -77,11 +77,12 @@ class LambdaClient(Protocol):
 class LambdaBackend:
     """Model functions on AWS Lambda, invoked synchronously.
 
-    The client brings its own timeouts and must not retry by itself: see `functions.router.handler`.
+    ``timeout_s`` is the client's read time-out, for what is said when it runs out. The client must
+    not retry by itself: see `functions.router.handler`.
     """
 
-    def __init__(self, client: LambdaClient) -> None:
-        self._client = client
+    def __init__(self, client: LambdaClient, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self._client, self._timeout_s = client, timeout_s
 
     def invoke(self, deployment: Deployment, model: str, request: Request) -> Response:
         """Invoke the function with the request's envelope and unpack its answer."""
@@ -90,13 +91,13 @@ class LambdaBackend:
         try:
             answer, body = self._send(deployment.resource, payload)
         except ReadTimeoutError as error:
-            raise ModelTimeoutError(model, deployment.version, _limit_s(deployment)) from error
+            raise ModelTimeoutError(model, deployment.version, self._timeout_s) from error
         except ClientError as error:
             raise _refused(error, deployment, model, len(payload)) from error
         except (BotoCoreError, OSError) as error:
             raise BackendGoneError(model, deployment.version, deployment.target) from error
         if answer.get("FunctionError"):
-            raise _failed(body, deployment, model, request.request_id)
+            raise self._failed(body, deployment, model, request.request_id)
         try:
             return Response.from_event(body)
         except ModelportError as error:
@@ -118,6 +119,28 @@ class LambdaBackend:
             FunctionName=function, InvocationType="RequestResponse", Payload=payload
         )
         return answer, answer["Payload"].read()
+
+    def _failed(
+        self, payload: bytes, deployment: Deployment, model: str, request_id: str
+    ) -> ModelportError:
+        """The error for a function that ran and did not answer; its message goes no further."""
+        try:
+            report = json.loads(payload)
+            kind, text = str(report.get("errorType", "")), str(report.get("errorMessage", ""))
+        except (ValueError, AttributeError):
+            kind = text = ""
+        timed_out = _TIMED_OUT.search(text)
+        if kind == "Sandbox.Timedout" or timed_out:
+            said = timed_out.group(1) if timed_out else None
+            limit_s = float(said) if said else _timeout_of(deployment) or self._timeout_s
+            return ModelTimeoutError(model, deployment.version, limit_s)
+        if kind == "Function.ResponseSizeTooLarge":
+            return NotEncodableError(
+                "response",
+                f"it is over Lambda's limit of {LAMBDA_PAYLOAD_LIMIT:,} bytes;"
+                " send fewer rows per request or ask for fewer outputs",
+            )
+        return ModelFailedError(model, deployment.version, request_id)
 
 
 def _check_size(payload: bytes, request: Request) -> None:
@@ -144,30 +167,6 @@ def _refused(error: ClientError, deployment: Deployment, model: str, size: int) 
     return BackendGoneError(model, deployment.version, deployment.target)
 
 
-def _failed(payload: bytes, deployment: Deployment, model: str, request_id: str) -> ModelportError:
-    """The error for a function that ran and did not answer; its message goes no further."""
-    try:
-        report = json.loads(payload)
-        kind, text = str(report.get("errorType", "")), str(report.get("errorMessage", ""))
-    except (ValueError, AttributeError):
-        kind = text = ""
-    timed_out = _TIMED_OUT.search(text)
-    if kind == "Sandbox.Timedout" or timed_out:
-        said = timed_out.group(1) if timed_out else None
-        return ModelTimeoutError(
-            model, deployment.version, float(said) if said else _limit_s(deployment)
-        )
-    if kind == "Function.ResponseSizeTooLarge":
-        return NotEncodableError(
-            "response",
-            f"it is over Lambda's limit of {LAMBDA_PAYLOAD_LIMIT:,} bytes;"
-            " send fewer rows per request or ask for fewer outputs",
-        )
-    return ModelFailedError(model, deployment.version, request_id)
-
-
-def _limit_s(deployment: Deployment) -> float:
-    try:
-        return float(deployment.settings.get("timeout_s", DEFAULT_TIMEOUT_S))
-    except (TypeError, ValueError):
-        return DEFAULT_TIMEOUT_S
+def _timeout_of(deployment: Deployment) -> float | None:
+    timeout = deployment.settings.get("timeout_s")
+    return float(timeout) if isinstance(timeout, int | float) else None

@@ -27,11 +27,13 @@ from functions.router.gateway import Event, without_base_path
 REGISTRY_CONFIG = Config(
     connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}
 )
-#: A model may take as long as the longest gateway allows (REST, raised to its limit); no retries
-#: here, because a repeated read time-out would run the model twice and answer no one.
+#: Together with the time to connect just under the 29 s that gateways and the router's own function
+#: allow, so that the caller gets our answer (504, and which model it was) and not theirs.
+MODEL_TIMEOUT_S = 27.0
+#: No retries here: repeating a call that timed out would run the model twice and answer no one.
 MODELS_CONFIG = Config(
-    connect_timeout=2,
-    read_timeout=300,
+    connect_timeout=1,
+    read_timeout=MODEL_TIMEOUT_S,
     retries={"mode": "standard", "total_max_attempts": 1},
     tcp_keepalive=True,
 )
@@ -64,7 +66,8 @@ def build(environ: Mapping[str, str]) -> Handler:
     settings = RouterSettings.from_env(environ)
     session = boto3.session.Session()
     registry = S3Registry(session.client("s3", config=REGISTRY_CONFIG), settings.bucket)
-    backends = {"lambda": LambdaBackend(session.client("lambda", config=MODELS_CONFIG))}
+    functions = session.client("lambda", config=MODELS_CONFIG)
+    backends = {"lambda": LambdaBackend(functions, timeout_s=MODEL_TIMEOUT_S)}
     app = create_app(registry, backends, settings=settings, log=log_line, threads=False)
     return lambda_handler(app)
 

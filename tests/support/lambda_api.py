@@ -57,6 +57,7 @@ def lambda_api() -> Iterator[LambdaApi]:
 
     class Service(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             payload = self.rfile.read(int(self.headers["Content-Length"]))
