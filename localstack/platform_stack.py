@@ -24,7 +24,7 @@ from state import Home
 
 ENVIRONMENT = "local"
 BUCKET_OUTPUT = "BucketName"
-ENDPOINT_OUTPUT = "Endpoint"
+ENDPOINT_OUTPUT = "ApiEndpoint"
 API = re.compile(r"https?://(?P<id>[A-Za-z0-9]+)\.execute-api\.[^/]*/?(?P<stage>[^/]*)")
 NO_IMAGE = f"local/modelport@sha256:{'0' * 64}"
 """Stands where an image would: on this cloud a function's bundle comes from the registry."""
@@ -52,6 +52,8 @@ def variables(home: Home, endpoint: str) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         # cdk remembers account numbers by access key, and "test" is everybody's.
         "CDK_HOME": str(home.folder / "cdk"),
+        # An option by environment: clouds beside each other must not synthesise into one folder.
+        "CDK_OUTPUT": str(home.folder / "cdk.out"),
         "MODELPORT_ENVIRONMENT": ENVIRONMENT,
         "MODELPORT_DEPLOYMENTS": str(home.deployments),
     }

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from lambda_host.function import Function
 
@@ -26,10 +27,12 @@ class Archives:
         folder: Path,
         code_url: Callable[[Function], str],
         layer_url: Callable[[str], str],
+        endpoint: str,
     ) -> None:
         self._folder = folder
         self._code_url = code_url
         self._layer_url = layer_url
+        self._endpoint = urlsplit(endpoint)
         self._lock = asyncio.Lock()
 
     async def unpack(self, function: Function) -> tuple[Path, tuple[Path, ...]]:
@@ -46,11 +49,19 @@ class Archives:
     def _place(self, key: str, locate: Callable[[], str]) -> Path:
         target = self._folder / hashlib.sha256(key.encode()).hexdigest()[:32]
         if not target.exists():
-            with urllib.request.urlopen(locate(), timeout=60) as answer:
-                content = io.BytesIO(answer.read())
+            content = io.BytesIO(self._download(locate()))
             unfinished = target.with_name(f".{target.name}.{os.getpid()}")
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             zipfile.ZipFile(content).extractall(unfinished)
             unfinished.rename(target)
         return target
+
+    def _download(self, url: str) -> bytes:
+        """Ask the emulator itself: the host name it gave out may not resolve here."""
+        named = urlsplit(url)
+        here = urlunsplit((self._endpoint.scheme, self._endpoint.netloc, *named[2:]))
+        request = urllib.request.Request(here, headers={"Host": named.netloc})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            body: bytes = answer.read()
+        return body

@@ -39,18 +39,22 @@ class Program:
     env: Mapping[str, str]
 
 
-def image_program(function: Function, root: Path, bundle: Path | None) -> Program:
+def image_program(
+    function: Function, root: Path, bundle: Path | None, ambient: Mapping[str, str]
+) -> Program:
     """The program of a model image: our tree where the image has /opt/python and /var/task."""
     settings = {"PYTHONPATH": _path(root, root / "layers/core/python"), **_IMAGE_ENV}
     own = {"MODELPORT_BUNDLE_DIR": str(bundle)} if bundle else {}
-    return _program(function, root, {**settings, **function.environment, **own})
+    return _program(function, root, {**ambient, **settings, **function.environment, **own})
 
 
-def zip_program(function: Function, code: Path, layers: tuple[Path, ...]) -> Program:
+def zip_program(
+    function: Function, code: Path, layers: tuple[Path, ...], ambient: Mapping[str, str]
+) -> Program:
     """The program of a zip function: its code first, then its layers in order."""
     folders = [code, *(layer / "python" for layer in layers)]
     settings = {"PYTHONPATH": _path(*folders)}
-    return _program(function, code, {**settings, **function.environment})
+    return _program(function, code, {**ambient, **settings, **function.environment})
 
 
 _IMAGE_ENV = {"ORT_DISABLE_TELEMETRY": "1", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -13,8 +13,9 @@ import logging
 import os
 import signal
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 from lambda_host import faults
 from lambda_host.archives import Archives
@@ -45,13 +46,16 @@ class Host:
         root: Path,
         logs: Path,
         limits: Limits,
+        ambient: Mapping[str, str],
     ) -> None:
+        """`ambient` are variables every function gets: where its AWS is."""
         self._directory = directory
         self._bundles = bundles
         self._archives = archives
         self._root = root
         self._logs = logs
         self._limits = limits
+        self._ambient = ambient
         self._pools: dict[tuple[str, str], Pool] = {}
 
     async def handle(self, request: Request) -> Answer:
@@ -82,7 +86,7 @@ class Host:
         request_id = request.headers.get(f"{HEADER}request-id") or str(uuid.uuid4())
         try:
             return await self._pool(function).invoke(request.body, request_id, trace_id)
-        except PullError as problem:
+        except (PullError, OSError, BadZipFile) as problem:
             return faults.fault("Runtime.ImagePullError", f"{function.name}: {problem}")
 
     def _pool(self, function: Function) -> Pool:
@@ -104,8 +108,9 @@ class Host:
     async def _program(self, function: Function) -> Program:
         if function.package == "Image":
             bundle = await self._bundles.pull(function.environment)
-            return image_program(function, self._root, bundle)
-        return zip_program(function, *await self._archives.unpack(function))
+            return image_program(function, self._root, bundle, self._ambient)
+        code, layers = await self._archives.unpack(function)
+        return zip_program(function, code, layers, self._ambient)
 
     def status(self) -> dict[str, object]:
         """What runs now: process ids per function."""
@@ -146,7 +151,8 @@ def build(options: argparse.Namespace) -> Host:
         return S3Registry(boto3.client("s3"), bucket)
 
     directory = Directory(boto3.client("lambda"))
-    archives = Archives(options.home / "code", directory.code_url, directory.layer_url)
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    archives = Archives(options.home / "code", directory.code_url, directory.layer_url, endpoint)
     return Host(
         directory,
         Bundles(options.home / "bundles", open_registry),
@@ -154,6 +160,7 @@ def build(options: argparse.Namespace) -> Host:
         root=options.root,
         logs=options.home / "logs" / "functions",
         limits=Limits(bound=options.bound, idle_s=options.idle),
+        ambient={"AWS_ENDPOINT_URL": endpoint},
     )
 
 

@@ -91,9 +91,17 @@ class World:
         self.home = home
         self.api = api
         directory = Directory(api, fresh_s=0)
-        archives = Archives(home / "code", directory.code_url, directory.layer_url)
+        archives = Archives(home / "code", directory.code_url, directory.layer_url, "http://unused")
         bundles = Bundles(home / "bundles", no_registry)
-        self.host = Host(directory, bundles, archives, root=tree, logs=home / "logs", limits=limits)
+        self.host = Host(
+            directory,
+            bundles,
+            archives,
+            root=tree,
+            logs=home / "logs",
+            limits=limits,
+            ambient={"AWS_ENDPOINT_URL": "http://here"},
+        )
 
     async def post(self, body: bytes, name: str = "tiny") -> Answer:
         headers = {"x-amzn-lambda-function-name": name, "x-amzn-lambda-request-id": "request-1"}
@@ -162,6 +170,7 @@ def test_the_function_sees_what_lambda_shows_it(run: Callable[..., None]) -> Non
         assert environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
         assert environment["AWS_LAMBDA_FUNCTION_NAME"] == "tiny"
         assert environment["COLOUR"] == "blue"
+        assert environment["AWS_ENDPOINT_URL"] == "http://here"
         assert "HOME" not in environment
 
     run(scenario, Environment={"Variables": {"COLOUR": "blue"}})
