@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -219,6 +220,11 @@ def main() -> int:
         supervisor.watch()
     except StepError as error:
         _report(failed=str(error))
+        return 1
+    except Exception as error:
+        # Said here: the end of our process group below leaves no time for it later.
+        traceback.print_exc()
+        _report(failed=f"unexpectedly: {error!r}")
         return 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -162,7 +162,8 @@ class Demo:
 
     def roll_back(self) -> None:
         before = self.modelport("rollback", "magika")
-        self.say(f"stable is again {before['after']}")
+        parts = (f"v{part['version']} {part['weight']:g}" for part in before["after"])
+        self.say(f"stable is again {', '.join(parts)}")
         self.settle("stable")
         counts = Counter(self.stable_version(key=f"caller-{n}") for n in range(100))
         if not counts["1"] > counts["2"]:
@@ -171,7 +172,8 @@ class Demo:
 
     def history(self) -> None:
         for change in reversed(self.modelport("log", "magika")["changes"]):
-            self.say(f"r{change['revision']:<3} {change['action']:<10} {change['detail']}")
+            detail = {k: v for k, v in change["detail"].items() if k != "digest"}
+            self.say(f"r{change['revision']:<3} {change['action']:<10} {json.dumps(detail)}")
 
     # --- waiting and checking ---------------------------------------------------------------------
 

@@ -223,7 +223,8 @@ class Golden:
 
 def load_goldens(folder: Path) -> tuple[Golden, ...]:
     """Read ``golden/*.json`` in name order; raises `InvalidBundleError` naming the file."""
-    return tuple(_load(path) for path in sorted(folder.glob("*.json")))
+    paths = (path for path in folder.glob("*.json") if not path.name.startswith("."))
+    return tuple(_load(path) for path in sorted(paths))
 
 
 def _load(path: Path) -> Golden:
