@@ -535,12 +535,50 @@ def test_models_are_listed_in_order_and_strangers_left_out(
     assert list(registry.versions("a")) == [1]
 
 
-def test_many_versions_are_listed_newest_first_page_by_page(
+def test_many_versions_are_listed_newest_first_across_pages_and_gaps(
     registry: BucketRegistry, store: Store, tmp_path: Path
 ) -> None:
-    many = 1003
     publish(registry, tmp_path, b"weights")
-    for version in range(2, many + 1):
+    latest = 2500
+    present = [1, 2, 499, 500, 501, 1499, 1500, 1501, 2499, 2500, 2501, 2502]
+    for version in present[1:]:
         assert store.create(keys.manifest(NAME, version), b"{}")
-    registry.change(NAME, lambda r: r.with_published(many - 2), action="import", detail={}, who=ADA)
-    assert list(registry.versions(NAME)) == list(range(many, 0, -1))
+    registry.change(NAME, lambda r: r.with_published(latest), action="import", detail={}, who=ADA)
+    assert list(registry.versions(NAME)) == present[::-1]
+
+
+# --- the store itself -----------------------------------------------------------------------------
+
+
+def test_conditional_writes_write_on_their_condition_only(store: Store) -> None:
+    assert store.create("a/b", b"1")
+    assert not store.create("a/b", b"2")
+    first = store.get("a/b")
+    assert first is not None
+    assert store.replace("a/b", b"3", first.etag)
+    assert not store.replace("a/b", b"4", first.etag)
+    assert not store.replace("a/c", b"5", first.etag)
+    assert store.get("a/c") is None
+    second = store.get("a/b", known=first.etag)
+    assert second is not None
+    assert second.body == b"3"
+    assert store.get("a/b", known=second.etag) == type(second)(b"", second.etag)
+
+
+def test_children_are_what_lies_directly_in_a_folder(store: Store) -> None:
+    for key in ("f/1", "f/2", "f/3", "f/sub/1", "f/sub/2", "fg/1"):
+        assert store.create(key, b"x")
+    assert list(store.children("f/")) == ["1", "2", "3", "sub/"]
+    assert list(store.children("f/", after="1")) == ["2", "3", "sub/"]
+    assert list(store.children("f/", after="25")) == ["3", "sub/"]
+    assert list(store.children("nothing/")) == []
+
+
+def test_an_object_is_read_from_where_one_likes(store: Store) -> None:
+    assert store.create("k", b"0123456789")
+    assert [b"".join(store.read("k", n) or ()) for n in (0, 4, 9)] == [
+        b"0123456789",
+        b"456789",
+        b"9",
+    ]
+    assert store.read("none") is None

@@ -1,0 +1,83 @@
+"""Files arriving on a disk that has no room, or no place for them; and what is imported for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from modelport.errors import BackendError
+from modelport.registry.memory import MemoryRegistry
+
+from tests.conftest import ROOT
+from tests.support.registry_world import ADA, make_draft
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'layers/core/python'}:{ROOT}"}
+
+NO_ROOM = textwrap.dedent(
+    """
+    import resource, sys
+    from pathlib import Path
+    from modelport.errors import BackendError
+    from modelport.registry.memory import MemoryRegistry
+    from tests.support.registry_world import ADA, make_draft
+
+    folder = Path(sys.argv[1])
+    draft = make_draft(folder / "in", model=bytes(3_000_000))
+    registry = MemoryRegistry()
+    registry.publish("magika", draft, who=ADA)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+    try:
+        registry.fetch(draft.content.files[0], folder / "out" / "model.onnx")
+    except BackendError as error:
+        print(error, "|", error.hint)
+    """
+)
+
+
+def python(code: str, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
+def test_a_disk_that_takes_no_more_is_said_and_left_clean(tmp_path: Path) -> None:
+    said = python(NO_ROOM, str(tmp_path))
+    assert f"cannot write {tmp_path}/out/model.onnx (3,000,000 bytes): File too large" in said
+    assert "free some space" in said
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
+    draft = make_draft(tmp_path, model=b"weights")
+    registry = MemoryRegistry()
+    registry.publish("magika", draft, who=ADA)
+    with pytest.raises(BackendError, match="cannot write"):
+        registry.fetch(draft.content.files[0], tmp_path / "model.bin" / "model.onnx")
+
+
+def test_a_fetched_file_can_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    draft = make_draft(tmp_path, model=b"weights")
+    registry = MemoryRegistry()
+    registry.publish("magika", draft, who=ADA)
+    registry.fetch(draft.content.files[0], tmp_path / "model.onnx")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "model.onnx").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_the_s3_registry_needs_botocore_and_nothing_of_the_cli() -> None:
+    shown = python("import sys, modelport.registry.s3; print(*sys.modules)").split()
+    assert {"typer", "rich", "boto3", "modelport.cli"}.isdisjoint(shown)
+
+
+def test_the_registry_over_a_store_needs_no_aws_at_all() -> None:
+    shown = python("import sys, modelport.registry.memory; print(*sys.modules)").split()
+    assert {"boto3", "botocore", "numpy"}.isdisjoint(shown)
