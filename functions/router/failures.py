@@ -68,7 +68,7 @@ def refusal(error: e.ModelportError, call: Call | None, request: Request) -> Res
     status = status_of(error)
     if isinstance(error, e.RouteNotFoundError):
         methods = allowed_methods(request.path)
-        if methods:
+        if methods and request.method not in methods:
             names = ", ".join(methods)
             headers |= {"allow": names, "x-modelport-error": "method-not-allowed"}
             return Response(405, headers, _body(f"{request.path} takes {names}"))

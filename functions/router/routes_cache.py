@@ -84,9 +84,10 @@ class RoutesCache:
         clock: Clock,
         log: Log,
         spawn: Spawn = in_thread,
+        flight_limit_s: float = FLIGHT_LIMIT_S,
     ) -> None:
         self._source, self._ttl_s, self._clock = source, ttl_s, clock
-        self._log, self._spawn = log, spawn
+        self._log, self._spawn, self._flight_limit_s = log, spawn, flight_limit_s
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._refused: OrderedDict[str, _Refusal] = OrderedDict()
@@ -127,20 +128,20 @@ class RoutesCache:
         flight, mine = self._board(model, now)
         if mine:
             self._fly(model, flight)
-        elif not flight.done.wait(FLIGHT_LIMIT_S):
-            raise RegistryUnavailableError("no answer yet")
+        else:
+            flight.done.wait(self._flight_limit_s)
         with self._lock:
             known, refusal = self._known.get(model), self._refused.get(model)
         if known is not None:
             return known.snapshot.routes
-        if refusal is not None:
+        if refusal is not None and now < refusal.until:
             raise refusal.error.with_traceback(None)
         raise RegistryUnavailableError("no answer yet")
 
     def _board(self, model: str, now: float) -> tuple[_Flight, bool]:
         with self._lock:
             flight = self._flights.get(model)
-            if flight is not None and now - flight.started < FLIGHT_LIMIT_S:
+            if flight is not None and now - flight.started < self._flight_limit_s:
                 return flight, False
             flight = self._flights[model] = _Flight(now)
             return flight, True

@@ -113,25 +113,27 @@ def test_s3_that_is_down_at_the_start_is_503_with_retry_after(
     assert functions.payloads == []
 
 
-def test_importing_the_handler_builds_nothing_outside_lambda_and_names_what_is_missing_inside() -> (
-    None
-):
+def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``program`` in a fresh interpreter that knows only this environment."""
     path = f"{ROOT / 'layers/core/python'}:{ROOT}"
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        "import functions.router.handler as h; print(h._handler)",
-    ]
-    plain = {"PYTHONPATH": path, "AWS_DEFAULT_REGION": "us-east-1"}
-    outside = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
-    assert outside.stdout.strip() == "None"
-    inside = {**plain, "AWS_LAMBDA_FUNCTION_NAME": "router"}
-    failed = subprocess.run(command, env=inside, capture_output=True, text=True, check=False)
+    known = {"PYTHONPATH": path, "AWS_DEFAULT_REGION": "us-east-1", **environment}
+    command = [sys.executable, "-c", f"import functions.router.handler as h\n{program}"]
+    return subprocess.run(command, env=known, capture_output=True, text=True, check=False)
+
+
+def test_outside_lambda_an_import_builds_nothing_and_the_first_event_builds_once() -> None:
+    call = f"h.handler({http_v2('GET', '/v2/health/live')!r}, None)"
+    program = f"print(h._handler); {call}; first = h._handler; {call}; print(h._handler is first)"
+    done = run(program, **ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    first, *lines, last = done.stdout.splitlines()
+    assert (first, last) == ("None", "True")
+    assert [json.loads(line)["cold_start"] for line in lines] == [True, False]
+
+
+def test_in_lambda_the_import_builds_and_names_a_missing_setting() -> None:
+    complete = run("print(h._handler)", AWS_LAMBDA_FUNCTION_NAME="router", **ENVIRONMENT)
+    assert "handle" in complete.stdout, complete.stderr
+    failed = run("", AWS_LAMBDA_FUNCTION_NAME="router")
     assert failed.returncode != 0
     assert "MODELPORT_BUCKET" in failed.stderr
-    complete = subprocess.run(
-        command, env=inside | ENVIRONMENT, capture_output=True, text=True, check=True
-    )
-    assert "handle" in complete.stdout

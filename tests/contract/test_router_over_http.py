@@ -20,7 +20,7 @@ from tests.support.router_world import MODEL, Recorder, World, deployed
 def served(world: World) -> Iterator[httpx.Client]:
     """A client of the world's app, running in uvicorn on a free port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(world.app, log_config=None, lifespan="off", ws="none")
+    config = uvicorn.Config(world.app, log_config=None, lifespan="off", ws="auto")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -109,3 +109,15 @@ def test_a_caller_that_hangs_up_half_way_wakes_no_model() -> None:
             connection.sendall(f"{head}\r\n\r\nhalf".encode())
         assert client.get("/v2/health/live").status_code == 200
     assert model.requests == []
+
+
+def test_a_websocket_is_turned_away_and_the_router_goes_on(world: World) -> None:
+    upgrade = {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    with served(world) as client:
+        assert client.get(f"/v2/models/{MODEL}", headers=upgrade).status_code == 403
+        assert client.get(f"/v2/models/{MODEL}").status_code == 200

@@ -54,6 +54,7 @@ class SwitchableRegistry:
         self.failure: Exception | None = None
         self.before_read: Callable[[], None] = lambda: None
         self.reads: list[tuple[str, str | None]] = []
+        self.listings = 0
         self._lock = threading.Lock()
 
     def put(self, routes: Routes) -> None:
@@ -83,6 +84,7 @@ class SwitchableRegistry:
         return Manifest(model, version, Content((), SIGNATURE), "2026-01-01T00:00:00Z")
 
     def models(self) -> Iterator[str]:
+        self.listings += 1
         if self.failure is not None:
             raise self.failure
         return iter(sorted(self.documents))

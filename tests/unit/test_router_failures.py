@@ -137,6 +137,12 @@ def test_an_unknown_path_is_404_and_says_which_paths_exist(path: str) -> None:
     assert "/v2/models/M/infer" in answer.error
 
 
+def test_the_containers_own_path_without_a_model_is_not_the_routers() -> None:
+    answer = World(deployed(1)).post("/invocations")
+    assert answer.status == 404
+    assert "/endpoints/M/invocations" in answer.error
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [

@@ -61,6 +61,12 @@ def test_an_encoded_colon_survives_a_rest_mapping_with_a_decoded_proxy() -> None
     assert path_of(event) == f"/v1/models/{MODEL}%3Apredict"
 
 
+def test_a_proxy_that_is_not_the_end_of_the_path_is_the_path() -> None:
+    event = rest_v1("POST", "/rewritten", b"{}")
+    event["pathParameters"] = {"proxy": PREDICT.lstrip("/")}
+    assert path_of(event) == PREDICT
+
+
 def test_the_root_of_a_stage_is_the_root() -> None:
     assert path_of(http_v2("GET", "", stage="prod")) == "/"
 

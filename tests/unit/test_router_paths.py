@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from modelport.envelope import Response
 
+from functions.router.app import log_json
 from tests.support.api_events import Event, http_v2, rest_v1
 from tests.support.router_world import MODEL, Recorder, World, deployed
 
@@ -196,7 +198,9 @@ def test_questions_about_a_model_do_not_wake_it() -> None:
 
 def test_server_questions_have_answers() -> None:
     world = World(deployed(1), deployed(1, model="other"))
-    assert world.get("/v1/models").json() == {"models": [MODEL, "other"]}
+    for _ in range(2):
+        assert world.get("/v1/models").json() == {"models": [MODEL, "other"]}
+    assert world.registry.listings == 1
     assert world.get("/v2").json()["name"] == "modelport"
     assert world.get("/v2/health/live").json() == {"live": True}
     assert world.get("/v2/health/ready").json() == {"ready": True, "live": True}
@@ -239,3 +243,13 @@ def test_every_request_is_one_line_with_the_same_keys_and_no_payload() -> None:
     assert (second["status"], second["error"]) == (404, "route-not-found")
     assert second["cold_start"] is False
     assert "secret" not in json.dumps(world.records)
+
+
+def test_without_a_sink_of_its_own_a_record_is_one_line_of_logging(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO", "functions.router.app"):
+        log_json({"status": 200, "path": Path("x")})
+    assert [json.loads(record.message) for record in caplog.records] == [
+        {"status": 200, "path": "x"}
+    ]

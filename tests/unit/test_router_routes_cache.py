@@ -229,6 +229,32 @@ def test_many_first_callers_share_one_read(setup: Setup) -> None:
     assert len(setup.registry.reads) == 1
 
 
+@pytest.mark.parametrize("refused_before", [False, True])
+def test_a_caller_does_not_wait_forever_for_another_ones_read(refused_before: bool) -> None:
+    registry, clock = SwitchableRegistry(), HandClock()
+    cache = RoutesCache(
+        registry, ttl_s=TTL, clock=clock, log=lambda record: None, flight_limit_s=0.05
+    )
+    if refused_before:
+        with pytest.raises(ModelNotFoundError):
+            cache.get(MODEL)
+        clock.forward(TTL + 0.1)
+    reading, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        reading.set()
+        go_on.wait(20)
+
+    registry.before_read = hang
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache.get, MODEL)
+        assert reading.wait(10)
+        with pytest.raises(RegistryUnavailableError):
+            cache.get(MODEL)
+        go_on.set()
+        assert isinstance(first.exception(timeout=10), ModelNotFoundError)
+
+
 def test_many_first_callers_share_one_failure(setup: Setup) -> None:
     setup.registry.failure = outage()
     with ThreadPoolExecutor(16) as pool:
