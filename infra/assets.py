@@ -80,6 +80,7 @@ def deps_layer(requirements: Path, kept: Path, *, python: str, architecture: str
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept) as scratch:
         fresh = Path(scratch) / "layer"
+        (fresh / "python").mkdir(parents=True)
         _install(requirements, fresh / "python", python, architecture)
         _compile(fresh / "python", "/opt/python", python)
         if not layer.exists():

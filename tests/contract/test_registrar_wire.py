@@ -1,4 +1,4 @@
-"""The registrar's two outside wires, over real sockets: the answer to CloudFormation, and Lambda."""
+"""The registrar over real sockets: its answer to CloudFormation, and its calls of Lambda."""
 
 from __future__ import annotations
 

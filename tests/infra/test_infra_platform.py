@@ -1,0 +1,229 @@
+"""The platform stack: encrypted, private, throttled, watched, and kept when it is deleted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from modelport.settings import RegistrarSettings, RouterSettings
+
+from tests.support.synthesis import TOPIC, Stack, Synthesis, Synthesiser
+
+
+def variables(stack: Stack, function: str) -> dict[str, str]:
+    """A function's environment, references written out."""
+    properties = stack.properties("AWS::Lambda::Function", FunctionName=function)
+    return {k: stack.text(v) for k, v in properties["Environment"]["Variables"].items()}
+
+
+def test_the_registry_is_encrypted_private_and_versioned(any_environment: Synthesis) -> None:
+    stack = any_environment.platform
+    bucket = stack.one("AWS::S3::Bucket")["Properties"]
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["BucketKeyEnabled"] is True
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    key = rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"]
+    assert stack.text(key) == "<AWS::KMS::Key.Arn>"
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+def test_unfinished_uploads_are_removed_after_a_week(default: Synthesis) -> None:
+    bucket = default.platform.one("AWS::S3::Bucket")["Properties"]
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+    assert rule["Status"] == "Enabled"
+    assert "ExpirationInDays" not in rule
+
+
+def test_the_registry_is_reached_by_tls_only(any_environment: Synthesis) -> None:
+    policy = any_environment.platform.one("AWS::S3::BucketPolicy")["Properties"]["PolicyDocument"]
+    denied = [s["Condition"] for s in policy["Statement"] if s["Effect"] == "Deny"]
+    assert {"Bool": {"aws:SecureTransport": "false"}} in denied
+    assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in denied
+    assert not [s for s in policy["Statement"] if s["Effect"] == "Allow"]
+
+
+def test_the_key_is_rotated(any_environment: Synthesis) -> None:
+    assert any_environment.platform.one("AWS::KMS::Key")["Properties"]["EnableKeyRotation"] is True
+
+
+@pytest.mark.parametrize(("environment", "policy"), [("default", "Retain"), ("open", "Delete")])
+def test_what_holds_data_stays_unless_the_settings_say_otherwise(
+    synthesise: Synthesiser, environment: str, policy: str
+) -> None:
+    platform = synthesise(environment).platform
+    for kind in ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::Logs::LogGroup"):
+        for resource in platform.of(kind):
+            assert resource["DeletionPolicy"] == policy
+            assert resource["UpdateReplacePolicy"] == policy
+
+
+@pytest.mark.parametrize(("environment", "days"), [("default", 30), ("open", 7)])
+def test_every_log_is_encrypted_and_ends(
+    synthesise: Synthesiser, environment: str, days: int
+) -> None:
+    for stack in synthesise(environment).stacks.values():
+        for group in stack.of("AWS::Logs::LogGroup"):
+            assert group["Properties"]["RetentionInDays"] == days
+            assert "KmsKeyId" in group["Properties"]
+
+
+def test_every_function_has_a_log_group_of_its_own(any_environment: Synthesis) -> None:
+    for stack in any_environment.stacks.values():
+        groups = {g["Properties"]["LogGroupName"] for g in stack.of("AWS::Logs::LogGroup")}
+        for function in stack.of("AWS::Lambda::Function"):
+            properties = function["Properties"]
+            assert f"/aws/lambda/{properties['FunctionName']}" in groups
+            assert stack.text(properties["LoggingConfig"]["LogGroup"]) == "<AWS::Logs::LogGroup>"
+
+
+def test_functions_are_told_what_they_read(default: Synthesis) -> None:
+    told = RouterSettings.from_env(variables(default.platform, "modelport-prod-router"))
+    assert told == RouterSettings("<AWS::S3::Bucket>", "prod")
+    registrar = RegistrarSettings.from_env(variables(default.platform, "modelport-prod-registrar"))
+    assert registrar == RegistrarSettings("<AWS::S3::Bucket>", "prod")
+
+
+def test_handlers_lie_where_lambda_looks_for_them(default: Synthesis, synthesise: Any) -> None:
+    for name in ("router", "registrar"):
+        function = default.platform.properties(
+            "AWS::Lambda::Function", FunctionName=f"modelport-prod-{name}"
+        )
+        module, _, attribute = function["Handler"].rpartition(".")
+        source = getattr(synthesise.assets, name) / (module.replace(".", "/") + ".py")
+        assert f"def {attribute}(" in source.read_text()
+
+
+def test_zip_functions_run_on_the_python_and_architecture_of_the_settings(
+    synthesise: Synthesiser,
+) -> None:
+    for environment, runtime, architecture in (
+        ("default", "python3.12", "arm64"),
+        ("open", "python3.11", "x86_64"),
+    ):
+        platform = synthesise(environment).platform
+        for function in platform.of("AWS::Lambda::Function"):
+            assert function["Properties"]["Runtime"] == runtime
+            assert function["Properties"]["Architectures"] == [architecture]
+        for layer in platform.of("AWS::Lambda::LayerVersion"):
+            assert layer["Properties"]["CompatibleRuntimes"] == [runtime]
+            assert layer["Properties"]["CompatibleArchitectures"] == [architecture]
+
+
+@pytest.mark.parametrize(("environment", "on"), [("default", True), ("open", False)])
+def test_the_router_starts_from_a_snapshot_where_lambda_can(
+    synthesise: Synthesiser, environment: str, on: bool
+) -> None:
+    for function in synthesise(environment).platform.of("AWS::Lambda::Function"):
+        properties = function["Properties"]
+        expected = on and properties["FunctionName"].endswith("-router")
+        assert (properties.get("SnapStart") == {"ApplyOn": "PublishedVersions"}) is expected
+
+
+def test_callers_reach_the_published_version_behind_live(any_environment: Synthesis) -> None:
+    stack = any_environment.platform
+    alias = stack.one("AWS::Lambda::Alias")["Properties"]
+    assert alias["Name"] == "live"
+    assert stack.text(alias["FunctionVersion"]) == "<AWS::Lambda::Version.Version>"
+    for kind, uri in (
+        ("AWS::ApiGatewayV2::Integration", lambda p: p["IntegrationUri"]),
+        ("AWS::ApiGateway::Method", lambda p: p["Integration"]["Uri"]),
+    ):
+        for target in stack.of(kind):
+            assert "<AWS::Lambda::Alias>" in stack.text(uri(target["Properties"]))
+
+
+def test_the_http_api_hands_every_request_to_the_router(default: Synthesis) -> None:
+    route = default.platform.one("AWS::ApiGatewayV2::Route")["Properties"]
+    assert route["RouteKey"] == "$default"
+    integration = default.platform.one("AWS::ApiGatewayV2::Integration")["Properties"]
+    assert integration["PayloadFormatVersion"] == "2.0"
+
+
+def test_callers_are_authorised_by_iam_unless_the_settings_say_none(
+    synthesise: Synthesiser,
+) -> None:
+    for environment, kind, expected in (
+        ("default", "AWS::ApiGatewayV2::Route", "AWS_IAM"),
+        ("open", "AWS::ApiGatewayV2::Route", "NONE"),
+        ("rest", "AWS::ApiGateway::Method", "AWS_IAM"),
+        ("open-rest", "AWS::ApiGateway::Method", "NONE"),
+    ):
+        doors = synthesise(environment).platform.of(kind)
+        assert {door["Properties"]["AuthorizationType"] for door in doors} == {expected}
+
+
+def test_there_is_one_kind_of_api_at_a_time(synthesise: Synthesiser) -> None:
+    assert not synthesise("default").platform.of("AWS::ApiGateway::RestApi")
+    assert not synthesise("rest").platform.of("AWS::ApiGatewayV2::Api")
+
+
+def test_the_rest_api_passes_every_body_through_as_it_is(synthesise: Synthesiser) -> None:
+    platform = synthesise("rest").platform
+    assert platform.one("AWS::ApiGateway::RestApi")["Properties"]["BinaryMediaTypes"] == ["*/*"]
+    for method in platform.of("AWS::ApiGateway::Method"):
+        assert method["Properties"]["HttpMethod"] == "ANY"
+        assert method["Properties"]["Integration"]["Type"] == "AWS_PROXY"
+
+
+def test_both_apis_throttle_and_log_each_access_without_payloads(synthesise: Synthesiser) -> None:
+    http = synthesise("default").platform.one("AWS::ApiGatewayV2::Stage")["Properties"]
+    assert http["DefaultRouteSettings"]["ThrottlingRateLimit"] == 100
+    assert http["DefaultRouteSettings"]["ThrottlingBurstLimit"] == 200
+    rest = synthesise("rest").platform.one("AWS::ApiGateway::Stage")["Properties"]
+    (method,) = rest["MethodSettings"]
+    assert (method["ThrottlingRateLimit"], method["ThrottlingBurstLimit"]) == (100, 200)
+    assert method["DataTraceEnabled"] is False
+    for fields in (http["AccessLogSettings"]["Format"], rest["AccessLogSetting"]["Format"]):
+        assert {"request_id", "status", "path", "latency_ms"} <= json.loads(fields).keys()
+
+
+def test_errors_throttles_and_p99_of_every_called_function_are_watched(
+    any_environment: Synthesis,
+) -> None:
+    for stack in any_environment.stacks.values():
+        watched: dict[str, set[str]] = {}
+        for alarm in stack.of("AWS::CloudWatch::Alarm"):
+            properties = alarm["Properties"]
+            assert properties["TreatMissingData"] == "notBreaching"
+            for dimension in properties.get("Dimensions", []):
+                if dimension["Name"] == "FunctionName":
+                    what = properties.get("ExtendedStatistic", properties["MetricName"])
+                    watched.setdefault(dimension["Value"], set()).add(what)
+        for function in stack.of("AWS::Lambda::Function"):
+            name = function["Properties"]["FunctionName"]
+            if not name.endswith("-registrar"):  # Runs in deploys only, which tell by themselves.
+                assert watched[name] == {"Errors", "Throttles", "p99"}
+
+
+def test_alarms_notify_the_topic_of_the_settings(synthesise: Synthesiser) -> None:
+    for stack in synthesise("rest").stacks.values():
+        for alarm in stack.of("AWS::CloudWatch::Alarm"):
+            assert alarm["Properties"]["AlarmActions"] == [TOPIC]
+    for alarm in synthesise("default").platform.of("AWS::CloudWatch::Alarm"):
+        assert "AlarmActions" not in alarm["Properties"]
+
+
+def test_the_dashboard_shows_every_version_without_being_told(default: Synthesis) -> None:
+    stack = default.platform
+    body = stack.text(stack.one("AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
+    assert "SEARCH(" in body
+    assert "modelport-prod-" in body
+    assert "magika" not in body
+
+
+def test_the_outputs_have_the_names_that_tools_read(any_environment: Synthesis) -> None:
+    outputs = any_environment.platform.template["Outputs"]
+    names = {"ApiEndpoint", "ApiId", "BucketName", "RegistrarArn", "KeyArn"}
+    assert names <= outputs.keys()
+
+
+def test_the_rest_endpoint_names_its_stage(synthesise: Synthesiser) -> None:
+    stack = synthesise("rest").platform
+    stage = stack.one("AWS::ApiGateway::Stage")["Properties"]["StageName"]
+    endpoint = stack.text(stack.template["Outputs"]["ApiEndpoint"]["Value"])
+    assert endpoint.startswith("https://<AWS::ApiGateway::RestApi>.execute-api.")
+    assert endpoint.endswith(f"/{stage}")

@@ -1,0 +1,137 @@
+"""One stack per deployed version, which ends in its registration."""
+
+from __future__ import annotations
+
+import pytest
+from modelport.errors import InvalidSettingError
+from modelport.settings import RuntimeSettings
+
+from tests.support.synthesis import DIGEST, IMAGE, VERSIONS, Synthesis, Synthesiser
+
+REGISTRATION = "Custom::ModelVersion"
+
+
+def test_stacks_and_functions_are_named_after_model_and_version(default: Synthesis) -> None:
+    assert set(default.stacks) == {
+        "modelport-prod-platform",
+        "modelport-prod-magika-v1",
+        "modelport-prod-magika-v2",
+    }
+    for number in (1, 2):
+        function = default.version(number).one("AWS::Lambda::Function")["Properties"]
+        assert function["FunctionName"] == f"modelport-prod-magika-v{number}"
+
+
+def test_a_version_runs_its_image_by_digest_with_its_own_size(default: Synthesis) -> None:
+    function = default.version(2).one("AWS::Lambda::Function")["Properties"]
+    assert function["PackageType"] == "Image"
+    assert function["Code"] == {"ImageUri": IMAGE}
+    assert function["Architectures"] == ["x86_64"]
+    assert (function["MemorySize"], function["Timeout"]) == (3008, 60)
+    assert function["ReservedConcurrentExecutions"] == 5
+
+
+def test_the_runtime_is_told_which_version_it_is(synthesise: Synthesiser) -> None:
+    function = synthesise("open").version(1).one("AWS::Lambda::Function")["Properties"]
+    variables = function["Environment"]["Variables"]
+    assert RuntimeSettings.from_env(variables) == RuntimeSettings("magika", 1, DIGEST)
+    assert variables["PROXY"] == "http://proxy"
+
+
+def test_the_registration_is_created_last_and_deleted_first(default: Synthesis) -> None:
+    stack = default.version(1)
+    needed = set(stack.one(REGISTRATION)["DependsOn"])
+    for logical_id, resource in stack.resources.items():
+        if resource["Type"] in ("AWS::Lambda::Function", "AWS::CloudWatch::Alarm"):
+            assert logical_id in needed
+
+
+def test_the_registrar_is_told_what_runs_where(default: Synthesis) -> None:
+    properties = default.version(2).one(REGISTRATION)["Properties"]
+    told = {k: v for k, v in properties.items() if k[0].isupper()}
+    told.pop("ServiceToken")
+    told.pop("ServiceTimeout")
+    configuration = told.pop("Configuration")
+    assert configuration
+    assert told == {
+        "Model": "magika",
+        "Version": 2,
+        "Digest": DIGEST,
+        "Target": "lambda",
+        "Resource": "modelport-prod-magika-v2",
+        "MemoryMb": 3008,
+        "TimeoutS": 60,
+    }
+
+
+def test_a_version_needs_its_platform_and_imports_only_what_it_exports(default: Synthesis) -> None:
+    exported = {o["Export"]["Name"] for o in default.platform.template["Outputs"].values()}
+    version = str(default.version(1).template)
+    assert "modelport-prod-registrar-arn" in exported
+    for name in ("modelport-prod-registrar-arn", "modelport-prod-key-arn"):
+        assert f"{{'Fn::ImportValue': '{name}'}}" in version
+        assert name in exported
+    assert version.count("Fn::ImportValue") == 2
+
+
+def test_cloudformation_waits_longer_than_the_registrar_can_run(default: Synthesis) -> None:
+    registrar = default.platform.properties(
+        "AWS::Lambda::Function", FunctionName="modelport-prod-registrar"
+    )
+    waits = default.version(1).one(REGISTRATION)["Properties"]["ServiceTimeout"]
+    assert int(waits) > registrar["Timeout"]
+
+
+@pytest.mark.parametrize(
+    "change", [IMAGE.replace("bbbb", "cccc", 1), "PROXY = 'http://elsewhere'\n"]
+)
+def test_a_change_of_what_runs_is_verified_again(synthesise: Synthesiser, change: str) -> None:
+    base = '[environment]\nname = "prod"\n[environment.function_environment]\n' + VERSIONS
+    text = (
+        base.replace(IMAGE, change)
+        if change.startswith("1")
+        else base.replace("function_environment]\n", f"function_environment]\n{change}")
+    )
+    before = synthesise.fresh(base, "before").version(1).one(REGISTRATION)["Properties"]
+    after = synthesise.fresh(text, "after").version(1).one(REGISTRATION)["Properties"]
+    assert before != after
+
+
+def test_an_environments_image_stands_in_for_a_deployment_without_one(
+    synthesise: Synthesiser,
+) -> None:
+    text = f'[environment]\nname = "t"\nimage = "{IMAGE}"\n' + VERSIONS.replace(
+        f'image = "{IMAGE}"\n', ""
+    )
+    stack = synthesise.fresh(text, "placeholder").version(1)
+    assert stack.one("AWS::Lambda::Function")["Properties"]["Code"] == {"ImageUri": IMAGE}
+
+
+def test_a_deployment_without_an_image_says_what_to_do(synthesise: Synthesiser) -> None:
+    text = VERSIONS.replace(f'image = "{IMAGE}"\n', "")
+    with pytest.raises(InvalidSettingError, match=r"magika:1 image.*image = …@sha256:"):
+        synthesise.fresh(text, "no-image")
+
+
+def test_an_image_by_tag_is_refused(synthesise: Synthesiser) -> None:
+    text = VERSIONS.replace(IMAGE, "registry.example/models:latest")
+    with pytest.raises(InvalidSettingError, match="by digest"):
+        synthesise.fresh(text, "by-tag")
+
+
+def test_fifty_deployments_are_fifty_small_stacks(synthesise: Synthesiser) -> None:
+    entries = "".join(
+        f'[[deployment]]\nmodel = "m{i % 5}"\nversion = {i + 1}\n'
+        f'digest = "{DIGEST}"\nimage = "{IMAGE}"\n'
+        for i in range(50)
+    )
+    done = synthesise.fresh(entries, "fifty")
+    assert len(done.stacks) == 51
+    assert len(done.platform.resources) < 50
+    assert max(len(stack.resources) for stack in done.stacks.values()) < 50
+
+
+def test_the_platform_does_not_change_with_what_is_deployed(synthesise: Synthesiser) -> None:
+    text = '[environment]\nname = "prod"\n'
+    without = synthesise.fresh(text, "without").platform.template
+    assert without == synthesise.fresh(text + VERSIONS, "with").platform.template
