@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any
 
@@ -35,6 +36,8 @@ from functions.runtime.tensors import Tensors, check_carried
 logger = logging.getLogger(__name__)
 
 PREDICTIONS = frozenset({"predict", "infer", "invocations"})
+#: Callers of one version use a handful of paths over and over; errors are not kept.
+_parse = lru_cache(maxsize=128)(parse)
 #: KServe's V1 client asks for the root path before anything else.
 ALIVE = Call("v1", "alive")
 UNKNOWN = Call("unknown", "unknown")
@@ -92,7 +95,7 @@ class DataPlane:
         if request.path == "/" and request.method in ("GET", "HEAD"):
             trace.call = ALIVE
             return _json({"status": "alive"})
-        trace.call = call = parse(request.method, request.path)
+        trace.call = call = _parse(request.method, request.path)
         self._check_is_ours(call)
         codec = self._codecs[call.protocol]
         if call.verb not in PREDICTIONS:

@@ -55,12 +55,16 @@ class InferenceScript:
             if self._input_fn:
                 parsed, data = None, self._input_fn(body, content_type)
             else:
-                parsed = SageMakerCodec().parse(body, headers, subject.signature)
+                parsed = SageMakerCodec().parse(body, self._readable(headers), subject.signature)
                 data = parsed.tensors
             prediction = self._predict(data)
             if self._output_fn:
                 return _answer(self._output_fn(prediction, accept), accept)
         return _default_output(prediction, parsed, subject, accept)
+
+    def _readable(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        # What the caller accepts is for output_fn to judge, if there is one.
+        return {**headers, "accept": "*/*"} if self._output_fn else headers
 
     def _predict(self, data: Any) -> Any:
         if self._predict_fn:

@@ -38,7 +38,7 @@ def datatype_of(array: Array) -> str:
     """The V2 name of an array's dtype; text arrays of any kind are ``BYTES``."""
     if array.dtype.kind in "OSUT":
         return "BYTES"
-    return _DATATYPES.get(array.dtype.newbyteorder("="), str(array.dtype))
+    return _DATATYPES.get(array.dtype.newbyteorder("=")) or str(array.dtype)
 
 
 def describe(array: Array) -> str:

@@ -12,7 +12,7 @@ import pytest
 from modelport.errors import IntegrityError, InvalidBundleError, ModelportError
 from modelport.manifest import File, Manifest, ModelSettings
 from modelport.signature import Signature, TensorSpec
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from functions.runtime.loading import check_files, load
 from functions.runtime.model import open_model, threads_for
@@ -129,15 +129,15 @@ def test_settings_reach_the_session(tmp_path: Path) -> None:
 
 def test_external_data_is_found_beside_the_model(tmp_path: Path) -> None:
     weights = numpy_helper.from_array(np.array([10, 20], np.float32), "w")
-    graph = bundles.helper.make_graph(
+    graph = helper.make_graph(
         [bundles.node("Mul", ["x", "w"], ["y"])],
         "graph",
-        [bundles.helper.make_tensor_value_info("x", bundles.FLOAT, ["N", 2])],
-        [bundles.helper.make_tensor_value_info("y", bundles.FLOAT, ["N", 2])],
+        [helper.make_tensor_value_info("x", bundles.FLOAT, ["N", 2])],
+        [helper.make_tensor_value_info("y", bundles.FLOAT, ["N", 2])],
         [weights],
     )
-    opsets = [bundles.helper.make_opsetid("", 17)]
-    whole = bundles.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    opsets = [helper.make_opsetid("", 17)]
+    whole = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     bundles.with_external_data(tmp_path, whole.SerializeToString())
     assert (tmp_path / "weights.bin").is_file()
     model = open_model(tmp_path, ModelSettings(), Signature((X,), (Y,)), None)

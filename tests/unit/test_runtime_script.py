@@ -125,13 +125,7 @@ def test_output_fn_may_return_many_things(
 ) -> None:
     script = f"def output_fn(prediction, accept): return {result}"
     plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
-    # The default input_fn is asked for JSON; what the caller accepts is for output_fn.
-    headers = {"accept": "image/gif"}
-    script = "def input_fn(data, content_type): return {}\n"
-    script += "def predict_fn(data, model): return 0\n"
-    script += f"def output_fn(prediction, accept): return {result}\n"
-    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
-    response = plane.post(SAGEMAKER, b"", headers)
+    response = plane.post(SAGEMAKER, {"instances": [[1, 2]]}, {"accept": "image/gif"})
     assert response.headers["content-type"] == content_type
     assert response.body == body
 

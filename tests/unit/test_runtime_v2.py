@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from modelport.envelope import Request
+from onnx import TensorProto
 
 from tests.support import runtime_bundles as bundles
 from tests.support.runtime_planes import V2, open_plane, v2_tensor
@@ -145,7 +146,7 @@ def test_half_precision_is_refused_with_the_reason(tmp_path: Path) -> None:
     assert message.startswith("input 'h': expected FP16 [-1], got JSON: the protocol gives FP16")
 
 
-@pytest.mark.parametrize("kind", [bundles.TensorProto.FLOAT16, bundles.TensorProto.BFLOAT16])
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
 def test_half_precision_outputs_are_refused_before_the_model_runs(
     tmp_path: Path, kind: int
 ) -> None:
@@ -162,7 +163,7 @@ def test_half_precision_outputs_are_refused_before_the_model_runs(
 
 
 def test_bf16_has_no_form_in_v1_either(tmp_path: Path) -> None:
-    kind = bundles.TensorProto.BFLOAT16
+    kind = TensorProto.BFLOAT16
     cast = bundles.model(
         [bundles.node("Cast", ["x"], ["y"], to=kind)],
         [("x", bundles.FLOAT, ["N"])],

@@ -148,6 +148,7 @@ def _listed(value: Any) -> Any:
 
 def write_strict(name: str, data: Any) -> bytes:
     """JSON of any answer, or `NotEncodableError` where it holds what JSON has no form for."""
+    text = b""
     with suppress(TypeError):
         text = write_json(data)
         if b"null" not in text:
@@ -155,6 +156,7 @@ def write_strict(name: str, data: Any) -> bytes:
     # A null may be a None, or a NaN that orjson hid; the standard library tells them apart. It also
     # takes what orjson refuses, such as whole numbers beyond 64 bits.
     try:
-        return json.dumps(data, allow_nan=False, default=_listed, ensure_ascii=False).encode()
+        lenient = json.dumps(data, allow_nan=False, default=_listed, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise NotEncodableError(name, str(error)) from None
+    return text or lenient.encode()
