@@ -8,6 +8,7 @@ listen: `server` is the composition root.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -18,6 +19,8 @@ from modelport.envelope import Handler, Request, Response
 from modelport.errors import ModelportError, PayloadTooLargeError
 
 from functions.runtime.failures import failure, refusal
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -60,6 +63,7 @@ class Application:
         try:
             body = await self._read(headers, receive)
         except PayloadTooLargeError as error:
+            logger.warning("refused request %s: %s", request_id, error.message)
             response = self._own(failure(error, request_id))
             response.headers["connection"] = "close"
         except ConnectionError:

@@ -30,6 +30,8 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }  # fmt: skip
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
+#: Dimensions that a numpy array may have.
+MAX_RANK = 64
 #: Largest whole number up to which a JSON float is certainly the number that was written.
 _EXACT = 2**53
 
@@ -109,6 +111,8 @@ def _flatten(spec: TensorSpec, data: Any) -> tuple[list[Any], tuple[int, ...]]:
     level: list[Any] = [data]
     shape: list[int] = []
     while level and type(level[0]) is list:
+        if len(shape) == MAX_RANK:
+            raise TensorError(spec.name, str(spec), f"a list nested deeper than {MAX_RANK}")
         if set(map(type, level)) != {list}:
             raise TensorError(spec.name, str(spec), "a list where elements differ in depth")
         sizes = set(map(len, level))

@@ -163,6 +163,15 @@ class FunctionError(AssertionError):
     """The function reported an error instead of an answer."""
 
 
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A function that is killed hangs up; nothing else goes wrong here unseen."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _RuntimeApi:
     """Just enough of the Lambda Runtime API for one function environment."""
 
@@ -170,9 +179,8 @@ class _RuntimeApi:
         self.events: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self.answers: queue.Queue[tuple[str, str, bytes]] = queue.Queue()
         self._count = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _RuntimeApiRequest)
+        self._server = _Listener(("127.0.0.1", 0), _RuntimeApiRequest)
         cast(Any, self._server).api = self
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

@@ -21,6 +21,12 @@ def npy(array: Any) -> bytes:
     return stream.getvalue()
 
 
+def npy_header(shape: str) -> bytes:
+    """An npy body that claims ``shape`` and holds two values."""
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(8)
+
+
 def as_type(content_type: str, accept: str = "") -> dict[str, str]:
     return {"content-type": content_type} | ({"accept": accept} if accept else {})
 
@@ -103,11 +109,15 @@ def test_csv_of_text_and_of_whole_numbers(tmp_path: Path) -> None:
         (b"1,2\n3", CSV, "a ragged list: at depth 2 lengths 1 and 2"),
         (b"\n", CSV, "the CSV body has no rows"),
         (b"1,\xff", CSV, "the CSV body is not UTF-8 at offset 2"),
+        (b"1," + b"2" * 200_000, CSV, "the CSV body cannot be read: field larger than"),
         (b"1,2,3", CSV, "input 'x': expected FP32 [-1,2], got FP32 [1,3]"),
         (npy(np.ones((1, 2))), NPY, "input 'x': expected FP32 [-1,2], got FP64 [1,2]"),
         (npy(np.array([[None, 1]], object)), NPY, "a pickled array, which is never opened"),
         (npy(np.ones((1, 2), "f4"))[:-1], NPY, "the body is not an npy array"),
         (b"1,2", NPY, "the body is not an npy array"),
+        (npy_header("(4611686018427387904, 4)"), NPY, "the body is not an npy array"),
+        (npy_header("(-1, 2)"), NPY, "the body is not an npy array"),
+        (npy_header("(0, 1180591620717411303424)"), NPY, "the body is not an npy array"),
         (b"", NPY, "the body is not an npy array"),
         (b"{}", JSON, "Missing 'inputs' or 'instances' key"),
     ],

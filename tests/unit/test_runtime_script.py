@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from modelport.errors import InvalidBundleError
+from modelport.manifest import ModelSettings
 
 from tests.support import runtime_bundles as bundles
 from tests.support.runtime_planes import SAGEMAKER, V1, V2, open_plane, v2_tensor
@@ -210,6 +211,12 @@ def input_fn(data, content_type):
     plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
     message = plane.refusal(SAGEMAKER, b"", {"content-type": "image/gif"}, status=415)
     assert message == "content type 'image/gif' is not supported here; allowed: image/png"
+
+
+def test_a_script_that_is_no_python_file_fails_the_load(tmp_path: Path) -> None:
+    (tmp_path / "inference.txt").write_text("")
+    with pytest.raises(InvalidBundleError, match="not a Python module"):
+        open_plane(tmp_path, bundles.DOUBLE, settings=ModelSettings(script="inference.txt"))
 
 
 @pytest.mark.parametrize(

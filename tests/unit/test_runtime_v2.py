@@ -122,11 +122,26 @@ def test_the_id_is_echoed_and_outputs_come_as_asked(tmp_path: Path) -> None:
             infer(X, outputs=[{"name": "z"}]),
             "output 'z' is not an output of the model; outputs: y",
         ),
+        (
+            infer(v2_tensor("x", [], [0, 2]) | {"shape": [2**62, 2]}),
+            f"input 'x': expected FP32 [{2**62},2], got data of shape [0], 0 values",
+        ),
         (infer(X, outputs={"name": "y"}), "'outputs' must be a list of tensors"),
     ],
 )
 def test_bad_requests_say_what_is_wrong(tmp_path: Path, document: Any, message: str) -> None:
     assert open_plane(tmp_path, bundles.DOUBLE).refusal(V2, document) == message
+
+
+def test_no_elements_and_a_dimension_beyond_all_memory(tmp_path: Path) -> None:
+    free = bundles.model(
+        [bundles.node("Identity", ["x"], ["y"])],
+        [("x", bundles.FLOAT, ["N", "M"])],
+        [("y", bundles.FLOAT, ["N", "M"])],
+    )
+    plane = open_plane(tmp_path, free)
+    message = plane.refusal(V2, infer(v2_tensor("x", [], [0, 2**62])))
+    assert message == f"input 'x': expected FP32 [-1,-1], got FP32 [0,{2**62}]"
 
 
 def test_nan_out_names_the_output_and_the_way_out(tmp_path: Path) -> None:

@@ -89,11 +89,16 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 def _read_lenient(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        data = json.loads(body)
+        if b"\\u" in body:
+            json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        return data
     except json.JSONDecodeError as error:
         raise _unreadable(error.msg, error.pos) from None
     except UnicodeDecodeError as error:
         raise _unreadable("not UTF-8", error.start) from None
+    except UnicodeEncodeError:
+        raise MalformedRequestError("JSON Parse error: no low surrogate in string") from None
     except RecursionError:
         raise MalformedRequestError("JSON Parse error: nested too deep") from None
 

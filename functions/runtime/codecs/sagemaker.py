@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -88,7 +89,10 @@ def _only_input(signature: Signature, media: str) -> TensorSpec:
 def _read_csv(body: bytes, spec: TensorSpec) -> Array:
     if len(spec.shape) != 2:
         raise UnsupportedMediaTypeError(f"{CSV} for an input of shape {spec}", (JSON, NPY))
-    rows = [row for row in csv.reader(io.StringIO(_text(body))) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(_text(body), newline="")) if row]
+    except csv.Error as error:
+        raise MalformedRequestError(f"the CSV body cannot be read: {error}") from None
     if not rows:
         raise MalformedRequestError("the CSV body has no rows")
     if spec.datatype == "BYTES":
@@ -122,11 +126,13 @@ def _read_npy(body: bytes, spec: TensorSpec) -> Array:
         shape, fortran, dtype = read(stream)
         if dtype.hasobject:
             raise TensorError(spec.name, str(spec), "a pickled array, which is never opened")
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"shape {shape}")
         values = np.frombuffer(body, dtype, count, stream.tell()) if count else np.empty(0, dtype)
-    except (ValueError, OSError, EOFError) as error:
+        array = values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
+    except (ValueError, OverflowError, OSError, EOFError) as error:
         raise MalformedRequestError(f"the body is not an npy array: {error}") from None
-    array = values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
     return from_array(spec, array)
 
 

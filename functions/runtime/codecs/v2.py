@@ -29,7 +29,6 @@ from functions.runtime.tensors import (
     Tensors,
     check_finite,
     check_names,
-    check_shape,
     datatype_of,
     from_json,
 )
@@ -69,10 +68,7 @@ class V2Codec:
             **parsed.form,
             "outputs": [_output(name, array) for name, array in outputs.items()],
         }
-        try:
-            return dict(JSON_HEADERS), write_json(answer)
-        except TypeError as error:
-            raise NotEncodableError(", ".join(outputs), str(error)) from None
+        return dict(JSON_HEADERS), write_json(answer)
 
     def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | None:
         if verb == "metadata":
@@ -127,7 +123,10 @@ def _tensor(spec: TensorSpec, entry: dict[str, Any]) -> Array:
     if array.shape != shape and (array.ndim > 1 or array.size != math.prod(shape)):
         listed = "[" + ",".join(map(str, array.shape)) + "]"
         raise TensorError(spec.name, declared, f"data of shape {listed}, {array.size} values")
-    return check_shape(spec, array.reshape(shape))
+    try:
+        return array.reshape(shape)
+    except (ValueError, OverflowError):  # no elements, and yet a dimension beyond all memory
+        raise TensorError(spec.name, str(spec), declared) from None
 
 
 def _shape(spec: TensorSpec, shape: Any) -> tuple[int, ...]:
