@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from contextlib import suppress
 from typing import Any
@@ -26,6 +25,9 @@ from functions.runtime.tensors import (
 )
 
 NAN, INF = math.nan, math.inf
+DEEP: Any = 1.0
+for _ in range(65):
+    DEEP = [DEEP]
 
 
 def spec(datatype: str, *shape: int) -> TensorSpec:
@@ -87,7 +89,7 @@ def test_fitting_json_becomes_the_declared_dtype(datatype: str, data: Any, expec
         ("BYTES", [{"b64": "eA=="}], "an object at [0]"),
         (
             "FP32",
-            functools.reduce(lambda inner, _: [inner], range(65), 1.0),
+            DEEP,
             "nested deeper than 64",
         ),
         ("BF16", [1], "JSON, which has no form for BF16"),
