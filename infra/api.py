@@ -62,7 +62,7 @@ def _http_api(
 ) -> Door:
     api = http.HttpApi(
         stack,
-        "Api",
+        "HttpApi",
         api_name=f"modelport-{environment.name}",
         create_default_stage=False,
         default_integration=HttpLambdaIntegration("Router", router),
@@ -70,7 +70,7 @@ def _http_api(
     )
     stage = http.HttpStage(
         stack,
-        "Stage",
+        "HttpStage",
         http_api=api,
         stage_name="$default",
         auto_deploy=True,
@@ -99,7 +99,7 @@ def _rest_api(
     iam = environment.auth == "iam"
     api = rest.LambdaRestApi(
         stack,
-        "Api",
+        "RestApi",
         rest_api_name=f"modelport-{environment.name}",
         handler=router,
         proxy=True,

@@ -39,8 +39,9 @@ def accept_registry_without_access_log(bucket: s3.Bucket) -> None:
 def accept_scoped_wildcards(role: iam.Role, statements: Iterable[iam.PolicyStatement]) -> None:
     """IAM5: wildcards below a fixed prefix, in the statements that have a reason here."""
     for statement in statements:
-        reason = _WILDCARDS.get(statement.sid or "")
-        for resource in statement.resources if reason else ():
+        if (reason := _WILDCARDS.get(statement.sid or "")) is None:
+            continue
+        for resource in statement.resources:
             if "*" in (shown := _as_reported(role, resource)):
                 _accept(role, f"AwsSolutions-IAM5[Resource::{shown}]", reason)
 

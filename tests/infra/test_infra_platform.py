@@ -128,12 +128,11 @@ def test_callers_reach_the_published_version_behind_live(any_environment: Synthe
     alias = stack.one("AWS::Lambda::Alias")["Properties"]
     assert alias["Name"] == "live"
     assert stack.text(alias["FunctionVersion"]) == "<AWS::Lambda::Version.Version>"
-    for kind, uri in (
-        ("AWS::ApiGatewayV2::Integration", lambda p: p["IntegrationUri"]),
-        ("AWS::ApiGateway::Method", lambda p: p["Integration"]["Uri"]),
-    ):
-        for target in stack.of(kind):
-            assert "<AWS::Lambda::Alias>" in stack.text(uri(target["Properties"]))
+    for integration in stack.of("AWS::ApiGatewayV2::Integration"):
+        uri = integration["Properties"]["IntegrationUri"]
+        assert stack.text(uri) == "<AWS::Lambda::Alias>"
+    for method in stack.of("AWS::ApiGateway::Method"):
+        assert "<AWS::Lambda::Alias>" in stack.text(method["Properties"]["Integration"]["Uri"])
 
 
 def test_the_http_api_hands_every_request_to_the_router(default: Synthesis) -> None:
@@ -159,6 +158,12 @@ def test_callers_are_authorised_by_iam_unless_the_settings_say_none(
 def test_there_is_one_kind_of_api_at_a_time(synthesise: Synthesiser) -> None:
     assert not synthesise("default").platform.of("AWS::ApiGateway::RestApi")
     assert not synthesise("rest").platform.of("AWS::ApiGatewayV2::Api")
+
+
+def test_an_environment_can_change_its_kind_of_api(synthesise: Synthesiser) -> None:
+    before, after = (synthesise(name).platform.resources for name in ("default", "rest"))
+    for logical_id in before.keys() & after.keys():  # CloudFormation never changes a type.
+        assert before[logical_id]["Type"] == after[logical_id]["Type"]
 
 
 def test_the_rest_api_passes_every_body_through_as_it_is(synthesise: Synthesiser) -> None:

@@ -59,7 +59,7 @@ class Stack:
 
     @property
     def resources(self) -> dict[str, dict[str, Any]]:
-        return self.template["Resources"]
+        return dict(self.template["Resources"])
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """All resources of a type."""
