@@ -52,8 +52,6 @@ def variables(home: Home, endpoint: str) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         # cdk remembers account numbers by access key, and "test" is everybody's.
         "CDK_HOME": str(home.folder / "cdk"),
-        # An option by environment: clouds beside each other must not synthesise into one folder.
-        "CDK_OUTPUT": str(home.folder / "cdk.out"),
         "MODELPORT_ENVIRONMENT": ENVIRONMENT,
         "MODELPORT_DEPLOYMENTS": str(home.deployments),
     }

@@ -14,7 +14,7 @@ from lambda_host import faults
 from lambda_host.faults import Outcome
 from lambda_host.function import Function, Program
 from lambda_host.journal import Journal
-from lambda_host.processes import die_with_parent, kill_group, memory_in_use
+from lambda_host.processes import die_with_parent, exited, kill_group, memory_in_use
 from lambda_host.runtime_api import Invocation, RuntimeApi
 from lambda_host.wire import serving
 
@@ -53,8 +53,8 @@ class Environment:
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._exit is not None and not self._exit.done()
+        """Whether the process still runs, asked of the kernel: the event loop hears later."""
+        return self._exit is not None and not self._exit.done() and not exited(self.pid)
 
     @property
     def pid(self) -> int:

@@ -35,6 +35,14 @@ def die_with_parent(parent: int) -> Callable[[], None] | None:
     return before_exec
 
 
+def exited(child: int) -> bool:
+    """Whether a child of ours has ended, without taking its status from whoever waits for it."""
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
 def kill_group(pgid: int, number: int = signal.SIGKILL) -> None:
     """Signal a whole process group; one that is already gone is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

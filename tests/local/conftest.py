@@ -51,16 +51,17 @@ def answers(url: str) -> bool:
         return False
 
 
-def processes_with(variable: str) -> list[int]:
-    """Processes whose environment holds ``NAME=value``, as /proc tells."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if variable.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parts[2]))
-        except OSError:
-            continue
-    return found
+def processes_with(text: str) -> list[int]:
+    """Processes whose environment or command line contains the text, as /proc tells."""
+    found = set()
+    for name in ("environ", "cmdline"):
+        for path in Path("/proc").glob(f"[0-9]*/{name}"):
+            try:
+                if text.encode() in path.read_bytes():
+                    found.add(int(path.parts[2]))
+            except OSError:
+                continue  # ended meanwhile, or somebody else's
+    return sorted(found - {os.getpid()})
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from lambda_host.directory import Directory
 from lambda_host.faults import PAYLOAD_LIMIT
 from lambda_host.host import Host
 from lambda_host.pool import Limits
+from lambda_host.processes import started
 from lambda_host.wire import Answer, Request
 from modelport.registry import Registry
 
@@ -248,6 +249,8 @@ def test_an_idle_environment_that_died_is_replaced_unseen(run: Callable[..., Non
     async def scenario(world: World) -> None:
         pid = (await world.call())["pid"]
         os.kill(pid, signal.SIGKILL)
+        while started(pid):
+            await asyncio.sleep(0.001)
         answer = await world.call()
         assert (answer["calls"], answer["pid"] != pid) == (1, True)
 

@@ -1,0 +1,188 @@
+"""`up`, `down` and `status` with the real engine and the real cdk: what a person relies on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.local.conftest import answers, eventually, free_port, processes_with
+
+
+def command(home: Path, *arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "localstack/cloud.py"), "--home", str(home), *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "COLUMNS": "200", **more}
+
+
+def cloud(
+    home: Path, *arguments: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(home, *arguments),
+        env=env or environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@dataclass
+class Up:
+    """A cloud that is up."""
+
+    home: Path
+    port: int
+    output: str
+
+    def sourced(self, name: str) -> str:
+        """A variable as a shell has it after ``source .local/env``."""
+        script = f'source "{self.home}/env" && printf %s "${name}"'
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def processes(self) -> dict[str, list[object]]:
+        found: dict[str, list[object]] = json.loads((self.home / "cloud.json").read_text())[
+            "processes"
+        ]
+        return found
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    home = tmp_path_factory.mktemp("cloud")
+    port = free_port()
+    done = cloud(home, "up", "--port", str(port))
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield Up(home, port, done.stdout)
+    finally:
+        cloud(home, "down")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a cloud that a test breaks; nothing of it may be left."""
+    yield tmp_path / "broken"
+    for pid in processes_with(str(tmp_path / "broken")):
+        os.kill(pid, signal.SIGKILL)
+
+
+def starting(home: Path, *, until: str) -> subprocess.Popen[str]:
+    """An `up` on its way, once the process of that role has started."""
+    process = subprocess.Popen(
+        command(home, "up", "--port", str(free_port())),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    state = home / "cloud.json"
+
+    def started() -> bool:
+        return state.exists() and until in json.loads(state.read_text())["processes"]
+
+    assert eventually(lambda: started() or process.poll() is not None, 60)
+    assert process.poll() is None, (home / "logs/supervisor.log").read_text()
+    return process
+
+
+def nothing_runs(home: Path) -> Callable[[], bool]:
+    return lambda: not processes_with(str(home))
+
+
+def test_up_leaves_a_platform_that_answers(up: Up) -> None:
+    assert answers(f"{up.sourced('MODELPORT_ENDPOINT')}/v1/models")
+    assert up.sourced("AWS_ENDPOINT_URL") == f"http://127.0.0.1:{up.port}"
+    assert up.sourced("MODELPORT_BUCKET")
+    assert Path(up.sourced("MODELPORT_DEPLOYMENTS")).exists()
+    for step in ("cdk bootstrap", "cdk deploy the platform"):
+        assert step in up.output
+
+
+def test_a_second_up_says_it_is_up(up: Up) -> None:
+    before = up.processes()
+    done = cloud(up.home, "up", "--port", str(free_port()))
+    assert done.returncode == 0
+    assert "already up" in done.stdout
+    assert f":{up.port}" in done.stdout
+    assert up.processes() == before
+
+
+def test_status_tells_what_runs(up: Up) -> None:
+    done = cloud(up.home, "status")
+    assert done.returncode == 0
+    assert "gone" not in done.stdout
+    for role in ("supervisor", "engine", "lambda-host"):
+        assert role in done.stdout
+
+
+def test_a_taken_port_is_named_with_who_has_it_and_the_way_out(up: Up, tmp_path: Path) -> None:
+    done = cloud(tmp_path / "other", "up", "--port", str(up.port))
+    assert done.returncode == 1
+    assert f"Port {up.port} is taken" in done.stdout
+    assert f"pid {up.processes()['engine'][0]}" in done.stdout
+    assert f"PORT={up.port + 1}" in done.stdout
+
+
+def test_down_ends_every_process_and_keeps_the_logs(up: Up) -> None:
+    assert processes_with(str(up.home))
+    assert cloud(up.home, "down").returncode == 0
+    assert eventually(nothing_runs(up.home))
+    assert not (up.home / "env").exists()
+    assert (up.home / "logs/engine.log").exists()
+    again = cloud(up.home, "down")
+    assert (again.returncode, "not up" in again.stdout) == (0, True)
+    assert cloud(up.home, "status").returncode == 1
+
+
+def test_a_killed_up_leaves_no_orphans(home: Path) -> None:
+    process = starting(home, until="engine")
+    assert len(processes_with(str(home))) > 2
+    process.kill()
+    process.wait()
+    assert eventually(nothing_runs(home))
+
+
+def test_a_killed_supervisor_takes_its_processes_along(home: Path) -> None:
+    process = starting(home, until="engine")
+    pid = json.loads((home / "cloud.json").read_text())["processes"]["supervisor"][0]
+    os.kill(pid, signal.SIGKILL)
+    assert process.wait(timeout=60) == 1
+    assert eventually(nothing_runs(home), 60)
+    assert cloud(home, "down").returncode == 0
+
+
+def test_an_interrupted_up_cleans_up(home: Path) -> None:
+    process = starting(home, until="engine")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    assert eventually(nothing_runs(home))
+
+
+def test_a_step_that_fails_is_named_and_nothing_is_left(home: Path) -> None:
+    broken = environment(MODELPORT_CDK="/bin/false")
+    done = cloud(home, "up", "--port", str(free_port()), env=broken)
+    assert done.returncode == 1
+    assert "cdk bootstrap" in done.stdout
+    assert "failed" in done.stdout
+    assert str(home / "logs") in done.stdout
+    assert eventually(nothing_runs(home))
+    assert not (home / "env").exists()
+
+
+def test_no_colours_where_nobody_sees_them(home: Path) -> None:
+    done = cloud(home, "status", env=environment(NO_COLOR="1"))
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout
