@@ -39,6 +39,7 @@ from state import Cloud, Home
 
 ROOT = Path(__file__).resolve().parent.parent
 HEALTH_LIMIT_S = 90
+ANSWER_LIMIT_S = 60
 STOP_LIMIT_S = 5
 
 
@@ -75,6 +76,8 @@ class Supervisor:
             stack.bootstrap()
         with self._step("platform", "cdk deploy the platform") as tell:
             platform = stack.deploy(tell)
+        with self._step("answer", "first answer through the API"):
+            self._expect_answer(f"{platform.endpoint}/v1/models")
         name_bucket(self._home, platform.bucket)
         named = {"MODELPORT_BUCKET": platform.bucket, "MODELPORT_ENDPOINT": platform.endpoint}
         self._home.write_env({**variables(self._home, endpoint), **named})
@@ -133,6 +136,14 @@ class Supervisor:
                 raise StepError(self._last_words("engine"))
             time.sleep(0.05)
 
+    def _expect_answer(self, url: str) -> None:
+        """A stack can be reported complete over a missing resource, so ask the API itself."""
+        deadline = time.monotonic() + ANSWER_LIMIT_S
+        while not _answers(url, 30):
+            if time.monotonic() > deadline:
+                raise StepError(f"the platform is deployed but {url} does not answer")
+            time.sleep(0.2)
+
     def _spawn(
         self, role: str, argv: tuple[str, ...], env: Mapping[str, str]
     ) -> "subprocess.Popen[bytes]":
@@ -171,9 +182,9 @@ class Supervisor:
         self._report(step=step, done=True)
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, limit_s: float = 2) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=limit_s) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False

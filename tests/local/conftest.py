@@ -45,7 +45,7 @@ def eventually(holds: Callable[[], bool], limit_s: float = 20) -> bool:
 def answers(url: str) -> bool:
     """Whether the address answers 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
