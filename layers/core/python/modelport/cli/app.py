@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +21,13 @@ from modelport import __version__
 from modelport.cli import calling, deploying, history, listing, publishing, traffic
 from modelport.cli.cloud import Aws
 from modelport.cli.console import Output
-from modelport.cli.failures import INTERRUPTED, INVALID, InvalidUsageError, exit_code
+from modelport.cli.failures import (
+    INTERRUPTED,
+    INVALID,
+    InterruptedRunError,
+    InvalidUsageError,
+    exit_code,
+)
 from modelport.cli.session import World
 
 PUBLISHING, RUNNING, MOVING, LOOKING = "Publish", "Run", "Move traffic", "Look"
@@ -147,19 +154,20 @@ def run(arguments: Sequence[str], world: World) -> int:
         code: Any = create_app()(
             list(arguments), prog_name="modelport", standalone_mode=False, obj=world
         )
-    except KeyboardInterrupt:
-        output.note("interrupted")
-        return INTERRUPTED
     except USAGE_ERROR as error:
         return _usage(error, output)
     except Exception as error:
         output.failure(error, debug=debug)
         return exit_code(error)
+    if code == INTERRUPTED:  # What typer makes of Ctrl-C.
+        output.failure(InterruptedRunError(), debug=debug)
     return code if isinstance(code, int) else 0
 
 
 def main() -> None:
     """The console script: build the world from this process, run, exit."""
+    # Stopped is stopped, whoever asks: what a command began is put back on either signal.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     aws = Aws()
     world = World(
         environ=os.environ,

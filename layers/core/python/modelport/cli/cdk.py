@@ -62,7 +62,10 @@ class Cdk:
         log = self.logs / f"cdk-{verb}-{stacks[-1]}.log"
         seen: list[str] = []
         # An output folder of its own: cdk refuses two runs at a time in one.
-        with tempfile.TemporaryDirectory(prefix="modelport-cdk-") as out, log.open("w") as file:
+        with (
+            tempfile.TemporaryDirectory(prefix="modelport-cdk-") as out,
+            log.open("w", buffering=1) as file,
+        ):
             run = [str(self.command), verb, *stacks, "--app", app, "--output", out, *options]
             file.write(f"$ {shlex.join(run)}\n")
             status = self._follow([*run, "--no-color"], file.write, seen, tell)

@@ -31,7 +31,8 @@ class Aws:
     def _session(self) -> Session:
         import boto3
 
-        return boto3.Session()
+        with _answering("the AWS configuration"):
+            return boto3.Session()
 
     @property
     def region(self) -> str:
@@ -64,7 +65,7 @@ class Aws:
         )
         try:
             return str(self._client("sts", config).get_caller_identity()["Arn"])
-        except (BotoCoreError, ClientError):
+        except (BotoCoreError, ClientError, AwsUnavailableError):
             return local_user()
 
     def outputs(self, stack: str) -> Mapping[str, str] | None:

@@ -126,7 +126,8 @@ class _Bars:
 def described(error: BaseException) -> tuple[str, str, str]:
     """Code, message and hint of any error."""
     if isinstance(error, ModelportError):
-        return error.code, error.message, error.hint
+        # What an API said of its own error is worth more than that it said one.
+        return getattr(error, "remote_code", "") or error.code, error.message, error.hint
     said = str(error).strip() or type(error).__name__
     return (
         "unexpected",

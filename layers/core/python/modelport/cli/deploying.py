@@ -6,8 +6,9 @@ is put back as it was.
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from modelport.cli.caller import path_of
 from modelport.cli.cdk import Cdk, find_cdk
 from modelport.cli.console import facts
 from modelport.cli.failures import CdkFailedError
@@ -28,10 +30,13 @@ from modelport.deployments import (
     without_entry,
 )
 from modelport.errors import InvalidSettingError, NotDeployedError, VersionInUseError
+from modelport.goldens import Golden
 from modelport.manifest import Manifest
+from modelport.refs import ModelRef
 from modelport.routes import Deployment, Routes
 
 SIZING = "What it runs on"
+MAX_EXAMPLE_BYTES = 400
 VersionRef = Annotated[str, typer.Argument(metavar="NAME:V", help="The model and its version.")]
 
 
@@ -165,20 +170,31 @@ def entry_of(model: str, running: Deployment) -> DeploymentEntry:
 def edited(path: Path, before: DeploymentEntry | None, entry: DeploymentEntry) -> Iterator[None]:
     """Have ``entry`` in the file during the block; put ``before`` back when the block fails.
 
-    Only this one entry is put back, so what others changed meanwhile stays.
+    A file that nobody else has written since gets its old bytes back; in any other only this one
+    entry is put back, so what others changed meanwhile stays.
     """
-    existed = path.exists()
+    old = path.read_bytes() if path.exists() else None
     with_entry(path, entry)
+    ours = path.read_bytes()
     try:
         yield
     except BaseException:
-        if before is not None:
+        if path.read_bytes() == ours:
+            _restore(path, old)
+        elif before is not None:
             with_entry(path, before)
         else:
             without_entry(path, entry.model, entry.version)
-            if not existed and not path.read_text().strip():
-                path.unlink()
         raise
+
+
+def _restore(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink()
+        return
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_bytes(content)
+    os.replace(fresh, path)
 
 
 def _cdk(session: Session) -> Cdk:
@@ -218,9 +234,8 @@ def _report_deployed(
 ) -> None:
     name, version = entry.key
     running = _routes(session, name).deployments[version]
-    path = f"/v1/models/{name}/versions/{version}"
-    url = session.endpoint.rstrip("/") + path if session.endpoint else None
-    call = curl(session, manifest, url) if url else None
+    endpoint = session.endpoint
+    call = curl(endpoint, manifest, signed=_signed(session)) if endpoint else None
     document = {
         "model": name,
         "version": version,
@@ -231,32 +246,40 @@ def _report_deployed(
         "memory_mb": entry.memory_mb,
         "timeout_s": entry.timeout_s,
         "image": entry.image,
-        "url": url,
+        "endpoint": endpoint,
         "curl": call,
     }
 
     def render(console: Console) -> None:
         console.print(f"{name}:{version} is deployed: {running.target} {running.resource}")
-        console.print(facts([("url", url), ("curl", call)]), soft_wrap=True)
+        console.print(facts([("endpoint", endpoint), ("try it", call)]), soft_wrap=True)
         console.print(f"next: modelport promote {name}:{version}", style="dim")
 
     session.output.result(document, render)
 
 
-def curl(session: Session, manifest: Manifest, url: str) -> str:
-    """A command that calls the version, with a body from its goldens when one is short."""
-    signed = ""
-    if session.deployments.environment.auth == "iam":
-        signed = (
-            f" --aws-sigv4 aws:amz:{session.world.region()}:execute-api"
-            ' --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"'
-        )
-    return f"curl{signed} {shlex.quote(url + ':predict')} -d {shlex.quote(_example(manifest))}"
+def curl(endpoint: str, manifest: Manifest, *, signed: str) -> str:
+    """A command that calls the version, made from its goldens; ``signed`` is curl's auth part."""
+    ref = ModelRef(manifest.model, version=manifest.version)
+    goldens = manifest.content.goldens
+    if goldens and goldens[0].kind == "raw":
+        kind = shlex.quote(f"content-type: {goldens[0].content_type}")
+        url = endpoint.rstrip("/") + path_of(ref, "raw")
+        return f"curl{signed} {shlex.quote(url)} -H {kind} --data-binary @FILE"
+    url = endpoint.rstrip("/") + path_of(ref, "v1")
+    return f"curl{signed} {shlex.quote(url)} -d {shlex.quote(_example(goldens))}"
 
 
-def _example(manifest: Manifest) -> str:
-    for golden in manifest.content.goldens:
+def _signed(session: Session) -> str:
+    if session.deployments.environment.auth != "iam":
+        return ""
+    who = '"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"'
+    return f" --aws-sigv4 aws:amz:{session.world.region()}:execute-api --user {who}"
+
+
+def _example(goldens: Sequence[Golden]) -> str:
+    for golden in goldens:
         for request in golden.requests():
-            if request.protocol == "v1" and len(request.body) <= 400:
+            if request.protocol == "v1" and len(request.body) <= MAX_EXAMPLE_BYTES:
                 return request.body.decode()
     return "@request.json"

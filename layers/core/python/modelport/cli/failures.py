@@ -51,6 +51,15 @@ class InvalidUsageError(InvalidInputError):
     code = "usage"
 
 
+class InterruptedRunError(ModelportError):
+    """Somebody stopped the command; what it had changed was put back where it could be."""
+
+    code = "interrupted"
+
+    def __init__(self) -> None:
+        super().__init__("stopped", hint="see where things stand: modelport status")
+
+
 class AwsUnavailableError(BackendError):
     """An AWS service the command needs did not answer, or there are no credentials for it."""
 

@@ -1,0 +1,90 @@
+"""What the command line asks of AWS, against moto over a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import boto3
+import pytest
+from modelport.cli.cloud import Aws, local_user
+from modelport.cli.failures import AwsUnavailableError
+from modelport.errors import ModelNotFoundError, RegistryUnavailableError
+from moto.server import ThreadedMotoServer
+
+TEMPLATE = {
+    "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+    "Outputs": {"BucketName": {"Value": "models"}, "ApiEndpoint": {"Value": "https://api"}},
+}
+NOWHERE = "http://127.0.0.1:9"
+
+
+@contextmanager
+def environ(**values: str | None) -> Iterator[None]:
+    """The process environment, as botocore itself reads it, with some variables changed."""
+    before = dict(os.environ)
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with environ(AWS_ENDPOINT_URL=f"http://{host}:{port}"):
+        yield f"http://{host}:{port}"
+    server.stop()
+
+
+def test_a_stack_tells_its_outputs(endpoint: str) -> None:
+    client = boto3.client("cloudformation", region_name="us-east-1")
+    client.create_stack(StackName="there", TemplateBody=json.dumps(TEMPLATE))
+    aws = Aws()
+    assert aws.outputs("there") == {"BucketName": "models", "ApiEndpoint": "https://api"}
+    assert aws.outputs("missing") is None
+
+
+def test_the_identity_is_the_aws_caller(endpoint: str) -> None:
+    assert Aws().identity().startswith("arn:aws:sts::")
+
+
+def test_the_registry_is_in_the_bucket(endpoint: str) -> None:
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="models")
+    with pytest.raises(ModelNotFoundError):
+        Aws().registry("models").routes("magika")
+    with pytest.raises(RegistryUnavailableError):
+        Aws().registry("no-such-bucket").routes("magika")
+
+
+def test_region_and_credentials_are_the_standard_ones() -> None:
+    with environ(AWS_DEFAULT_REGION="eu-west-3"):
+        aws = Aws()
+        credentials = aws.credentials()
+    assert aws.region == "eu-west-3"
+    assert credentials is not None
+    assert credentials.access_key == "test"
+
+
+def test_no_aws_means_the_local_user_and_a_clear_error() -> None:
+    with environ(AWS_ENDPOINT_URL=NOWHERE, AWS_MAX_ATTEMPTS="1"):
+        aws = Aws()
+        assert aws.identity() == local_user()
+        with pytest.raises(AwsUnavailableError, match="CloudFormation"):
+            aws.outputs("any")
+
+
+def test_a_profile_that_does_not_exist_does_not_block_publishing() -> None:
+    with environ(AWS_PROFILE="no-such-profile"):
+        aws = Aws()
+        assert aws.identity() == local_user()
+        with pytest.raises(AwsUnavailableError):
+            aws.outputs("any")

@@ -1,0 +1,87 @@
+"""The command as people start it: a real process, real arguments, real exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from modelport import __version__
+from modelport.cli.app import VERBS
+
+NAMES = [name for name, *_ in VERBS]
+
+
+def start(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "modelport.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "100", **environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_help_of_the_whole_reads_like_a_page(tmp_path: Path) -> None:
+    shown = start(tmp_path, "--help")
+    assert shown.returncode == 0
+    for part in (*NAMES, "Publish", "Move traffic", "MODELPORT_BUCKET", "Exit codes"):
+        assert part in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_of_a_command_shows_its_examples(tmp_path: Path, name: str) -> None:
+    shown = start(tmp_path, name, "--help")
+    assert shown.returncode == 0
+    assert f"$ modelport {name}" in shown.stdout
+    assert "--json" in shown.stdout
+    assert "[/dim]" not in shown.stdout
+
+
+def test_the_version_is_the_packages(tmp_path: Path) -> None:
+    assert start(tmp_path, "--version").stdout.strip() == f"modelport {__version__}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("promote",), ("promote", "magika:1", "--nope"), ("promte", "magika:1"), ()]
+)
+def test_wrong_usage_exits_two(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    plain = start(tmp_path, *arguments)
+    assert plain.returncode == 2
+    assert "Traceback" not in plain.stderr
+    if arguments:
+        assert plain.stderr.startswith("error: ")
+        told = start(tmp_path, *arguments, "--json")
+        assert told.returncode == 2
+        assert json.loads(told.stdout)["error"]["code"] == "usage"
+
+
+def test_without_a_bucket_it_says_how_to_name_one(tmp_path: Path) -> None:
+    plain = start(tmp_path, "list", AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_MAX_ATTEMPTS="1")
+    assert plain.returncode == 2
+    assert plain.stdout == ""
+    assert [line.split(":")[0] for line in plain.stderr.splitlines()] == ["error", "hint"]
+
+
+@pytest.mark.parametrize("debugging", [("--debug", {}), (None, {"MODELPORT_DEBUG": "1"})])
+def test_a_traceback_is_for_debugging(
+    tmp_path: Path, debugging: tuple[str | None, dict[str, str]]
+) -> None:
+    option, environ = debugging
+    arguments = ("show", "Not-A-Name", *([option] if option else []))
+    assert "Traceback" not in start(tmp_path, "show", "Not-A-Name").stderr
+    assert "Traceback" in start(tmp_path, *arguments, **environ).stderr
+
+
+def test_a_registry_that_is_down_exits_five(tmp_path: Path) -> None:
+    down = start(
+        tmp_path, "show", "magika", "--json",
+        MODELPORT_BUCKET="registry", AWS_ENDPOINT_URL="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert down.returncode == 5
+    assert json.loads(down.stdout)["error"]["code"] == "registry-unavailable"
