@@ -103,6 +103,7 @@ def _rest_api(
         rest_api_name=f"modelport-{environment.name}",
         handler=router,
         proxy=True,
+        integration_options=rest.LambdaIntegrationOptions(allow_test_invoke=False),
         binary_media_types=["*/*"],
         endpoint_types=[rest.EndpointType.REGIONAL],
         default_method_options=rest.MethodOptions(
@@ -120,6 +121,8 @@ def _rest_api(
             metrics_enabled=True,
         ),
     )
+    # The construct's own output; ApiEndpoint says the same for both kinds of API.
+    api.node.try_remove_child("Endpoint")
     review.accept_rest_api(api, open=not iam)
     return Door(
         id=api.rest_api_id,

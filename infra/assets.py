@@ -103,12 +103,28 @@ def _install(requirements: Path, target: Path, python: str, architecture: str) -
 
 
 def _compile(folder: Path, runs_at: str, python: str) -> None:
-    """Bytecode saves most of a cold start; only the same Python can write it."""
-    if python != f"{sys.version_info.major}.{sys.version_info.minor}":
+    """Bytecode saves most of a cold start, but only the Python that runs it can write it.
+
+    Where that Python is not at hand, sources alone are shipped: right, and slower to start.
+    """
+    interpreter = _interpreter(python)
+    if interpreter is None:
         return
-    command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command = [interpreter, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(folder), "-p", runs_at, str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _interpreter(python: str) -> str | None:
+    """This Python if it is the wanted one, else one on PATH that really starts."""
+    if python == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    found = shutil.which(f"python{python}")
+    if found is None:
+        return None
+    # Version managers put stand-ins on PATH for Pythons that are not active.
+    tried = subprocess.run([found, "-c", ""], capture_output=True, check=False)
+    return None if tried.returncode else found
 
 
 def _copy(source: Path, target: Path, ignore: object) -> None:

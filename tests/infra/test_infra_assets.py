@@ -58,7 +58,9 @@ def test_the_registrar_runs_from_its_staged_code_and_layers(assets: Assets) -> N
         assert file.startswith(tuple(places))
 
 
-def test_bytecode_is_shipped_for_the_same_python_only(root: Path, tmp_path: Path) -> None:
+def test_bytecode_is_shipped_where_the_functions_python_is_at_hand(
+    root: Path, tmp_path: Path
+) -> None:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     same = stage(root, tmp_path / "same", deps_layer=tmp_path, python=python)
     other = stage(root, tmp_path / "other", deps_layer=tmp_path, python="3.99")

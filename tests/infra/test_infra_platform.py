@@ -222,8 +222,7 @@ def test_the_dashboard_shows_every_version_without_being_told(default: Synthesis
 
 def test_the_outputs_have_the_names_that_tools_read(any_environment: Synthesis) -> None:
     outputs = any_environment.platform.template["Outputs"]
-    names = {"ApiEndpoint", "ApiId", "BucketName", "RegistrarArn", "KeyArn"}
-    assert names <= outputs.keys()
+    assert outputs.keys() == {"ApiEndpoint", "ApiId", "BucketName", "RegistrarArn", "KeyArn"}
 
 
 def test_the_rest_endpoint_names_its_stage(synthesise: Synthesiser) -> None:
