@@ -73,7 +73,7 @@ def test_tensor_goldens_agree_in_every_protocol(
 
 
 def test_text_goldens_agree(tmp_path: Path) -> None:
-    assert problems(open_plane(tmp_path, bundles.TEXT), TEXT)["v2"] is None
+    assert problems(open_plane(tmp_path, bundles.TEXT), TEXT) == {"v1": None, "v2": None}
 
 
 def test_a_golden_that_is_wrong_is_noticed_in_every_protocol(tmp_path: Path) -> None:
