@@ -148,8 +148,7 @@ async def _read(
 
 
 def _too_large(size: int, limit: int) -> PayloadTooLargeError:
-    hint = "send fewer rows per request, or the tensors as binary (Open Inference V2)"
-    return PayloadTooLargeError(size, limit, "the request body", hint)
+    return PayloadTooLargeError(size, limit, "the request body", "send fewer rows per request")
 
 
 async def _send(send: Send, response: Response, *, head: bool) -> None:

@@ -149,8 +149,6 @@ def _check_size(payload: bytes, request: Request) -> None:
     hint = "send fewer rows per request"
     if b'"base64":true' in payload[-20:]:
         hint += "; a binary body grows by a third on its way to the model"
-    else:
-        hint += ", or send the tensors as binary (Open Inference V2), which is smaller than JSON"
     where = f"the request to the model (its body is {len(request.body):,} bytes)"
     raise PayloadTooLargeError(len(payload), LAMBDA_PAYLOAD_LIMIT, where, hint)
 
