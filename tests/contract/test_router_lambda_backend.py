@@ -148,6 +148,6 @@ def test_the_payload_limit_counts_what_base64_adds_and_nothing_is_sent(api: Lamb
 
 
 def test_the_payload_limit_holds_for_text_without_a_word_about_base64(api: LambdaApi) -> None:
-    with pytest.raises(PayloadTooLargeError, match="fewer rows per request$"):
+    with pytest.raises(PayloadTooLargeError, match=r"fewer rows per request$"):
         ask(api.endpoint, b"[" + b"1," * 3_200_000 + b"1]")
     assert api.payloads == []
