@@ -48,35 +48,36 @@ def endpoint() -> Iterator[str]:
 def test_a_stack_tells_its_outputs(endpoint: str) -> None:
     client = boto3.client("cloudformation", region_name="us-east-1")
     client.create_stack(StackName="there", TemplateBody=json.dumps(TEMPLATE))
-    aws = Aws()
+    aws = Aws(os.environ)
     assert aws.outputs("there") == {"BucketName": "models", "ApiEndpoint": "https://api"}
     assert aws.outputs("missing") is None
 
 
 def test_the_identity_is_the_aws_caller(endpoint: str) -> None:
-    assert Aws().identity().startswith("arn:aws:sts::")
+    assert Aws(os.environ).identity().startswith("arn:aws:sts::")
 
 
 def test_the_registry_is_in_the_bucket(endpoint: str) -> None:
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="models")
     with pytest.raises(ModelNotFoundError):
-        Aws().registry("models").routes("magika")
+        Aws(os.environ).registry("models").routes("magika")
     with pytest.raises(RegistryUnavailableError):
-        Aws().registry("no-such-bucket").routes("magika")
+        Aws(os.environ).registry("no-such-bucket").routes("magika")
 
 
 def test_region_and_credentials_are_the_standard_ones() -> None:
-    with environ(AWS_DEFAULT_REGION="eu-west-3"):
-        aws = Aws()
+    with environ(AWS_DEFAULT_REGION="eu-west-3", AWS_REGION=None):
+        aws = Aws(os.environ)
+        assert aws.region == "eu-west-3"
         credentials = aws.credentials()
-    assert aws.region == "eu-west-3"
     assert credentials is not None
     assert credentials.access_key == "test"
+    assert Aws({"AWS_REGION": "eu-north-1"}).region == "eu-north-1"
 
 
 def test_no_aws_means_the_local_user_and_a_clear_error() -> None:
     with environ(AWS_ENDPOINT_URL=NOWHERE, AWS_MAX_ATTEMPTS="1"):
-        aws = Aws()
+        aws = Aws(os.environ)
         assert aws.identity() == local_user()
         with pytest.raises(AwsUnavailableError, match="CloudFormation"):
             aws.outputs("any")
@@ -84,7 +85,7 @@ def test_no_aws_means_the_local_user_and_a_clear_error() -> None:
 
 def test_a_profile_that_does_not_exist_does_not_block_publishing() -> None:
     with environ(AWS_PROFILE="no-such-profile"):
-        aws = Aws()
+        aws = Aws(os.environ)
         assert aws.identity() == local_user()
         with pytest.raises(AwsUnavailableError):
             aws.outputs("any")

@@ -168,7 +168,7 @@ def main() -> None:
     """The console script: build the world from this process, run, exit."""
     # Stopped is stopped, whoever asks: what a command began is put back on either signal.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    aws = Aws()
+    aws = Aws(os.environ)
     world = World(
         environ=os.environ,
         folder=Path.cwd(),

@@ -27,6 +27,9 @@ MAX_CONNECTIONS = 16
 class Aws:
     """AWS as the standard variables and files configure it."""
 
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
     @cached_property
     def _session(self) -> Session:
         import boto3
@@ -36,8 +39,9 @@ class Aws:
 
     @property
     def region(self) -> str:
-        """The region in use."""
-        return self._session.region_name or DEFAULT_REGION
+        """The region in use. AWS_REGION is what other tools read; boto3 itself does not."""
+        named = self._environ.get("AWS_REGION")
+        return named or self._session.region_name or DEFAULT_REGION
 
     def registry(self, bucket: str) -> Registry:
         """The registry in a bucket."""
