@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from engine import DEFAULT_REGION, EngineError, Launch
+from engine import EngineError, Launch
 
 PYTHON = "3.13"
 REQUIREMENT = "localstack-core[runtime]==2026.3.0"
@@ -65,7 +65,6 @@ class LocalStackCore:
                 "FILESYSTEM_ROOT": str(home / "run" / "localstack"),
                 "LAMBDA_RUNTIME_EXECUTOR": "modelport",
                 "MODELPORT_LAMBDA_HOST": lambda_host,
-                "DEFAULT_REGION": DEFAULT_REGION,
             },
         )
 
