@@ -42,6 +42,10 @@ format: setup ## Format the code and mend what the linter can
 lock: setup ## Renew the locks from pyproject.toml
 	@$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
+	@# the functions' layer gets the versions that were tested: the lock above constrains it
+	@$(BIN)/uv pip compile -q --python-version 3.12 --python-platform aarch64-manylinux_2_28 \
+	  --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock \
+	  layers/deps/requirements.in -o layers/deps/requirements.txt
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .local infra/node_modules infra/cdk.out layers/deps/python
