@@ -83,23 +83,46 @@ def test_an_answer_nobody_takes_is_an_error_that_keeps_the_url_secret(
     assert "secret" not in str(caught.value)
 
 
-def test_the_handler_answers_even_when_its_environment_is_empty(server: Any) -> None:
-    class Context:
-        def get_remaining_time_in_millis(self) -> int:
-            return 60_000
+class Context:
+    """What Lambda hands a handler, as far as ours looks."""
 
-    event = {
-        "RequestType": "Create",
-        "ResponseURL": f"{server.url}/answer",
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+def event(kind: str, url: str, **properties: str) -> dict[str, Any]:
+    return {
+        "RequestType": kind,
+        "ResponseURL": f"{url}/answer",
         "StackId": "arn:aws:cloudformation:r:1:stack/s/u",
         "RequestId": "r",
         "LogicalResourceId": "Registration",
-        "ResourceProperties": {},
+        "PhysicalResourceId": "m:1",
+        "ResourceProperties": properties,
     }
-    handler(event, Context())
+
+
+def test_the_handler_answers_even_when_its_environment_is_empty(server: Any) -> None:
+    handler(event("Create", server.url), Context())
     answer = json.loads(server.asked[0][3])
     assert answer["Status"] == "FAILED"
     assert "MODELPORT_BUCKET" in answer["Reason"]
+
+
+def test_the_handler_lets_a_stack_go_whose_model_is_unknown(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELPORT_BUCKET", "registry")
+    monkeypatch.setenv("MODELPORT_ENVIRONMENT", "t")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    missing = b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>"
+    server.script = [(404, {"Content-Type": "application/xml"}, missing)]
+    properties = {"Model": "m", "Version": "1", "Digest": "sha256:0", "Target": "lambda"}
+    properties |= {"Resource": "f", "MemoryMb": "128", "TimeoutS": "3"}
+    handler(event("Delete", server.url, **properties), Context())
+    read, answered = server.asked
+    assert read[:2] == ("GET", "/registry/models/m/routes.json")
+    assert json.loads(answered[3])["Status"] == "SUCCESS"
 
 
 @pytest.mark.parametrize(
