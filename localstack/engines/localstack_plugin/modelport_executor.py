@@ -17,6 +17,27 @@ LONGEST_S = 960
 """Lambda's longest timeout and a minute; the host ends an invocation long before."""
 
 
+def invoke(
+    name: str, version: str, event: bytes, request_id: str, trace_id: str = ""
+) -> tuple[bytes, bool]:
+    """Have the host run an event; its answer, and whether that is an error."""
+    request = urllib.request.Request(
+        f"{os.environ['MODELPORT_LAMBDA_HOST']}/invoke",
+        data=event,
+        headers={
+            "X-Amzn-Lambda-Function-Name": name,
+            "X-Amzn-Lambda-Function-Version": version,
+            "X-Amzn-Lambda-Request-Id": request_id,
+            "X-Amzn-Trace-Id": trace_id,
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=LONGEST_S) as answer:
+            return answer.read(), False
+    except urllib.error.HTTPError as error:
+        return error.read(), True
+
+
 class HostedExecutor(RuntimeExecutor):
     """What LocalStack takes for an environment; the real one is in the host's pool."""
 
@@ -44,21 +65,15 @@ class HostedExecutor(RuntimeExecutor):
 
     def invoke(self, payload: dict[str, str]) -> InvocationResult:
         """Post the event to the host and give back what it answers."""
-        request = urllib.request.Request(
-            f"{os.environ['MODELPORT_LAMBDA_HOST']}/invoke",
-            data=_bytes(payload["payload"]),
-            headers={
-                "X-Amzn-Lambda-Function-Name": self.function_version.id.function_name,
-                "X-Amzn-Lambda-Function-Version": self.function_version.id.qualifier,
-                "X-Amzn-Lambda-Request-Id": payload["invoke-id"],
-                "X-Amzn-Trace-Id": payload.get("trace-id") or "",
-            },
+        function, request_id = self.function_version.id, payload["invoke-id"]
+        body, failed = invoke(
+            function.function_name,
+            function.qualifier,
+            _bytes(payload["payload"]),
+            request_id,
+            payload.get("trace-id") or "",
         )
-        try:
-            with urllib.request.urlopen(request, timeout=LONGEST_S) as answer:
-                return InvocationResult(payload["invoke-id"], answer.read(), False, "")
-        except urllib.error.HTTPError as error:
-            return InvocationResult(payload["invoke-id"], error.read(), True, "")
+        return InvocationResult(request_id, body, failed, "")
 
     @classmethod
     def prepare_version(cls, function_version: FunctionVersion) -> None:
