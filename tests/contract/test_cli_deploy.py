@@ -302,7 +302,7 @@ def test_all_output_is_kept_and_events_are_told(tmp_path: Path) -> None:
     told: list[str] = []
     cdk = find_cdk({"MODELPORT_CDK": str(command)}, starts=[root])
     cdk.deploy(["a-stack"], told.append)
-    assert told == ["2/5 Default create complete"]
+    assert told == ["2/5 Registration create complete"]
     log = (root / ".local/logs/cdk-deploy-a-stack.log").read_text()
     assert "noise" in log
     assert "CREATE_COMPLETE" in log

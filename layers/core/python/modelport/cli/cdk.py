@@ -159,7 +159,7 @@ def progress(line: str) -> str | None:
     event = _EVENT.match(line)
     if event is None or not event["status"].endswith(("_COMPLETE", "_FAILED")):
         return None
-    what = event["what"].split(" (")[0].rsplit("/", 1)[-1]
+    what = event["what"].split(" (")[0].removesuffix("/Default").strip()
     return f"{event['done']} {what} {event['status'].lower().replace('_', ' ')}"
 
 
