@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -329,6 +330,7 @@ def test_an_interrupted_run_takes_cdk_down_with_it(tmp_path: Path) -> None:
 
 def _words_after(log: Path, word: str, process: subprocess.Popen[bytes]) -> Iterator[str]:
     while process.poll() is None:
+        time.sleep(0.02)
         words = log.read_text().split() if log.exists() else []
         if word in words[:-1]:
             yield words[words.index(word) + 1]

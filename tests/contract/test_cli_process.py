@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import boto3
 import pytest
 from modelport import __version__
 from modelport.cli.app import VERBS
+from moto.server import ThreadedMotoServer
+
+from tests.support.cli_world import fake_cdk, repository
+from tests.support.runtime_bundles import DOUBLE
 
 NAMES = [name for name, *_ in VERBS]
+
+
+def inherited(more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "100", **more}
 
 
 def start(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "modelport.cli", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "100", **environ},
+        env=inherited(environ),
         capture_output=True,
         text=True,
         timeout=120,
@@ -85,3 +96,32 @@ def test_a_registry_that_is_down_exits_five(tmp_path: Path) -> None:
     )  # fmt: skip
     assert down.returncode == 5
     assert json.loads(down.stdout)["error"]["code"] == "registry-unavailable"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_deploy_that_is_stopped_puts_the_file_back(tmp_path: Path, stop: signal.Signals) -> None:
+    folder = repository(tmp_path / "checkout")
+    (folder / "model.onnx").write_bytes(DOUBLE)
+    (folder / "deployments.toml").write_text('[environment]\nname = "dev"\n')
+    began = folder / "began"
+    cdk = fake_cdk(folder, f"Path({str(began)!r}).touch(); time.sleep(600)")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    boto3.client("s3", region_name="us-east-1", endpoint_url=url).create_bucket(Bucket="models")
+    environ = {"AWS_ENDPOINT_URL": url, "MODELPORT_BUCKET": "models", "MODELPORT_CDK": str(cdk)}
+    assert start(folder, "publish", "model.onnx", "--name", "double", **environ).returncode == 0
+    command = [sys.executable, "-m", "modelport.cli", "deploy", "double:1", "--json"]
+    with subprocess.Popen(
+        command, cwd=folder, env=inherited(environ), stdout=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None and not began.exists():
+            time.sleep(0.02)
+        assert "double" in (folder / "deployments.toml").read_text()
+        process.send_signal(stop)
+        told, _ = process.communicate(timeout=60)
+    server.stop()
+    assert process.returncode == 130
+    assert json.loads(told)["error"]["code"] == "interrupted"
+    assert (folder / "deployments.toml").read_text() == '[environment]\nname = "dev"\n'
