@@ -26,7 +26,9 @@ NOT_SHIPPED = (
     "deployments.py",
     "images",
     "model_toml.py",
+    "onnx_external.py",
     "onnx_file.py",
+    "onnx_wire.py",
 )
 #: Wheels that the platform's oldest Lambda base image can load.
 _PLATFORMS = {

@@ -9,19 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from infra.assets import NOT_SHIPPED
 from tests.conftest import ROOT
 
 CORE = ROOT / "layers" / "core" / "python" / "modelport"
-#: Parts of the core that never ship to Lambda, and what only they may import.
-NOT_SHIPPED = (
-    "bundle.py",
-    "cli",
-    "deployments.py",
-    "model_toml.py",
-    "onnx_external.py",
-    "onnx_file.py",
-    "onnx_wire.py",
-)
 SOURCES = ("layers/core", "functions", "infra", "localstack", "tests")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from modelport.envelope import Request, Response
 from modelport.errors import (
     IntegrityError,
@@ -136,7 +135,7 @@ def test_goldens_are_read_from_a_folder(tmp_path: Path) -> None:
         "{}",
         '{"body": "../secret", "content_type": "t", "answer": 1}',
         '{"body": "gone.bin", "content_type": "t", "answer": 1}',
-        '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [3], "data": [1]}], "outputs": [1]}',
+        '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [3], "data": 1}], "outputs": [1]}',
     ],
 )
 def test_a_broken_golden_names_its_file(tmp_path: Path, text: str) -> None:
