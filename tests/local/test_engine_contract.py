@@ -47,7 +47,7 @@ class Running:
     host_pid: int
     home: Path
 
-    def client(self, service: str) -> Any:
+    def client(self, service: Any) -> Any:
         return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1")
 
     def role(self) -> str:
