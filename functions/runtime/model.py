@@ -53,7 +53,7 @@ def open_model(
 ) -> OnnxModel:
     """Open the session; raises `InvalidBundleError` when the model cannot be loaded."""
     # Imported here and not above: nothing but opening a model needs it.
-    import onnxruntime as ort  # type: ignore[import-untyped]
+    import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads_for(settings, memory_mb)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import onnx
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 import pytest
 from modelport.errors import InvalidOnnxError
 from modelport.onnx_file import MAX_IR_VERSION, MAX_OPSETS, OnnxInfo, read_onnx
