@@ -155,7 +155,11 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> byt
 async def _chunks(reader: asyncio.StreamReader) -> bytes:
     body = bytearray()
     while True:
-        size = int((await reader.readline()).split(b";")[0], 16)
+        line = await reader.readline()
+        try:
+            size = int(line.split(b";")[0], 16)
+        except ValueError as problem:
+            raise MalformedError(f"not a chunk size: {line!r}") from problem
         if size == 0:
             break
         body += await reader.readexactly(size)
