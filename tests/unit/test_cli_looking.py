@@ -208,3 +208,11 @@ def test_a_registered_version_is_listed_as_deployed(terminal: Terminal) -> None:
     register(terminal.registry, manifest)
     after = terminal.ok("list", "other", "--json").json["versions"][0]["deployed"]
     assert (before, after) == (False, True)
+
+
+def test_status_of_nothing_says_so(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    assert "nothing is deployed" in terminal.ok("status").out
+    terminal.published()
+    assert "magika" in terminal.ok("status").out
+    assert terminal.ok("status", "--json").json["models"][0]["deployments"] == []

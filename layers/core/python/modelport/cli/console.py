@@ -159,12 +159,10 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Table:
 
 def size(count: int) -> str:
     """A byte count for people: 3.2 MB."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{count} B"
+    if count < 1000:
+        return f"{count} B"
+    power = 3 if count >= 1_000_000_000 else 2 if count >= 1_000_000 else 1
+    return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"
 
 
 def short(digest: str) -> str:
