@@ -147,6 +147,18 @@ def test_down_ends_every_process_and_keeps_the_logs(up: Up) -> None:
     assert cloud(up.home, "status").returncode == 1
 
 
+def test_it_comes_up_again_and_a_killed_supervisor_takes_everything_along(up: Up) -> None:
+    again = cloud(up.home, "up", "--port", str(up.port))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert answers(f"{up.sourced('MODELPORT_ENDPOINT')}/v1/models")
+    pid = up.processes()["supervisor"][0]
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(nothing_runs(up.home))
+    assert cloud(up.home, "status").returncode == 1
+    assert cloud(up.home, "down").returncode == 0
+
+
 def test_a_killed_up_leaves_no_orphans(home: Path) -> None:
     process = starting(home, until="engine")
     assert len(processes_with(str(home))) > 2
@@ -155,7 +167,7 @@ def test_a_killed_up_leaves_no_orphans(home: Path) -> None:
     assert eventually(nothing_runs(home))
 
 
-def test_a_killed_supervisor_takes_its_processes_along(home: Path) -> None:
+def test_a_supervisor_killed_at_the_start_leaves_no_orphans(home: Path) -> None:
     process = starting(home, until="engine")
     pid = json.loads((home / "cloud.json").read_text())["processes"]["supervisor"][0]
     os.kill(pid, signal.SIGKILL)
