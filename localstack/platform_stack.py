@@ -54,6 +54,7 @@ def variables(home: Home, endpoint: str) -> dict[str, str]:
         "CDK_HOME": str(home.folder / "cdk"),
         "MODELPORT_ENVIRONMENT": ENVIRONMENT,
         "MODELPORT_DEPLOYMENTS": str(home.deployments),
+        "MODELPORT_LOGS": str(home.logs),
     }
 
 

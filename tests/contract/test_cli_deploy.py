@@ -142,7 +142,7 @@ def test_a_signed_api_gets_a_signed_example(terminal: Terminal) -> None:
 def test_a_failed_deploy_says_why_and_puts_the_file_back(terminal: Terminal) -> None:
     failing(terminal, f"print({WRONG!r}); sys.exit(1)")
     result = terminal("deploy", "magika:1", "--json")
-    assert result.code == 1
+    assert result.code == 5
     error = result.json["error"]
     assert error["code"] == "deploy-failed"
     assert "answers golden 'g' wrongly: y: expected 1.0, got 2.0" in error["message"]
@@ -155,7 +155,7 @@ def test_a_failed_redeploy_puts_the_old_entry_back(terminal: Terminal) -> None:
     terminal.ok("deploy", "magika:1", "--memory", "512")
     before = text(terminal)
     failing(terminal, "sys.exit(1)")
-    assert terminal("deploy", "magika:1", "--memory", "9000").code == 1
+    assert terminal("deploy", "magika:1", "--memory", "9000").code == 5
     assert text(terminal) == before
 
 
@@ -164,14 +164,14 @@ def test_what_others_wrote_meanwhile_survives_a_failure(terminal: Terminal) -> N
     path = terminal.folder / "deployments.toml"
     block = f'[[deployment]]\\nmodel = "other"\\nversion = 1\\ndigest = "{other.digest}"\\n'
     failing(terminal, f"Path({str(path)!r}).open('a').write('\\n{block}'); sys.exit(1)")
-    assert terminal("deploy", "magika:1").code == 1
+    assert terminal("deploy", "magika:1").code == 5
     assert list(entries(terminal)) == [("other", 1)]
 
 
 def test_a_first_deploy_that_fails_leaves_no_file(terminal: Terminal) -> None:
     (terminal.folder / "deployments.toml").unlink()
     failing(terminal, "sys.exit(1)")
-    assert terminal("deploy", "magika:1").code == 1
+    assert terminal("deploy", "magika:1").code == 5
     assert not (terminal.folder / "deployments.toml").exists()
 
 
@@ -179,7 +179,7 @@ def test_a_stack_that_registers_nothing_is_a_failure(terminal: Terminal) -> None
     assert isinstance(terminal.registry, RegistrarRegistry)
     terminal.registry.asleep = True
     result = terminal("deploy", "magika:1", "--json")
-    assert result.code == 1
+    assert result.code == 5
     assert "did not register the version" in result.json["error"]["message"]
     assert text(terminal) == FILE
 
@@ -242,7 +242,7 @@ def test_undeploy_that_fails_keeps_the_entry(terminal: Terminal) -> None:
     before = text(terminal)
     failing(terminal, "print('Error: AccessDenied'); sys.exit(1)")
     result = terminal("undeploy", "magika:1", "--json")
-    assert result.code == 1
+    assert result.code == 5
     assert "AccessDenied" in result.json["error"]["message"]
     assert text(terminal) == before
 

@@ -91,3 +91,11 @@ def test_every_name_fits_lambda_and_sagemaker(model: str, version: int, environm
     assert len(name) <= 63
     assert name.startswith(f"modelport-{environment}-{model[:10]}")
     assert name.endswith(f"-v{version}")
+
+
+def test_the_file_takes_entries_again_after_its_last_one_left(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    with_entry(path, ENTRY)
+    without_entry(path, "magika", 1)
+    with_entry(path, ENTRY)
+    assert Deployments.load(path).deployments == (ENTRY,)

@@ -26,6 +26,8 @@ __all__ = [
     "function_name",
     "platform_stack",
     "version_stack",
+    "with_entry",
+    "without_entry",
 ]
 
 MAX_RESOURCE_NAME = 63
@@ -146,6 +148,9 @@ def without_entry(path: Path, model: str, version: int) -> None:
     for index, table in enumerate(tables):
         if (table["model"], table["version"]) == (model, version):
             del tables[index]
+            if not tables:
+                # An empty array of tables would be written inline, where no entry can follow.
+                del document["deployment"]
             _write(path, document)
             return
 

@@ -50,6 +50,7 @@ EPILOG = """
   MODELPORT_DEPLOYMENTS  the desired state; else deployments.toml
   MODELPORT_USER         who changes are logged as; else the AWS caller
   MODELPORT_CDK          the cdk command
+  MODELPORT_LOGS         where its whole output goes; else .local/logs
   MODELPORT_DEBUG        show tracebacks
   NO_COLOR               no colours
   AWS_*                  credentials, region, AWS_ENDPOINT_URL
@@ -57,7 +58,7 @@ EPILOG = """
 [bold]Exit codes[/bold]
   0  ok                  3  not found
   1  unexpected failure  4  conflict
-  2  invalid input       5  a backend or the registry is unavailable
+  2  invalid input       5  a backend or the registry failed or is away
                          6  stored bytes are not what they should be
 """
 

@@ -124,7 +124,8 @@ def find_cdk(
             f"the cdk command was not found ({' or '.join(places)})",
             "run: make setup, or: npm ci --prefix infra, or set MODELPORT_CDK",
         )
-    return Cdk(Path(command), root, environ, logs or root / ".local/logs")
+    folder = logs or Path(environ.get("MODELPORT_LOGS") or root / ".local/logs")
+    return Cdk(Path(command), root, environ, folder)
 
 
 def _root(starts: Iterable[Path]) -> Path:

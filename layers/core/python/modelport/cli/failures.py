@@ -5,7 +5,7 @@ catches the ones here.
 
     0  ok                  3  not found
     1  unexpected failure  4  conflict
-    2  invalid input       5  a backend or the registry is unavailable
+    2  invalid input       5  a backend or the registry failed or is away
                            6  stored bytes are not what they should be
 """
 
@@ -81,7 +81,7 @@ class CdkMissingError(ModelportError):
         super().__init__(problem, hint=hint)
 
 
-class CdkFailedError(ModelportError):
+class CdkFailedError(BackendError):
     """The cdk command ended with an error; the reasons are lines of its own output."""
 
     code = "deploy-failed"
