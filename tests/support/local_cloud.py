@@ -89,7 +89,9 @@ def local_cloud(home: Path, engine: str) -> Iterator[LocalCloud]:
     )
     try:
         assert up.returncode == 0, up.stdout + up.stderr
-        yield LocalCloud(home)
+        running = LocalCloud(home)
+        with running.http:
+            yield running
     finally:
         down = subprocess.run([*base, "down"], capture_output=True, text=True, timeout=60)
     assert down.returncode == 0, down.stdout + down.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -24,7 +25,10 @@ def terminal() -> Iterator[tuple[TextIO, int]]:
 
 def shown(stream: TextIO, side: int) -> str:
     stream.flush()
-    return os.read(side, 1 << 16).decode()
+    seen = b""
+    while select.select([side], [], [], 0.2)[0]:
+        seen += os.read(side, 1 << 16)
+    return seen.decode()
 
 
 ENVIRON = {"TERM": "xterm-256color", "COLUMNS": "120"}
