@@ -37,6 +37,7 @@ class Up:
         """Start the cloud, or say that it runs already."""
         if self._home.held:
             return self._already()
+        port = port or ports.free()
         if ports.taken(port):
             return self._port_taken(port)
         began = time.monotonic()
@@ -178,7 +179,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", help="start it, deploy the platform, write .local/env")
     start.add_argument("--engine", choices=ENGINES, default=DEFAULT_ENGINE)
-    start.add_argument("--port", type=int, default=4566)
+    start.add_argument("--port", type=int, default=4566, help="0: any that is free")
     commands.add_parser("down", help="stop it")
     commands.add_parser("status", help="say what runs")
     return parser.parse_args(argv)

@@ -17,6 +17,13 @@ def taken(port: int) -> bool:
     return False
 
 
+def free() -> int:
+    """A loopback port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def holder(port: int) -> str:
     """The process that listens on the port, as far as this user may know; else ''."""
     inodes = {f"socket:[{inode}]" for inode in _listening(port)}

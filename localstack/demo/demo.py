@@ -12,7 +12,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -104,7 +103,7 @@ class Demo:
     # --- the steps --------------------------------------------------------------------------------
 
     def start_cloud(self) -> None:
-        self.cloud("up", "--port", str(free_port()))
+        self.cloud("up", "--port", "0")
         self.environment |= read_environment(HOME / "env")
         self.say(f"endpoint {self.environment['MODELPORT_ENDPOINT']}")
 
@@ -215,12 +214,6 @@ def read_environment(path: Path) -> dict[str, str]:
     words = (shlex.split(line) for line in path.read_text().splitlines())
     pairs = (parts[1].partition("=") for parts in words if parts[:1] == ["export"])
     return {name: value for name, _, value in pairs}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> int:

@@ -29,6 +29,9 @@ class MiniStack:
             {
                 "GATEWAY_PORT": str(port),
                 "BIND_HOST": "127.0.0.1",
+                # These two would listen on every address, whatever the host above says.
+                "SFTP_ENABLED": "0",
+                "IOT_MTLS_ENABLED": "0",
                 "MINISTACK_REGION": DEFAULT_REGION,
                 "MINISTACK_ACCOUNT_ID": self.account,
                 "LOG_LEVEL": "INFO",

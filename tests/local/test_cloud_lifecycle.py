@@ -128,6 +128,21 @@ def test_status_tells_what_runs(up: Up) -> None:
         assert role in done.stdout
 
 
+def test_nothing_listens_beyond_loopback(up: Up) -> None:
+    inodes = set()
+    for record in up.processes().values():
+        for link in Path(f"/proc/{record[0]}/fd").iterdir():
+            inodes.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
+    listening = [
+        fields[1]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        if (fields := line.split())[3] == "0A" and fields[9] in inodes
+    ]
+    assert len(listening) >= 2
+    assert all(address.startswith("0100007F:") for address in listening), listening
+
+
 def test_a_taken_port_is_named_with_who_has_it_and_the_way_out(up: Up, tmp_path: Path) -> None:
     done = cloud(tmp_path / "other", "up", "--port", str(up.port))
     assert done.returncode == 1

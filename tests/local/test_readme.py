@@ -12,7 +12,8 @@ import pytest
 from modelport.deployments import Deployments
 
 from tests.conftest import ROOT
-from tests.support.local_cloud import SCRIPT, free_port
+from tests.local.conftest import free_port
+from tests.support.local_cloud import SCRIPT
 
 README = (ROOT / "README.md").read_text()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -82,7 +81,7 @@ def local_cloud(home: Path, engine: str) -> Iterator[LocalCloud]:
     """Start a cloud, hand it out, and stop it whatever happened."""
     base = [sys.executable, str(SCRIPT), "--home", str(home)]
     up = subprocess.run(
-        [*base, "up", "--engine", engine, "--port", str(free_port())],
+        [*base, "up", "--engine", engine, "--port", "0"],
         capture_output=True,
         text=True,
         timeout=600,
@@ -102,9 +101,3 @@ def read_environment(path: Path) -> dict[str, str]:
     words = (shlex.split(line) for line in path.read_text().splitlines())
     pairs = (parts[1].partition("=") for parts in words if parts[:1] == ["export"])
     return {name: value for name, _, value in pairs}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
