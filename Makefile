@@ -39,6 +39,11 @@ format: setup ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+bench: setup ## Measure codecs, router and the whole path (minutes)
+	@$(BIN)/python -m tests.bench.bench_runtime
+	@$(BIN)/python -m tests.bench.bench_router
+	@$(BIN)/python -m tests.bench.bench_path
+
 lock: setup ## Renew the locks from pyproject.toml
 	@$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
