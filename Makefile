@@ -59,6 +59,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "modelport needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
 	       "Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# pip verifies and installs uv, which installs the rest of the lock in seconds
 	@awk '/^uv==/{p=1} p{print; if ($$0 !~ /\\$$/) exit}' requirements.lock > $(VENV)/uv.txt
@@ -68,4 +69,5 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 infra/node_modules/.ready: infra/package-lock.json $(VENV)/.ready
+	@echo "Setting up the cdk CLI (once) …"
 	@cd infra && npm ci --silent --no-audit --no-fund && touch node_modules/.ready

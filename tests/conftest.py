@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ os.environ.update(
     AWS_EC2_METADATA_DISABLED="true",
     ORT_DISABLE_TELEMETRY="1",
 )
+
+# A shell that starts the suite in the background makes it ignore SIGINT, and so every process a
+# test starts and interrupts: with a handler here, they start with the default again.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -97,8 +97,17 @@ class Demo:
         return response
 
     def cloud(self, verb: str, *arguments: str) -> None:
+        """Run the local cloud's own command, its lines shown as they come."""
         script = str(ROOT / "localstack" / "cloud.py")
-        self.run(sys.executable, script, "--home", str(HOME), verb, *arguments)
+        command = [sys.executable, script, "--home", str(HOME), verb, *arguments]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                self.say(line.strip())
+        if process.returncode:
+            raise StepFailedError(f"`cloud.py {verb}` ended with {process.returncode}")
 
     # --- the steps --------------------------------------------------------------------------------
 

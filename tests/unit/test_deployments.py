@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,25 @@ def test_the_file_takes_entries_again_after_its_last_one_left(tmp_path: Path) ->
     without_entry(path, "magika", 1)
     with_entry(path, ENTRY)
     assert Deployments.load(path).deployments == (ENTRY,)
+
+
+def test_the_file_keeps_its_mode_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    real = tmp_path / "real" / "deployments.toml"
+    real.parent.mkdir()
+    real.write_text(TEXT)
+    real.chmod(0o640)
+    link = tmp_path / "deployments.toml"
+    link.symlink_to(real)
+    with_entry(link, ENTRY)
+    assert link.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert Deployments.load(real).entry("magika", 1) == ENTRY
+    assert list(real.parent.iterdir()) == [real]
+
+
+def test_entries_written_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    entries = [ENTRY.model_copy(update={"version": number}) for number in range(1, 17)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda entry: with_entry(path, entry), entries))
+    assert {entry.version for entry in Deployments.load(path).deployments} == set(range(1, 17))

@@ -6,9 +6,13 @@ included. Also the one home of the names that AWS resources get. Not shipped to 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -127,32 +131,38 @@ class Deployments(BaseModel):
 
 def with_entry(path: Path, entry: DeploymentEntry) -> None:
     """Add or replace one version's entry."""
-    document = _document(path)
-    tables = document.setdefault("deployment", tomlkit.aot())
-    fresh = tomlkit.table()
-    for key, value in entry.model_dump(exclude_none=True).items():
-        fresh[key] = value
-    for index, table in enumerate(tables):
-        if (table["model"], table["version"]) == entry.key:
-            tables[index] = fresh
-            break
-    else:
-        tables.append(fresh)
-    _write(path, document)
+    with _locked(path):
+        document = _document(path)
+        tables = document.setdefault("deployment", tomlkit.aot())
+        fresh = tomlkit.table()
+        for key, value in entry.model_dump(exclude_none=True).items():
+            fresh[key] = value
+        at = _position(tables, *entry.key)
+        if at is None:
+            tables.append(fresh)
+        else:
+            tables[at] = fresh
+        _write(path, document)
 
 
 def without_entry(path: Path, model: str, version: int) -> None:
     """Remove one version's entry; nothing happens when there is none."""
-    document = _document(path)
-    tables = document.get("deployment", [])
-    for index, table in enumerate(tables):
-        if (table["model"], table["version"]) == (model, version):
-            del tables[index]
-            if not tables:
-                # An empty array of tables would be written inline, where no entry can follow.
-                del document["deployment"]
-            _write(path, document)
+    with _locked(path):
+        document = _document(path)
+        tables = document.get("deployment", [])
+        at = _position(tables, model, version)
+        if at is None:
             return
+        del tables[at]
+        if not tables:
+            # An empty array of tables would be written inline, where no entry can follow.
+            del document["deployment"]
+        _write(path, document)
+
+
+def _position(tables: Sequence[Mapping[str, object]], model: str, version: int) -> int | None:
+    keys = [(table["model"], table["version"]) for table in tables]
+    return keys.index((model, version)) if (model, version) in keys else None
 
 
 def function_name(environment: str, model: str, version: int) -> str:
@@ -187,7 +197,22 @@ def _document(path: Path) -> tomlkit.TOMLDocument:
 def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
     text = tomlkit.dumps(document)
     Deployments.parse(text, path)
+    path = path.resolve()  # a link stays one; what it points to changes
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        fresh = Path(scratch) / path.name
+        fresh.write_text(text)
+        if path.exists():
+            shutil.copymode(path, fresh)
+        os.replace(fresh, path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time read, edit and write the file; the kernel frees a dead one's."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
+    folder = os.open(path.resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
