@@ -10,12 +10,15 @@ up to 1 TTL              them, at once
 up to 2 TTL              them, at once; one background check runs
 older                    the caller waits for a check (a Lambda environment that slept for an hour
                          must not answer with routes of an hour ago)
-any, registry failing    them, at once (fail static); checked in the background once per TTL
+any, registry failed     them, at once (fail static); checked in the background once per TTL
+within 2 TTL
 
 A Lambda environment is frozen between invocations, its threads with it. A background check runs
 while the model is being called; what does not finish in that time goes on in the next invocation.
 So an answer counts from when it was *asked for*, never from when it arrived, an older answer never
-replaces a younger one, and a check that hangs is given up after `FLIGHT_LIMIT_S`.
+replaces a younger one, and a check that hangs is given up after `FLIGHT_LIMIT_S`. A failure is an
+answer too: one from before a sleep says nothing about the registry of today, so the caller waits
+for a check, and gets the routes known if that fails as well.
 """
 
 from __future__ import annotations
@@ -117,7 +120,7 @@ class RoutesCache:
                 return None, False
             self._known.move_to_end(model)
             age = now - known.asked_at
-            if known.failed_at is not None:
+            if known.failed_at is not None and now - known.failed_at <= 2 * self._ttl_s:
                 return known.snapshot.routes, now - known.failed_at > self._ttl_s
             if age > 2 * self._ttl_s:
                 return None, False
@@ -155,7 +158,7 @@ class RoutesCache:
         except ModelNotFoundError as error:
             self._forget(model, error, self._ttl_s)
         except Exception as error:
-            self._keep(model, error)
+            self._keep(model, error, flight.started)
         else:
             self._learn(model, snapshot or (known.snapshot if known else None), flight.started)
         finally:
@@ -178,7 +181,7 @@ class RoutesCache:
             self._known.pop(model, None)
             self._refuse(model, error, ttl_s)
 
-    def _keep(self, model: str, error: Exception) -> None:
+    def _keep(self, model: str, error: Exception, asked_at: float) -> None:
         """The registry failed: go on with what is known, and say so, but not on every request."""
         now = self._clock()
         with self._lock:
@@ -186,7 +189,9 @@ class RoutesCache:
             if known is None:
                 self._refuse(model, error, FAILURE_TTL_S)
             else:
-                known.failed_at = now
+                # A check that was given up slept: its failure is as old as its question.
+                slept = now - asked_at >= self._flight_limit_s
+                known.failed_at = asked_at if slept else now
             quiet = self._logged_at is not None and now - self._logged_at < LOG_INTERVAL_S
             if quiet:
                 return

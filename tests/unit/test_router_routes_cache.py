@@ -164,6 +164,44 @@ def test_a_registry_that_recovers_is_believed_again(setup: Setup) -> None:
     assert setup.stable() == 2
 
 
+def test_a_failure_from_before_a_long_sleep_is_not_believed_after_it(setup: Setup) -> None:
+    setup.stable()
+    setup.registry.failure = outage()
+    setup.clock.forward(TTL + 1)
+    assert setup.stable() == 1
+    setup.run_background()
+    setup.registry.failure = None
+    setup.move_stable()
+    setup.clock.forward(3600)
+    assert setup.stable() == 2
+    assert setup.background == []
+
+
+def test_a_check_that_slept_and_then_failed_does_not_vouch_for_the_routes_known(
+    setup: Setup,
+) -> None:
+    setup.stable()
+    setup.clock.forward(TTL + 1)
+    setup.stable()  # the check is due, and is frozen before it runs
+    setup.clock.forward(3600)
+    setup.registry.failure = outage()
+    setup.run_background()  # thawed: its connection died in the meantime
+    setup.registry.failure = None
+    setup.move_stable()
+    assert setup.stable() == 2
+
+
+def test_when_the_registry_still_fails_after_a_long_sleep_the_known_routes_answer(
+    setup: Setup,
+) -> None:
+    setup.stable()
+    setup.registry.failure = outage()
+    for _ in range(3):
+        setup.clock.forward(3600)
+        assert setup.stable() == 1
+    assert len(setup.registry.reads) == 4
+
+
 def test_a_broken_document_does_not_replace_a_good_one(setup: Setup) -> None:
     setup.stable()
     setup.registry.failure = IntegrityError("routes", "a document", "half of one")
