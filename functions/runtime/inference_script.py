@@ -95,7 +95,7 @@ def open_script(path: Path, model: OnnxModel) -> InferenceScript:
         return InferenceScript(module, model)
     except InvalidBundleError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that exits at load has failed to load
         problem = f"it fails at load with {type(error).__name__}: {error}"
         raise InvalidBundleError(path.name, problem) from error
 

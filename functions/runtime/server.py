@@ -94,7 +94,8 @@ class Service:
             plane = load(self._runtime)
         except ModelportError as error:
             self._fail(error.message)
-        except Exception as error:
+        # Whatever it is, SystemExit included: it would end this thread alone, unseen.
+        except BaseException as error:
             logger.exception("the version cannot be loaded")
             self._fail(f"{type(error).__name__}: {error}")
         else:

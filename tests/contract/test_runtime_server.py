@@ -177,6 +177,16 @@ def test_a_script_that_cannot_be_imported_ends_the_process_with_1(tmp_path: Path
     assert "inference.py: it fails at load with ModuleNotFoundError" in runtime.log
 
 
+@pytest.mark.parametrize(
+    "script",
+    ["import sys\nsys.exit(0)\n", "def model_fn(model_dir):\n    raise SystemExit('no licence')\n"],
+)
+def test_a_script_that_exits_at_load_ends_the_process_with_1(tmp_path: Path, script: str) -> None:
+    runtime = HttpRuntime(bundles.write_bundle(tmp_path, bundles.DOUBLE, script=script))
+    assert runtime.exit_code() == 1
+    assert "inference.py: it fails at load with SystemExit" in runtime.log
+
+
 def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
     settings = bundles.write_bundle(tmp_path, bundles.DOUBLE)
     with socket.create_server(("127.0.0.1", 0)) as taken:
