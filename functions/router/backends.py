@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, ReadTimeoutError
@@ -29,6 +30,8 @@ from modelport.routes import Deployment
 LAMBDA_PAYLOAD_LIMIT = 6_291_456
 #: How long a model is waited for unless told otherwise.
 DEFAULT_TIMEOUT_S = 30.0
+#: A connection found dead fails at once; one that ends later may have died under a running model.
+DEAD_ON_USE_S = 1.0
 
 _THROTTLES = frozenset({"TooManyRequestsException", "ThrottlingException", "EC2ThrottledException"})
 _TIMED_OUT = re.compile(r"Task timed out(?: after ([0-9.]+) seconds)?")
@@ -81,8 +84,14 @@ class LambdaBackend:
     not retry by itself: see `functions.router.handler`.
     """
 
-    def __init__(self, client: LambdaClient, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._client, self._timeout_s = client, timeout_s
+    def __init__(
+        self,
+        client: LambdaClient,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client, self._timeout_s, self._clock = client, timeout_s, clock
 
     def invoke(self, deployment: Deployment, model: str, request: Request) -> Response:
         """Invoke the function with the request's envelope and unpack its answer."""
@@ -106,12 +115,15 @@ class LambdaBackend:
     def _send(self, function: str, payload: bytes) -> tuple[Mapping[str, Any], bytes]:
         """One invocation, and a second one only when a pooled connection turns out to be dead.
 
-        An environment that was frozen finds its connections closed by the other side; inference
-        has no side effects, so asking again is safe.
+        An environment that was frozen finds its connections closed by the other side, and finds
+        out at once. What breaks later may have had the model at work: that is not run twice.
         """
+        asked_at = self._clock()
         try:
             return self._once(function, payload)
         except ConnectionClosedError:
+            if self._clock() - asked_at > DEAD_ON_USE_S:
+                raise
             return self._once(function, payload)
 
     def _once(self, function: str, payload: bytes) -> tuple[Mapping[str, Any], bytes]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import boto3
 import pytest
@@ -23,6 +24,7 @@ from modelport.routes import Deployment
 
 from functions.router.backends import LAMBDA_PAYLOAD_LIMIT, LambdaBackend
 from tests.support.lambda_api import LambdaApi, failing, lambda_api, model, refusing
+from tests.support.router_world import HandClock
 
 NAME = "modelport-test-m-v2"
 DEPLOYMENT = Deployment(2, "lambda", NAME, "sha256:0", {"timeout_s": 7})
@@ -34,15 +36,17 @@ def api() -> Iterator[LambdaApi]:
         yield running
 
 
-def backend(endpoint: str, *, read_timeout: float = 20) -> LambdaBackend:
+def ask(
+    endpoint: str,
+    body: bytes = b'{"instances":[1]}',
+    read_timeout: float = 20,
+    clock: Callable[[], float] = time.monotonic,
+) -> Response:
     config = Config(read_timeout=read_timeout, retries={"total_max_attempts": 1})
     client = boto3.client("lambda", endpoint_url=endpoint, config=config)
-    return LambdaBackend(client, timeout_s=read_timeout)
-
-
-def ask(endpoint: str, body: bytes = b'{"instances":[1]}', read_timeout: float = 20) -> Response:
+    backend = LambdaBackend(client, timeout_s=read_timeout, clock=clock)
     request = Request("POST", "/v1/models/m/versions/2:predict", {"accept": "*/*"}, body, "r-1")
-    return backend(endpoint, read_timeout=read_timeout).invoke(DEPLOYMENT, "m", request)
+    return backend.invoke(DEPLOYMENT, "m", request)
 
 
 @pytest.mark.parametrize("body", [b'{"instances":["\xc3\xa9"]}', bytes(range(256)), b""])
@@ -129,8 +133,22 @@ def test_a_connection_that_died_in_the_pool_is_tried_once_more(api: LambdaApi) -
         [None, (200, {}, json.dumps(Response(200).to_event()).encode())]
     )
     api.functions[NAME] = lambda payload: next(answers)
-    assert ask(api.endpoint).status == 200
+    assert ask(api.endpoint, clock=HandClock()).status == 200
     assert len(api.payloads) == 2
+
+
+def test_a_connection_that_broke_under_a_running_model_does_not_run_it_twice(
+    api: LambdaApi,
+) -> None:
+    clock = HandClock()
+
+    def work_and_hang_up(payload: bytes) -> None:
+        clock.forward(1.1)
+
+    api.functions[NAME] = work_and_hang_up
+    with pytest.raises(BackendGoneError):
+        ask(api.endpoint, clock=clock)
+    assert len(api.payloads) == 1
 
 
 def test_the_payload_limit_counts_what_base64_adds_and_nothing_is_sent(api: LambdaApi) -> None:
