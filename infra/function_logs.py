@@ -1,6 +1,8 @@
 """Log groups: encrypted with the environment's key, kept as long as its settings say, then gone.
 
-Created before what writes to them, so that Lambda never makes one of its own without a limit.
+Created before what writes to them, so that Lambda never makes one of its own without a limit. A
+log that is kept must never stand in the way of the next deploy: it has no fixed name, or it is kept
+only once its stack stood.
 """
 
 from __future__ import annotations
@@ -30,19 +32,46 @@ _RETENTION = {
 def function_logs(
     scope: Construct, id: str, function: str, environment: Environment, key: kms.IKey
 ) -> logs.LogGroup:
-    """The log group where Lambda looks for it."""
+    """The log group of a function of the platform."""
     return log_group(scope, id, f"/aws/lambda/{function}", environment, key)
+
+
+def version_logs(
+    scope: Construct, id: str, function: str, environment: Environment, key: kms.IKey
+) -> logs.LogGroup:
+    """The log group of a model function: versions come and go, and may come again.
+
+    Kept, it gets a name of CloudFormation's making (which begins with the stack's), so that the
+    logs of an undeployed or failed version stay readable and its next deploy makes a new group.
+    """
+    return logs.LogGroup(
+        scope,
+        id,
+        log_group_name=None if environment.retain else f"/aws/lambda/{function}",
+        encryption_key=key,
+        retention=_RETENTION[environment.log_retention_days],
+        removal_policy=RemovalPolicy.RETAIN if environment.retain else RemovalPolicy.DESTROY,
+    )
 
 
 def log_group(
     scope: Construct, id: str, name: str, environment: Environment, key: kms.IKey
 ) -> logs.LogGroup:
-    """A log group with the environment's retention."""
+    """A log group of the platform, with the environment's retention."""
     return logs.LogGroup(
         scope,
         id,
         log_group_name=name,
         encryption_key=key,
         retention=_RETENTION[environment.log_retention_days],
-        removal_policy=RemovalPolicy.RETAIN if environment.retain else RemovalPolicy.DESTROY,
+        removal_policy=removal(environment),
     )
+
+
+def removal(environment: Environment) -> RemovalPolicy:
+    """What happens to the platform's data with its stack.
+
+    What a failed first create made is empty and goes again: kept, its name would fail the retry.
+    """
+    kept = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+    return kept if environment.retain else RemovalPolicy.DESTROY

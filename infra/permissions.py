@@ -81,7 +81,11 @@ def read_registry(bucket: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
 
 
 def change_routes(bucket: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
-    """Write routes and their log, and nothing else of the registry."""
+    """Write routes and their log, and nothing else of the registry.
+
+    Whoever changes routes first finishes what the change before left out, so a publication that
+    broke off is in reach too.
+    """
     return [
         iam.PolicyStatement(
             sid="WriteRoutes",
@@ -103,10 +107,11 @@ def encrypt_logs(stack: Stack, environment: str) -> iam.PolicyStatement:
         stack.format_arn(
             service="logs",
             resource="log-group",
-            resource_name=f"{prefix}/modelport-{environment}-*",
+            resource_name=f"{prefix}modelport-{environment}-*",
             arn_format=ArnFormat.COLON_RESOURCE_NAME,
         )
-        for prefix in ("/aws/lambda", "/aws/vendedlogs")
+        # No prefix: names of CloudFormation's making, which begin with the stack's.
+        for prefix in ("/aws/lambda/", "/aws/vendedlogs/", "")
     ]
     return iam.PolicyStatement(
         sid="EncryptLogs",

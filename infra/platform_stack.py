@@ -6,7 +6,7 @@ delete the platform under a deployed version. Nothing in this stack depends on w
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Duration, RemovalPolicy, Stack
+from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -19,7 +19,7 @@ from modelport.settings import RegistrarSettings, RouterSettings
 from infra import alarms, naming, permissions, review
 from infra.api import Door, open_door
 from infra.assets import Assets
-from infra.function_logs import function_logs, log_group
+from infra.function_logs import function_logs, log_group, removal
 
 _RUNTIMES = {
     "3.11": lambda_.Runtime.PYTHON_3_11,
@@ -43,7 +43,7 @@ class PlatformStack(Stack):
             description=f"modelport {environment.name}: registry, router and API",
         )
         self._environment = environment
-        self._removal = RemovalPolicy.RETAIN if environment.retain else RemovalPolicy.DESTROY
+        self._removal = removal(environment)
         self._assets = assets
         self._layers = self._shared_layers()
         key = self._key()

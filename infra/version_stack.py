@@ -24,7 +24,7 @@ from modelport.errors import InvalidSettingError
 from modelport.settings import RuntimeSettings
 
 from infra import alarms, naming, permissions
-from infra.function_logs import function_logs
+from infra.function_logs import version_logs
 
 _BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 #: Share of its limit at which a version's p99 is alarming.
@@ -71,7 +71,7 @@ class VersionStack(Stack):
     ) -> lambda_.CfnFunction:
         key_arn = Fn.import_value(naming.export(environment.name, naming.KEY_ARN))
         key = kms.Key.from_key_arn(self, "Key", key_arn)
-        group = function_logs(self, "Logs", name, environment, key)
+        group = version_logs(self, "Logs", name, environment, key)
         role = permissions.function_role(self, "Role", group)
         function = lambda_.CfnFunction(
             self,

@@ -16,6 +16,7 @@ import boto3
 from botocore.config import Config
 from fastapi import FastAPI
 from mangum import Mangum
+from modelport.errors import ROUTER_LIMIT_S
 from modelport.registry.s3 import S3Registry
 from modelport.settings import RouterSettings
 
@@ -29,7 +30,7 @@ REGISTRY_CONFIG = Config(
 )
 #: Together with the time to connect just under the 29 s that gateways and the router's own function
 #: allow, so that the caller gets our answer (504, and which model it was) and not theirs.
-MODEL_TIMEOUT_S = 27.0
+MODEL_TIMEOUT_S = ROUTER_LIMIT_S
 #: No retries here: repeating a call that timed out would run the model twice and answer no one.
 MODELS_CONFIG = Config(
     connect_timeout=1,

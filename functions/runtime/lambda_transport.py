@@ -18,9 +18,7 @@ from functions.runtime.failures import failure
 
 #: Largest answer of a synchronous invoke, as JSON, in bytes (6 MB).
 MAX_ANSWER = 6 * 1024 * 1024
-_WAY_OUT = (
-    "ask for fewer rows or outputs per request, or deploy this version with --target sagemaker"
-)
+_WAY_OUT = "send fewer rows per request or ask for fewer outputs"
 # Room for status, headers and JSON punctuation around the body.
 _FRAME = 4096
 

@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".local" / "demo"
+CLOUD = (sys.executable, str(ROOT / "localstack" / "cloud.py"), "--home", str(HOME))
 CALLS = 300
 
 
@@ -98,8 +100,7 @@ class Demo:
 
     def cloud(self, verb: str, *arguments: str) -> None:
         """Run the local cloud's own command, its lines shown as they come."""
-        script = str(ROOT / "localstack" / "cloud.py")
-        command = [sys.executable, script, "--home", str(HOME), verb, *arguments]
+        command = [*CLOUD, verb, *arguments]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
@@ -112,6 +113,7 @@ class Demo:
     # --- the steps --------------------------------------------------------------------------------
 
     def start_cloud(self) -> None:
+        self.run(*CLOUD, "down")  # what a killed demo may have left
         self.cloud("up", "--port", "0")
         self.environment |= read_environment(HOME / "env")
         self.say(f"endpoint {self.environment['MODELPORT_ENDPOINT']}")
@@ -226,6 +228,7 @@ def read_environment(path: Path) -> dict[str, str]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
     console = Console()
     demo = Demo(console)
     steps: list[tuple[str, Callable[[], None]]] = [

@@ -107,4 +107,9 @@ def test_the_key_serves_the_account_and_only_this_environments_logs(default: Syn
     assert stack.text(account["Principal"]["AWS"]).endswith(":root")
     assert stack.text(logs["Principal"]["Service"]).startswith("logs.")
     (groups,) = logs["Condition"]["ArnLike"].values()
-    assert all("/modelport-prod-*" in stack.text(group) for group in groups)
+    arn = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:"
+    assert {stack.text(group).removeprefix(arn) for group in groups} == {
+        "/aws/lambda/modelport-prod-*",
+        "/aws/vendedlogs/modelport-prod-*",
+        "modelport-prod-*",
+    }

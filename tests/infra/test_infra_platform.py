@@ -50,15 +50,19 @@ def test_the_key_is_rotated(any_environment: Synthesis) -> None:
     assert any_environment.platform.one("AWS::KMS::Key")["Properties"]["EnableKeyRotation"] is True
 
 
-@pytest.mark.parametrize(("environment", "policy"), [("default", "Retain"), ("open", "Delete")])
+@pytest.mark.parametrize(
+    ("environment", "deletion", "replacement"),
+    # A failed first create leaves nothing behind whose fixed name would fail the retry.
+    [("default", "RetainExceptOnCreate", "Retain"), ("open", "Delete", "Delete")],
+)
 def test_what_holds_data_stays_unless_the_settings_say_otherwise(
-    synthesise: Synthesiser, environment: str, policy: str
+    synthesise: Synthesiser, environment: str, deletion: str, replacement: str
 ) -> None:
     platform = synthesise(environment).platform
     for kind in ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::Logs::LogGroup"):
         for resource in platform.of(kind):
-            assert resource["DeletionPolicy"] == policy
-            assert resource["UpdateReplacePolicy"] == policy
+            assert resource["DeletionPolicy"] == deletion
+            assert resource["UpdateReplacePolicy"] == replacement
 
 
 @pytest.mark.parametrize(("environment", "days"), [("default", 30), ("open", 7)])
@@ -73,11 +77,14 @@ def test_every_log_is_encrypted_and_ends(
 
 def test_every_function_has_a_log_group_of_its_own(any_environment: Synthesis) -> None:
     for stack in any_environment.stacks.values():
-        groups = {g["Properties"]["LogGroupName"] for g in stack.of("AWS::Logs::LogGroup")}
-        for function in stack.of("AWS::Lambda::Function"):
-            properties = function["Properties"]
-            assert f"/aws/lambda/{properties['FunctionName']}" in groups
-            assert stack.text(properties["LoggingConfig"]["LogGroup"]) == "<AWS::Logs::LogGroup>"
+        functions = [each["Properties"] for each in stack.of("AWS::Lambda::Function")]
+        own = {properties["LoggingConfig"]["LogGroup"]["Ref"] for properties in functions}
+        assert len(own) == len(functions)
+        for properties in functions:
+            group = stack.resources[properties["LoggingConfig"]["LogGroup"]["Ref"]]
+            assert group["Type"] == "AWS::Logs::LogGroup"
+            name = f"/aws/lambda/{properties['FunctionName']}"
+            assert group["Properties"].get("LogGroupName", name) == name
 
 
 def test_functions_are_told_what_they_read(default: Synthesis) -> None:

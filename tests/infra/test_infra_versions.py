@@ -38,6 +38,22 @@ def test_the_runtime_is_told_which_version_it_is(synthesise: Synthesiser) -> Non
     assert variables["PROXY"] == "http://proxy"
 
 
+def test_no_log_of_an_earlier_deploy_stands_in_the_way_of_the_next(
+    any_environment: Synthesis,
+) -> None:
+    group = any_environment.version(1).one("AWS::Logs::LogGroup")
+    kept = group["DeletionPolicy"] != "Delete"
+    assert kept is ("LogGroupName" not in group["Properties"])
+
+
+def test_logs_of_versions_are_kept_unless_the_settings_say_otherwise(
+    synthesise: Synthesiser,
+) -> None:
+    for environment, policy in (("default", "Retain"), ("open", "Delete")):
+        group = synthesise(environment).version(1).one("AWS::Logs::LogGroup")
+        assert group["DeletionPolicy"] == group["UpdateReplacePolicy"] == policy
+
+
 def test_the_registration_is_created_last_and_deleted_first(default: Synthesis) -> None:
     stack = default.version(1)
     needed = set(stack.one(REGISTRATION)["DependsOn"])

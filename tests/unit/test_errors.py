@@ -42,3 +42,12 @@ def test_messages_name_the_facts() -> None:
     assert "6,291,456" in error.message
     assert "use S3" in error.message
     assert str(errors.VersionInUseError("m", 3, ["b", "a"])).endswith("alias a, b")
+
+
+def test_a_timeout_the_router_set_is_not_blamed_on_the_models_own() -> None:
+    assert "longer --timeout" in errors.ModelTimeoutError("m", 1, 26.9).hint
+    for limit_s in (errors.ROUTER_LIMIT_S, 60):
+        hint = errors.ModelTimeoutError("m", 1, limit_s).hint
+        assert "longer --timeout" not in hint
+        assert "more --memory" in hint
+        assert "27 s" in hint

@@ -331,15 +331,24 @@ class ModelFailedError(BackendError):
         )
 
 
+#: The router gives up on a model after this long, whatever the model's own --timeout.
+ROUTER_LIMIT_S = 27.0
+
+
 class ModelTimeoutError(BackendError):
     """The model did not answer within its limit."""
 
     code = "model-timeout"
 
     def __init__(self, model: str, version: int, limit_s: float) -> None:
+        hint = "deploy it with a longer --timeout or more --memory"
+        if limit_s >= ROUTER_LIMIT_S:
+            hint = (
+                "deploy it with more --memory, which is more CPU;"
+                f" callers get no answer after {ROUTER_LIMIT_S:g} s, however long its --timeout"
+            )
         super().__init__(
-            f"model {model} version {version} did not answer within {limit_s:g} s",
-            hint="deploy it with a longer --timeout or more --memory",
+            f"model {model} version {version} did not answer within {limit_s:g} s", hint=hint
         )
 
 
