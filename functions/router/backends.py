@@ -21,7 +21,6 @@ from modelport.errors import (
     ModelFailedError,
     ModelportError,
     ModelTimeoutError,
-    NotEncodableError,
     PayloadTooLargeError,
     ThrottledError,
 )
@@ -35,6 +34,8 @@ DEAD_ON_USE_S = 1.0
 
 _THROTTLES = frozenset({"TooManyRequestsException", "ThrottlingException", "EC2ThrottledException"})
 _TIMED_OUT = re.compile(r"Task timed out(?: after ([0-9.]+) seconds)?")
+#: Lambda says how large an answer was in some of its wordings and only the limit in others.
+_ANSWER_SIZE = re.compile(r"payload size \(([0-9]+) bytes\) exceeded")
 
 
 class Backend(Protocol):
@@ -147,10 +148,12 @@ class LambdaBackend:
             limit_s = float(said) if said else _timeout_of(deployment) or self._timeout_s
             return ModelTimeoutError(model, deployment.version, limit_s)
         if kind == "Function.ResponseSizeTooLarge":
-            return NotEncodableError(
-                "response",
-                f"it is over Lambda's limit of {LAMBDA_PAYLOAD_LIMIT:,} bytes;"
-                " send fewer rows per request or ask for fewer outputs",
+            counted = _ANSWER_SIZE.search(text)
+            return PayloadTooLargeError(
+                int(counted[1]) if counted else None,
+                LAMBDA_PAYLOAD_LIMIT,
+                "the answer, as Lambda carries it,",
+                "send fewer rows per request or ask for fewer outputs",
             )
         return ModelFailedError(model, deployment.version, request_id)
 

@@ -16,7 +16,6 @@ from modelport.errors import (
     ModelFailedError,
     ModelportError,
     ModelTimeoutError,
-    NotEncodableError,
     PayloadTooLargeError,
     ThrottledError,
 )
@@ -76,7 +75,28 @@ def test_a_request_and_its_answer_cross_byte_for_byte(api: LambdaApi, body: byte
         ),
         (failing("ValueError", "secret row"), ModelFailedError, "r-1"),
         (failing("Runtime.ExitError", "signal: killed secret"), ModelFailedError, "r-1"),
-        (failing("Function.ResponseSizeTooLarge", "secret"), NotEncodableError, "fewer rows"),
+        (
+            failing("Function.ResponseSizeTooLarge", "secret"),
+            PayloadTooLargeError,
+            "carries it, is too large; the limit is 6,291,456 bytes; send fewer rows",
+        ),
+        (
+            failing(
+                "Function.ResponseSizeTooLarge",
+                "Response payload size (7340032 bytes) exceeded maximum allowed payload size"
+                " (6291556 bytes).",
+            ),
+            PayloadTooLargeError,
+            "carries it, is 7,340,032 bytes; the limit is 6,291,456 bytes; send fewer rows",
+        ),
+        (
+            failing(
+                "Function.ResponseSizeTooLarge",
+                "Response payload size exceeded maximum allowed payload size (6291556 bytes).",
+            ),
+            PayloadTooLargeError,
+            "carries it, is too large",
+        ),
         (lambda _: (200, {"X-Amz-Function-Error": "Unhandled"}, b"[]"), ModelFailedError, "r-1"),
         (lambda _: (200, {}, b'{"message": "secret"}'), ModelFailedError, "r-1"),
         (lambda _: (200, {}, b"null"), ModelFailedError, "r-1"),

@@ -155,14 +155,17 @@ class UnsupportedMediaTypeError(InvalidInputError):
 
 
 class PayloadTooLargeError(InvalidInputError):
-    """A body over a platform limit; says the size, the limit, where it applies and the way out."""
+    """A body over a platform limit; says the size, the limit, where it applies and the way out.
+
+    The size is None where a platform refuses a body without saying how large it was.
+    """
 
     code = "payload-too-large"
 
-    def __init__(self, size: int, limit: int, where: str, hint: str = "") -> None:
+    def __init__(self, size: int | None, limit: int, where: str, hint: str = "") -> None:
+        found = "too large" if size is None else f"{size:,} bytes"
         super().__init__(
-            f"{where} is {size:,} bytes; the limit is {limit:,} bytes"
-            + (f"; {hint}" if hint else ""),
+            f"{where} is {found}; the limit is {limit:,} bytes" + (f"; {hint}" if hint else ""),
             hint=hint,
         )
 
