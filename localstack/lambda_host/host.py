@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -57,6 +57,7 @@ class Host:
         self._limits = limits
         self._ambient = ambient
         self._pools: dict[tuple[str, str], Pool] = {}
+        self._retiring: dict[Pool, asyncio.Task[None]] = {}
 
     async def handle(self, request: Request) -> Answer:
         """Answer one HTTP request: an invocation, or a look at what runs."""
@@ -96,7 +97,7 @@ class Host:
         if pool is None or pool.function != function:
             if pool is not None:
                 log.info("%s has a new configuration", function.name)
-                self._closing = asyncio.create_task(pool.close())
+                self._retiring[pool] = asyncio.create_task(_all([pool.close()]))
             journal = Journal(self._logs / f"{function.name}.log")
 
             async def spawn() -> Environment:
@@ -114,20 +115,34 @@ class Host:
 
     def status(self) -> dict[str, object]:
         """What runs now: process ids per function."""
-        return {
-            f"{name}:{version}": [each.pid for each in pool.environments]
-            for (name, version), pool in self._pools.items()
-        }
+        running: dict[str, list[int]] = {}
+        for pool in (*self._pools.values(), *self._retiring):
+            pids = running.setdefault(f"{pool.function.name}:{pool.function.version}", [])
+            pids += [each.pid for each in pool.environments]
+        return dict(running)
 
     async def expire(self) -> None:
         """Stop what has been idle too long, for as long as the host runs."""
         while True:
             await asyncio.sleep(1)
-            await asyncio.gather(*(pool.expire() for pool in self._pools.values()))
+            await _all(pool.expire() for pool in self._pools.values())
+            self._retiring = {
+                pool: closing
+                for pool, closing in self._retiring.items()
+                if not (closing.done() and pool.drained)
+            }
 
     async def close(self) -> None:
-        """Stop every environment."""
-        await asyncio.gather(*(pool.close(now=True) for pool in self._pools.values()))
+        """Stop every environment, those of configurations that were replaced too."""
+        await _all(pool.close(now=True) for pool in (*self._pools.values(), *self._retiring))
+        await _all(self._retiring.values())
+
+
+async def _all(work: Iterable[Awaitable[None]]) -> None:
+    """Do all of it; what fails is logged and holds up nothing else."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, Exception):
+            log.error("an environment could not be ended", exc_info=result)
 
 
 def _answer(outcome: Outcome) -> Answer:

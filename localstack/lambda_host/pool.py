@@ -49,6 +49,12 @@ class Pool:
         self._idle: list[Environment] = []
         self._busy: set[Environment] = set()
         self._closed = False
+        self._events = 0
+
+    @property
+    def drained(self) -> bool:
+        """Whether it is closed and has neither work nor processes left."""
+        return self._closed and not self._events and not self.environments
 
     @property
     def environments(self) -> list[Environment]:
@@ -60,16 +66,23 @@ class Pool:
         invocation = Invocation(
             event, request_id, self.function.arn, self.function.timeout_s, trace_id
         )
-        async with self._slots:
-            self._journal.start(invocation.request_id, self.function.version)
-            while True:
-                try:
-                    return await self._run(invocation)
-                except GoneError:
-                    continue  # it died while idle and took nothing: another one runs it
-                except InitError as error:
-                    self._journal.init_failed("init", error.outcome)
-                    return error.outcome
+        self._events += 1
+        try:
+            async with self._slots:
+                return await self._answer(invocation)
+        finally:
+            self._events -= 1
+
+    async def _answer(self, invocation: Invocation) -> Outcome:
+        self._journal.start(invocation.request_id, self.function.version)
+        while True:
+            try:
+                return await self._run(invocation)
+            except GoneError:
+                continue  # it died while idle and took nothing: another one runs it
+            except InitError as error:
+                self._journal.init_failed("init", error.outcome)
+                return error.outcome
 
     async def _run(self, invocation: Invocation) -> Outcome:
         environment = await self._acquire()

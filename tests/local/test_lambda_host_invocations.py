@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from lambda_host.bundles import Bundles
 from lambda_host.directory import Directory
 from lambda_host.faults import PAYLOAD_LIMIT
 from lambda_host.host import Host
-from lambda_host.pool import Limits
+from lambda_host.journal import Journal
+from lambda_host.pool import Limits, Pool
 from lambda_host.processes import started
 from lambda_host.wire import Answer, Request
 from modelport.registry import Registry
@@ -125,6 +127,11 @@ class World:
         return (self.home / "logs/tiny.log").read_text()
 
 
+def pids(world: World) -> list[int]:
+    """Every process of the host."""
+    return [pid for running in world.host.status().values() for pid in running]  # type: ignore[attr-defined]
+
+
 Scenario = Callable[[World], Awaitable[None]]
 
 
@@ -142,9 +149,9 @@ def run(tree: Path, tmp_path: Path) -> Callable[..., None]:
             try:
                 await scenario(world)
             finally:
-                pids = [pid for pids in world.host.status().values() for pid in pids]  # type: ignore[attr-defined]
+                running = pids(world)
                 await world.host.close()
-                for pid in pids:
+                for pid in running:
                     assert not Path(f"/proc/{pid}").exists()
 
         asyncio.run(whole())
@@ -363,6 +370,72 @@ def test_a_changed_configuration_takes_effect(run: Callable[..., None]) -> None:
             await asyncio.sleep(0.01)
 
     run(scenario)
+
+
+def test_a_busy_environment_of_an_old_configuration_ends_with_the_host(
+    run: Callable[..., None], tmp_path: Path
+) -> None:
+    async def scenario(world: World) -> None:
+        event = {"started": str(tmp_path / "started"), "wait_for": str(tmp_path / "never")}
+        busy = asyncio.create_task(world.fail(**event))
+        while not (tmp_path / "started").exists():
+            await asyncio.sleep(0.01)
+        (old,) = pids(world)
+        for colour in ("red", "blue"):
+            world.api.configuration["Environment"] = {"Variables": {"COLOUR": colour}}
+            assert (await world.call())["environment"]["COLOUR"] == colour
+        assert old in pids(world)
+        await world.host.close()
+        assert not Path(f"/proc/{old}").exists()
+        assert (await busy)["errorType"] == "Runtime.ExitError"
+
+    run(scenario)
+
+
+def test_an_old_configuration_is_forgotten_once_its_last_event_has_ended(
+    run: Callable[..., None], tmp_path: Path
+) -> None:
+    async def scenario(world: World) -> None:
+        event = {"started": str(tmp_path / "started"), "wait_for": str(tmp_path / "end")}
+        busy = asyncio.create_task(world.call(**event))
+        while not (tmp_path / "started").exists():
+            await asyncio.sleep(0.01)
+        world.api.configuration["Environment"] = {"Variables": {"COLOUR": "red"}}
+        await world.call()
+        expiring = asyncio.create_task(world.host.expire())
+        await asyncio.sleep(0)
+        assert len(world.host._retiring) == 1
+        (tmp_path / "end").touch()
+        assert (await busy)["calls"] == 1
+        while world.host._retiring:
+            await asyncio.sleep(0.01)
+        expiring.cancel()
+        assert len(pids(world)) == 1
+
+    run(scenario)
+
+
+def test_a_pool_that_cannot_expire_does_not_keep_the_others_alive(
+    run: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stuck(Pool):
+        async def expire(self) -> None:
+            raise OSError("cannot be ended")
+
+    async def scenario(world: World) -> None:
+        pid = (await world.call())["pid"]
+        (pool,) = world.host._pools.values()
+        journal = Journal(tmp_path / "stuck.log")
+        stuck = Stuck(replace(pool.function, name="stuck"), pool._spawn, journal, Limits())
+        world.host._pools = {("stuck", "$LATEST"): stuck, **world.host._pools}
+        expiring = asyncio.create_task(world.host.expire())
+        while caplog.text.count("OSError: cannot be ended") < 2:
+            assert not expiring.done()
+            await asyncio.sleep(0.01)
+        assert not Path(f"/proc/{pid}").exists()
+        expiring.cancel()
+
+    run(scenario, Limits(idle_s=0))
 
 
 def test_each_invocation_is_in_the_functions_log(run: Callable[..., None]) -> None:
