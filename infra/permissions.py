@@ -93,6 +93,7 @@ def change_routes(bucket: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
             resources=[
                 bucket.arn_for_objects("models/*/routes.json"),
                 bucket.arn_for_objects("models/*/log/*"),
+                bucket.arn_for_objects("models/*/publications/*"),
             ],
         ),
         iam.PolicyStatement(

@@ -20,7 +20,7 @@ from constructs import IConstruct
 #: Statement → why its wildcard cannot be narrower.
 _WILDCARDS = {
     "ReadRecords": "Models come and go without a deploy; the models' bytes lie elsewhere.",
-    "WriteRoutes": "One routes document and one log per model, and models come without a deploy.",
+    "WriteRoutes": "Records below each model's own prefix, and models come without a deploy.",
     "InvokeModels": "Matches the model functions of this environment and nothing else.",
     "WatchModels": "Matches the model functions of this environment and nothing else.",
 }

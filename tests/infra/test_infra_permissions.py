@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
+import pytest
+from modelport.registry.bucket import BucketRegistry
+from modelport.registry.memory import MemoryStore
+
+from tests.support.registry_world import ADA, Killed, MortalStore, make_draft
 from tests.support.synthesis import Stack, Synthesis
 
 MODELS = "arn:<AWS::Partition>:lambda:<AWS::Region>:<AWS::AccountId>:function:modelport-{}-*-v*"
@@ -58,9 +65,58 @@ def test_the_registrar_also_writes_routes_and_their_log(default: Synthesis) -> N
             ("lambda:GetFunctionConfiguration", MODELS.format("prod")),
             ("s3:PutObject", f"{BUCKET}/models/*/routes.json"),
             ("s3:PutObject", f"{BUCKET}/models/*/log/*"),
+            ("s3:PutObject", f"{BUCKET}/models/*/publications/*"),
             ("kms:GenerateDataKey", KEY),
         }
     )
+
+
+class WatchedStore(MemoryStore):
+    """Notes which keys were written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: set[str] = set()
+
+    def create(self, key: str, body: bytes) -> bool:
+        self.written.add(key)
+        return super().create(key, body)
+
+    def replace(self, key: str, body: bytes, etag: str) -> bool:
+        self.written.add(key)
+        return super().replace(key, body, etag)
+
+
+def interrupted_publish(folder: Path) -> WatchedStore:
+    """A store whose latest publish ended right after its routes were written."""
+    # Document writes of a publish: record, manifest, routes, then what `settle` writes.
+    for at in range(1, 20):
+        store = WatchedStore()
+        dying = MortalStore(store, at=at, after=True)
+        with pytest.raises(Killed):
+            BucketRegistry(dying).publish("m", make_draft(folder, model=b"w"), who=ADA)
+        if "models/m/routes.json" in store.written:
+            return store
+    raise AssertionError("no publish ever wrote routes")
+
+
+def test_the_registrar_may_write_what_an_interrupted_publish_left_to_it(
+    default: Synthesis, tmp_path: Path
+) -> None:
+    store = interrupted_publish(tmp_path)
+    store.written.clear()
+    # As the registrar changes routes: whoever comes next finishes the publish first.
+    BucketRegistry(store).change(
+        "m", lambda routes: routes.with_published(2), action="deploy", detail={}, who=ADA
+    )
+    allowed = [
+        resource.removeprefix(f"{BUCKET}/")
+        for action, resource in rights(default.platform, "modelport-prod-registrar")
+        if action == "s3:PutObject"
+    ]
+    assert {key.split("/")[2] for key in store.written} == {"routes.json", "log", "publications"}
+    for key in store.written:
+        assert any(fnmatchcase(key, pattern) for pattern in allowed), key
 
 
 def test_a_model_function_may_write_its_log_and_nothing_else(default: Synthesis) -> None:
