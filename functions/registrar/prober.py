@@ -58,7 +58,7 @@ class Functions(Protocol):
         ...
 
     def invoke(self, resource: str, payload: bytes) -> Invocation | None:
-        """Call it; None when there is no capacity right now."""
+        """Call it; None when it cannot take a call right now."""
         ...
 
 
@@ -75,9 +75,10 @@ class LambdaFunctions:
             return None
         for key in ("State", "LastUpdateStatus"):
             value = found.get(key) or "Active"
-            if value in ("Failed", "Inactive"):
+            if value == "Failed":
                 return FunctionState("failed", found.get(f"{key}Reason", value))
-            if value not in ("Active", "Successful"):
+            # Lambda puts functions nobody called for weeks to sleep; a call wakes them.
+            if value not in ("Active", "Inactive", "Successful"):
                 return FunctionState("pending", f"{key} {value}")
         return FunctionState(READY)
 
@@ -87,6 +88,7 @@ class LambdaFunctions:
         except (
             self._client.exceptions.TooManyRequestsException,
             self._client.exceptions.ResourceConflictException,
+            self._client.exceptions.ResourceNotReadyException,  # Just waking up.
         ):
             return None
         return Invocation(answer["Payload"].read(), answer.get("FunctionError", ""))

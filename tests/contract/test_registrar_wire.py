@@ -131,6 +131,7 @@ def test_the_handler_lets_a_stack_go_whose_model_is_unknown(
         ({"State": "Active", "LastUpdateStatus": "Successful"}, FunctionState("ready")),
         ({}, FunctionState("ready")),
         ({"State": "Pending"}, FunctionState("pending", "State Pending")),
+        ({"State": "Inactive", "LastUpdateStatus": "Successful"}, FunctionState("ready")),
         (
             {"State": "Active", "LastUpdateStatus": "InProgress"},
             FunctionState("pending", "LastUpdateStatus InProgress"),
@@ -167,7 +168,12 @@ def test_an_invocation_tells_an_answer_from_a_crash(server: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(429, "TooManyRequestsException"), (409, "ResourceConflictException")]
+    ("status", "error"),
+    [
+        (429, "TooManyRequestsException"),
+        (409, "ResourceConflictException"),
+        (502, "ResourceNotReadyException"),
+    ],
 )
 def test_a_function_without_capacity_is_not_a_failure(server: Any, status: int, error: str) -> None:
     server.script = [(status, {"x-amzn-ErrorType": error}, b"{}")] * 10
