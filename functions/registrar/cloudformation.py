@@ -22,12 +22,16 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-#: Kept back from the function's time for telling CloudFormation that time ran out.
-MARGIN_S = 20.0
 #: CloudFormation takes 4,096 bytes of answer in all.
 MAX_REASON = 2_000
-PUT_TIMEOUT_S = 5.0
+#: Of one wait on the socket. A try has up to four: to connect, twice in the TLS handshake, and for
+#: the answer.
+PUT_TIMEOUT_S = 2.0
+PUT_WAITS = 4
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
+#: Kept back from the function's time for telling CloudFormation that time ran out. Five tries of
+#: four waits of 2 s and 3.7 s between them are 43.7 s at worst.
+MARGIN_S = 45.0
 
 
 @dataclass(frozen=True)

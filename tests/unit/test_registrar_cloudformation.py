@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from functions.registrar.cloudformation import MAX_REASON, Event, Outcome, respond
+from functions.registrar.cloudformation import (
+    BACKOFF_S,
+    MAX_REASON,
+    PUT_TIMEOUT_S,
+    PUT_WAITS,
+    Event,
+    Outcome,
+    respond,
+)
 
 URL = "https://bucket.example/answer?Signature=secret"
 
@@ -38,9 +46,11 @@ class Sent:
         self.first.set()
 
 
-def answer(work: Any, *, kind: str = "Create", **more: Any) -> dict[str, Any]:
+def answer(
+    work: Any, *, kind: str = "Create", remaining_s: float = 60.0, **more: Any
+) -> dict[str, Any]:
     sent = Sent()
-    respond(Event.parse(raw_event(kind, **more)), 60.0, work, sent)
+    respond(Event.parse(raw_event(kind, **more)), remaining_s, work, sent)
     (only,) = sent.answers
     return only
 
@@ -98,6 +108,20 @@ def test_the_work_gets_less_time_than_the_function_has() -> None:
 
     answer(work)
     assert budgets == [45.0]
+
+
+def test_every_try_of_the_answer_fits_into_what_is_kept_back() -> None:
+    budgets = []
+
+    def work(event: Event, budget: float) -> Outcome:
+        budgets.append(budget)
+        return Outcome("m:1")
+
+    remaining_s = 15 * 60.0
+    answer(work, remaining_s=remaining_s)
+    assert PUT_WAITS >= 4
+    tries = len(BACKOFF_S) + 1
+    assert tries * PUT_WAITS * PUT_TIMEOUT_S + sum(BACKOFF_S) < remaining_s - budgets[0]
 
 
 def test_a_long_reason_fits_what_cloudformation_takes() -> None:
