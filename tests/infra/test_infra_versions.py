@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from modelport.cli.desired import edited, entry_of
 from modelport.errors import InvalidSettingError
+from modelport.routes import Deployment
 from modelport.settings import RuntimeSettings
 
 from tests.support.synthesis import DIGEST, IMAGE, VERSIONS, Synthesis, Synthesiser
@@ -127,6 +131,16 @@ def test_a_deployment_without_an_image_says_what_to_do(synthesise: Synthesiser) 
     text = VERSIONS.replace(f'image = "{IMAGE}"\n', "")
     with pytest.raises(InvalidSettingError, match=r"magika:1 image.*image = …@sha256:"):
         synthesise.fresh(text, "no-image")
+
+
+def test_a_version_that_stands_in_no_file_has_a_stack_to_destroy(
+    synthesise: Synthesiser, tmp_path: Path
+) -> None:
+    file = tmp_path / "deployments.toml"
+    running = Deployment(7, "lambda", "modelport-dev-magika-v7", DIGEST)
+    with edited(file, None, entry_of("magika", running)):
+        text = file.read_text()
+    assert "modelport-dev-magika-v7" in synthesise.fresh(text, "undeploy").stacks
 
 
 def test_an_image_by_tag_is_refused(synthesise: Synthesiser) -> None:

@@ -6,34 +6,30 @@ is put back as it was.
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from modelport.cli.caller import path_of
 from modelport.cli.cdk import Cdk, find_cdk
 from modelport.cli.console import facts
+from modelport.cli.desired import edited, entry_for, entry_of
 from modelport.cli.failures import CdkFailedError
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
 from modelport.deployments import (
     DeploymentEntry,
     platform_stack,
     version_stack,
-    with_entry,
     without_entry,
 )
-from modelport.errors import InvalidSettingError, NotDeployedError, VersionInUseError
+from modelport.errors import NotDeployedError, VersionInUseError
 from modelport.goldens import Golden
 from modelport.manifest import Manifest
 from modelport.refs import ModelRef
-from modelport.routes import Deployment, Routes
+from modelport.routes import Routes
 
 SIZING = "What it runs on"
 MAX_EXAMPLE_BYTES = 400
@@ -138,63 +134,6 @@ def undeploy(
     without_entry(session.deployments_path, name, version)
     document = {"model": name, "version": version, "stack": stack, "deployed": False}
     session.output.result(document, lambda c: c.print(f"{name}:{version} is no longer deployed"))
-
-
-def entry_for(
-    manifest: Manifest, before: DeploymentEntry | None, asked: dict[str, Any]
-) -> DeploymentEntry:
-    """The entry to write: what was asked, else what stood there, else the defaults."""
-    kept = before.model_dump(exclude_none=True) if before else {}
-    values = {
-        **({"image": manifest.image} if manifest.image else {}),
-        **kept,
-        **{name: value for name, value in asked.items() if value is not None},
-        "model": manifest.model,
-        "version": manifest.version,
-        "digest": manifest.digest,
-    }
-    try:
-        return DeploymentEntry(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise InvalidSettingError(name, first["input"], first["msg"]) from None
-
-
-def entry_of(model: str, running: Deployment) -> DeploymentEntry:
-    """An entry for a version that runs but stands in no file."""
-    return DeploymentEntry(model=model, version=running.version, digest=running.digest)
-
-
-@contextmanager
-def edited(path: Path, before: DeploymentEntry | None, entry: DeploymentEntry) -> Iterator[None]:
-    """Have ``entry`` in the file during the block; put ``before`` back when the block fails.
-
-    A file that nobody else has written since gets its old bytes back; in any other only this one
-    entry is put back, so what others changed meanwhile stays.
-    """
-    old = path.read_bytes() if path.exists() else None
-    with_entry(path, entry)
-    ours = path.read_bytes()
-    try:
-        yield
-    except BaseException:
-        if path.read_bytes() == ours:
-            _restore(path, old)
-        elif before is not None:
-            with_entry(path, before)
-        else:
-            without_entry(path, entry.model, entry.version)
-        raise
-
-
-def _restore(path: Path, content: bytes | None) -> None:
-    if content is None:
-        path.unlink()
-        return
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes(content)
-    os.replace(fresh, path)
 
 
 def _cdk(session: Session) -> Cdk:
