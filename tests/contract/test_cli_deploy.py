@@ -19,6 +19,7 @@ from modelport.cli.cdk import environment, find_cdk, progress, reasons
 from modelport.cli.deploying import curl
 from modelport.cli.failures import AwsUnavailableError, CdkFailedError, CdkMissingError
 from modelport.deployments import DeploymentEntry, Deployments
+from modelport.errors import RegistryUnavailableError
 from modelport.goldens import Golden, Tensor
 from modelport.manifest import Content, Manifest
 from modelport.registry import Snapshot
@@ -52,8 +53,12 @@ class RegistrarRegistry(MemoryRegistry):
         self.folder = folder
         self.seen = 0
         self.asleep = False
+        #: Cannot be read any more once cdk was called this often.
+        self.away_after: int | None = None
 
     def routes(self, model: str, *, etag: str | None = None) -> Snapshot | None:
+        if self.away_after is not None and len(calls(self.folder)) >= self.away_after:
+            raise RegistryUnavailableError("no answer")
         for call in calls(self.folder)[self.seen :]:
             self.seen += 1
             if not self.asleep:
@@ -175,13 +180,29 @@ def test_a_first_deploy_that_fails_leaves_no_file(terminal: Terminal) -> None:
     assert not (terminal.folder / "deployments.toml").exists()
 
 
-def test_a_stack_that_registers_nothing_is_a_failure(terminal: Terminal) -> None:
+def test_a_stack_that_registers_nothing_is_a_failure_but_stands_in_the_file(
+    terminal: Terminal,
+) -> None:
     assert isinstance(terminal.registry, RegistrarRegistry)
     terminal.registry.asleep = True
     result = terminal("deploy", "magika:1", "--json")
     assert result.code == 5
     assert "did not register the version" in result.json["error"]["message"]
-    assert text(terminal) == FILE
+    assert list(entries(terminal)) == [("magika", 1)]
+
+
+def test_a_registry_away_after_cdk_succeeded_leaves_the_file_as_the_stacks_are(
+    terminal: Terminal,
+) -> None:
+    assert isinstance(terminal.registry, RegistrarRegistry)
+    terminal.registry.away_after = 1
+    assert terminal("deploy", "magika:1").code == 5
+    assert list(entries(terminal)) == [("magika", 1)]
+    terminal.registry.away_after = None
+    terminal.ok("deploy", "magika:1")
+    terminal.registry.away_after = 3
+    assert terminal("undeploy", "magika:1").code == 5
+    assert entries(terminal) == {}
 
 
 @pytest.mark.parametrize(

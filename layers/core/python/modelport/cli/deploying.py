@@ -1,7 +1,7 @@
 """``modelport deploy`` and ``undeploy``: change the desired state, then make it so with cdk.
 
-``deployments.toml`` changes together with the stack or not at all: when cdk fails, the file's entry
-is put back as it was.
+``deployments.toml`` changes together with the stack: when cdk fails or is stopped, the file's entry
+is put back as it was. Once cdk has succeeded the entry stays, whatever the registry says of it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def deploy(
     stack = version_stack(environment, name, version)
     with edited(session.deployments_path, before, entry):
         _run(session, cdk, "deploy", [*first, stack], f"deploying {name}:{version}")
-        _verify(session, "deploy", name, version, stack, deployed=True)
+    _verify(session, "deploy", name, version, stack, deployed=True)
     _report_deployed(session, manifest, entry, stack)
 
 
@@ -130,8 +130,8 @@ def undeploy(
     # The app only knows the stacks of entries: one that lost its entry gets it back for this.
     with edited(session.deployments_path, before, entry):
         _run(session, cdk, "destroy", [stack], f"undeploying {name}:{version}")
-        _verify(session, "destroy", name, version, stack, deployed=False)
     without_entry(session.deployments_path, name, version)
+    _verify(session, "destroy", name, version, stack, deployed=False)
     document = {"model": name, "version": version, "stack": stack, "deployed": False}
     session.output.result(document, lambda c: c.print(f"{name}:{version} is no longer deployed"))
 
