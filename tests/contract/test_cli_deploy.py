@@ -121,12 +121,15 @@ def test_deploy_writes_the_entry_and_deploys_exactly_that_stack(terminal: Termin
     assert told["curl"].startswith("curl http://api.test/v1/models/magika/versions/2:predict -d")
 
 
-def test_the_platform_comes_along_when_it_is_not_there(terminal: Terminal) -> None:
+def test_without_a_platform_nothing_begins_and_the_way_out_is_named(terminal: Terminal) -> None:
     terminal.stacks.clear()
-    terminal.ok("deploy", "magika:1")
-    (call,) = calls(terminal.folder)
-    stacks = ["modelport-dev-platform", "modelport-dev-magika-v1"]
-    assert call["arguments"][:3] == ["deploy", *stacks]
+    result = terminal("deploy", "magika:1", "--json")
+    error = result.json["error"]
+    assert (result.code, error["code"]) == (3, "platform-missing")
+    assert "deploy the platform first" in error["message"]
+    assert "cdk deploy modelport-dev-platform" in error["hint"]
+    assert text(terminal) == FILE
+    assert calls(terminal.folder) == []
 
 
 def test_deploying_again_keeps_what_is_not_said(terminal: Terminal) -> None:

@@ -102,7 +102,9 @@ def test_a_registry_that_is_down_exits_five(tmp_path: Path) -> None:
 def test_a_deploy_that_is_stopped_puts_the_file_back(tmp_path: Path, stop: signal.Signals) -> None:
     folder = repository(tmp_path / "checkout")
     (folder / "model.onnx").write_bytes(DOUBLE)
-    (folder / "deployments.toml").write_text('[environment]\nname = "dev"\n')
+    # A name of its own: the server's stacks outlive it within one test process.
+    written = f'[environment]\nname = "dev{int(stop)}"\n'
+    (folder / "deployments.toml").write_text(written)
     began = folder / "began"
     cdk = fake_cdk(folder, f"Path({str(began)!r}).touch(); time.sleep(600)")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -110,7 +112,16 @@ def test_a_deploy_that_is_stopped_puts_the_file_back(tmp_path: Path, stop: signa
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     boto3.client("s3", region_name="us-east-1", endpoint_url=url).create_bucket(Bucket="models")
-    environ = {"AWS_ENDPOINT_URL": url, "MODELPORT_BUCKET": "models", "MODELPORT_CDK": str(cdk)}
+    boto3.client("cloudformation", region_name="us-east-1", endpoint_url=url).create_stack(
+        StackName=f"modelport-dev{int(stop)}-platform",
+        TemplateBody='{"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}',
+    )
+    region = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    environ = region | {
+        "AWS_ENDPOINT_URL": url,
+        "MODELPORT_BUCKET": "models",
+        "MODELPORT_CDK": str(cdk),
+    }
     assert start(folder, "publish", "model.onnx", "--name", "double", **environ).returncode == 0
     command = [sys.executable, "-m", "modelport.cli", "deploy", "double:1", "--json"]
     with subprocess.Popen(
@@ -124,4 +135,4 @@ def test_a_deploy_that_is_stopped_puts_the_file_back(tmp_path: Path, stop: signa
     server.stop()
     assert process.returncode == 130
     assert json.loads(told)["error"]["code"] == "interrupted"
-    assert (folder / "deployments.toml").read_text() == '[environment]\nname = "dev"\n'
+    assert (folder / "deployments.toml").read_text() == written

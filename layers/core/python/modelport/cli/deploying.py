@@ -17,7 +17,7 @@ from modelport.cli.caller import path_of
 from modelport.cli.cdk import Cdk, find_cdk
 from modelport.cli.console import facts
 from modelport.cli.desired import edited, entry_for, entry_of
-from modelport.cli.failures import CdkFailedError
+from modelport.cli.failures import CdkFailedError, PlatformMissingError
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
 from modelport.deployments import (
     DeploymentEntry,
@@ -91,12 +91,13 @@ def deploy(
     entry = entry_for(manifest, before, asked)
     environment = session.deployments.environment.name
     platform = platform_stack(environment)
-    # Read before anything is written: without AWS there is nothing to begin.
-    first = [] if session.world.outputs(platform) is not None else [platform]
+    # Read before anything is written: without AWS or its platform there is nothing to begin.
+    if session.world.outputs(platform) is None:
+        raise PlatformMissingError(platform)
     cdk = _cdk(session)
     stack = version_stack(environment, name, version)
     with edited(session.deployments_path, before, entry):
-        _run(session, cdk, "deploy", [*first, stack], f"deploying {name}:{version}")
+        _run(session, cdk, "deploy", stack, f"deploying {name}:{version}")
     _verify(session, "deploy", name, version, stack, deployed=True)
     _report_deployed(session, manifest, entry, stack)
 
@@ -129,7 +130,7 @@ def undeploy(
     cdk = _cdk(session)
     # The app only knows the stacks of entries: one that lost its entry gets it back for this.
     with edited(session.deployments_path, before, entry):
-        _run(session, cdk, "destroy", [stack], f"undeploying {name}:{version}")
+        _run(session, cdk, "destroy", stack, f"undeploying {name}:{version}")
     without_entry(session.deployments_path, name, version)
     _verify(session, "destroy", name, version, stack, deployed=False)
     document = {"model": name, "version": version, "stack": stack, "deployed": False}
@@ -146,12 +147,12 @@ def _cdk(session: Session) -> Cdk:
     return find_cdk(environ, starts=(session.world.folder, path.parent))
 
 
-def _run(session: Session, cdk: Cdk, verb: str, stacks: list[str], title: str) -> None:
+def _run(session: Session, cdk: Cdk, verb: str, stack: str, title: str) -> None:
     with session.output.working(title) as tell:
         if verb == "deploy":
-            cdk.deploy(stacks, tell)
+            cdk.deploy([stack], tell)
         else:
-            cdk.destroy(stacks, tell)
+            cdk.destroy([stack], tell)
 
 
 def _routes(session: Session, name: str) -> Routes:

@@ -92,6 +92,18 @@ class CdkFailedError(BackendError):
         super().__init__(f"cdk {verb} of {stack} failed{because}", hint=f"all of its output: {log}")
 
 
+class PlatformMissingError(NotFoundError):
+    """The environment's platform stack, which every version needs, is not deployed."""
+
+    code = "platform-missing"
+
+    def __init__(self, stack: str) -> None:
+        super().__init__(
+            f"there is no stack {stack}: deploy the platform first",
+            hint=f"cd infra && npx cdk deploy {stack}; locally: make up",
+        )
+
+
 class EndpointUnavailableError(BackendError):
     """The endpoint of the API cannot be reached."""
 
