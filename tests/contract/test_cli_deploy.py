@@ -15,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer.main
+from modelport.cli.app import create_app
 from modelport.cli.cdk import environment, find_cdk, progress, reasons
-from modelport.cli.deploying import curl
+from modelport.cli.deploying import ROUTER_WAITS_S, curl
 from modelport.cli.failures import AwsUnavailableError, CdkFailedError, CdkMissingError
 from modelport.deployments import DeploymentEntry, Deployments
 from modelport.errors import RegistryUnavailableError
@@ -27,6 +29,7 @@ from modelport.registry.memory import MemoryRegistry
 from modelport.routes import Routes
 from modelport.signature import Signature
 
+from functions.router.handler import MODEL_TIMEOUT_S
 from tests.support.cli_world import ADA, Terminal, calls, fake_cdk, register, repository
 
 EVENT = (
@@ -38,6 +41,7 @@ WRONG = EVENT.format(
     reason="Received response status [FAILED] from custom resource. Message returned:"
     " magika:1 answers golden 'g' wrongly: y: expected 1.0, got 2.0",
 )
+DEPLOY = typer.main.get_command(create_app()).commands["deploy"]  # type: ignore[attr-defined]
 FILE = """# kept
 [environment]
 name = "dev"
@@ -130,6 +134,14 @@ def test_without_a_platform_nothing_begins_and_the_way_out_is_named(terminal: Te
     assert "cdk deploy modelport-dev-platform" in error["hint"]
     assert text(terminal) == FILE
     assert calls(terminal.folder) == []
+
+
+def test_a_timeout_longer_than_callers_wait_is_named(terminal: Terminal) -> None:
+    assert ROUTER_WAITS_S == MODEL_TIMEOUT_S
+    assert f"504 after {ROUTER_WAITS_S} s" in terminal.ok("deploy", "magika:1").err
+    assert "504" not in terminal.ok("deploy", "magika:1", "--timeout", "27").err
+    (said,) = (p.help for p in DEPLOY.params if "--timeout" in p.opts)
+    assert f"wait {ROUTER_WAITS_S} at most" in said
 
 
 def test_deploying_again_keeps_what_is_not_said(terminal: Terminal) -> None:

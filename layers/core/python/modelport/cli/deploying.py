@@ -33,6 +33,8 @@ from modelport.routes import Routes
 
 SIZING = "What it runs on"
 MAX_EXAMPLE_BYTES = 400
+#: The longest the router waits for a model, whatever the model's own timeout (a test compares it).
+ROUTER_WAITS_S = 27
 VersionRef = Annotated[str, typer.Argument(metavar="NAME:V", help="The model and its version.")]
 
 
@@ -57,7 +59,7 @@ def deploy(
         typer.Option(
             "--timeout",
             metavar="S",
-            help="1 to 900. Without it: as before, else 30.",
+            help="1 to 900; callers of the API wait 27 at most. Without it: as before, else 30.",
             rich_help_panel=SIZING,
             show_default=False,
         ),
@@ -96,6 +98,12 @@ def deploy(
         raise PlatformMissingError(platform)
     cdk = _cdk(session)
     stack = version_stack(environment, name, version)
+    if entry.timeout_s > ROUTER_WAITS_S:
+        session.output.note(
+            f"{name}:{version} may take {entry.timeout_s} s, but callers of the API are answered"
+            f" 504 after {ROUTER_WAITS_S} s",
+            style="yellow",
+        )
     with edited(session.deployments_path, before, entry):
         _run(session, cdk, "deploy", stack, f"deploying {name}:{version}")
     _verify(session, "deploy", name, version, stack, deployed=True)
