@@ -1,8 +1,10 @@
 """Decides what a deployment's create, update and delete mean for the registry.
 
 A version gets into the routes only after it answered all its goldens, and out of them only when no
-alias names it. Every operation can be repeated. It never touches traffic: aliases are changed by
-people. Collaborators are passed in; CloudFormation's protocol is `cloudformation`'s.
+alias names it. Every operation can be repeated. It never touches aliases, which are people's; but
+callers of a model without the alias ``stable`` get its highest deployed version, so registering one
+can move them. An update is verified after the function has changed: its callers see it first.
+Collaborators are passed in; CloudFormation's protocol is `cloudformation`'s.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pytest
 import typer.main
 from modelport.cli.app import create_app
 from modelport.cli.cdk import environment, find_cdk, progress, reasons
-from modelport.cli.deploying import ROUTER_WAITS_S, curl
+from modelport.cli.deploying import ROUTER_WAITS_S, curl, deploy
 from modelport.cli.failures import AwsUnavailableError, CdkFailedError, CdkMissingError
 from modelport.deployments import DeploymentEntry, Deployments
 from modelport.errors import RegistryUnavailableError
@@ -134,6 +134,28 @@ def test_without_a_platform_nothing_begins_and_the_way_out_is_named(terminal: Te
     assert "cdk deploy modelport-dev-platform" in error["hint"]
     assert text(terminal) == FILE
     assert calls(terminal.folder) == []
+
+
+def test_a_deploy_says_whom_callers_without_a_selector_reach(terminal: Terminal) -> None:
+    terminal.ok("deploy", "magika:2")
+    said = terminal.ok("deploy", "magika:1").err
+    assert "callers without a selector now reach version 2" in said
+    assert "modelport promote magika:2" in said
+    assert terminal.ok("deploy", "magika:1", "--json").json["unpinned"] == 2
+
+
+def test_with_stable_set_a_deploy_moves_nobody_and_says_nothing(terminal: Terminal) -> None:
+    terminal.ok("deploy", "magika:1")
+    terminal.ok("promote", "magika:1")
+    assert "without a selector" not in terminal.ok("deploy", "magika:2").err
+    assert terminal.ok("deploy", "magika:2", "--json").json["unpinned"] is None
+
+
+def test_the_help_does_not_promise_that_no_caller_notices() -> None:
+    told = " ".join((deploy.__doc__ or "").split())
+    assert "No traffic moves" not in told
+    assert "highest deployed version" in told
+    assert "callers meet the change before it is verified" in told
 
 
 def test_a_timeout_longer_than_callers_wait_is_named(terminal: Terminal) -> None:

@@ -29,7 +29,7 @@ from modelport.errors import NotDeployedError, VersionInUseError
 from modelport.goldens import Golden
 from modelport.manifest import Manifest
 from modelport.refs import ModelRef
-from modelport.routes import Routes
+from modelport.routes import STABLE, Routes
 
 SIZING = "What it runs on"
 MAX_EXAMPLE_BYTES = 400
@@ -81,9 +81,12 @@ def deploy(
 ) -> None:
     """Run a version: write it into deployments.toml and deploy its stack.
 
-    The stack sends the version's golden requests to it before any caller can reach it; a version
-    that answers wrongly fails the deploy, and everything is put back. No traffic moves: callers
-    reach the new version by number until an alias names it.
+    The stack sends a new version its golden requests before any caller can reach it; one that
+    answers wrongly fails the deploy, and everything is put back. Aliases stay as they are. A model
+    without the alias stable is answered by its highest deployed version: set stable to decide.
+
+    Deploying a version again changes the running function first (memory, timeout, image) and asks
+    the goldens then: callers meet the change before it is verified.
     """
     session = Session.of(context, as_json, bucket, deployments)
     name, version = version_ref(ref)
@@ -181,7 +184,9 @@ def _report_deployed(
     session: Session, manifest: Manifest, entry: DeploymentEntry, stack: str
 ) -> None:
     name, version = entry.key
-    running = _routes(session, name).deployments[version]
+    routes = _routes(session, name)
+    running = routes.deployments[version]
+    unpinned = None if STABLE in routes.aliases else max(routes.deployments)
     endpoint = session.endpoint
     call = curl(endpoint, manifest, signed=_signed(session)) if endpoint else None
     document = {
@@ -196,6 +201,8 @@ def _report_deployed(
         "image": entry.image,
         "endpoint": endpoint,
         "curl": call,
+        # The version that callers without a selector reach for want of the alias stable.
+        "unpinned": unpinned,
     }
 
     def render(console: Console) -> None:
@@ -204,6 +211,12 @@ def _report_deployed(
         console.print(f"next: modelport promote {name}:{version}", style="dim")
 
     session.output.result(document, render)
+    if unpinned is not None:
+        session.output.note(
+            f"{name} has no alias {STABLE}: callers without a selector now reach version"
+            f" {unpinned}; pin with: modelport promote {name}:{unpinned}",
+            style="yellow",
+        )
 
 
 def curl(endpoint: str, manifest: Manifest, *, signed: str) -> str:
