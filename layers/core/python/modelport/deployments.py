@@ -20,7 +20,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
-from modelport.errors import InvalidSettingError
+from modelport.errors import ROUTER_LIMIT_S, InvalidSettingError
 from modelport.refs import MODEL_NAME
 
 __all__ = [
@@ -80,7 +80,8 @@ class DeploymentEntry(BaseModel):
     digest: str
     target: Literal["lambda"] = "lambda"
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 1769
-    timeout_s: Annotated[int, Field(ge=1, le=900)] = 30
+    #: As long as the router waits for a model; callers of the API never see more than that.
+    timeout_s: Annotated[int, Field(ge=1, le=900)] = int(ROUTER_LIMIT_S)
     image: str | None = None
     reserved_concurrency: Annotated[int, Field(ge=0)] | None = None
 

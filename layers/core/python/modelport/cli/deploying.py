@@ -25,7 +25,7 @@ from modelport.deployments import (
     version_stack,
     without_entry,
 )
-from modelport.errors import NotDeployedError, VersionInUseError
+from modelport.errors import ROUTER_LIMIT_S, NotDeployedError, VersionInUseError
 from modelport.goldens import Golden
 from modelport.manifest import Manifest
 from modelport.refs import ModelRef
@@ -33,8 +33,6 @@ from modelport.routes import STABLE, Routes
 
 SIZING = "What it runs on"
 MAX_EXAMPLE_BYTES = 400
-#: The longest the router waits for a model, whatever the model's own timeout (a test compares it).
-ROUTER_WAITS_S = 27
 VersionRef = Annotated[str, typer.Argument(metavar="NAME:V", help="The model and its version.")]
 
 
@@ -59,7 +57,8 @@ def deploy(
         typer.Option(
             "--timeout",
             metavar="S",
-            help="1 to 900; callers of the API wait 27 at most. Without it: as before, else 30.",
+            help=f"1 to 900; callers of the API wait {ROUTER_LIMIT_S:g} at most. Without it: as before,"
+            f" else {ROUTER_LIMIT_S:g}.",
             rich_help_panel=SIZING,
             show_default=False,
         ),
@@ -101,10 +100,10 @@ def deploy(
         raise PlatformMissingError(platform)
     cdk = _cdk(session)
     stack = version_stack(environment, name, version)
-    if entry.timeout_s > ROUTER_WAITS_S:
+    if entry.timeout_s > ROUTER_LIMIT_S:
         session.output.note(
             f"{name}:{version} may take {entry.timeout_s} s, but callers of the API are answered"
-            f" 504 after {ROUTER_WAITS_S} s",
+            f" 504 after {ROUTER_LIMIT_S:g} s",
             style="yellow",
         )
     with edited(session.deployments_path, before, entry):
