@@ -57,8 +57,8 @@ def deploy(
         typer.Option(
             "--timeout",
             metavar="S",
-            help=f"1 to 900; callers of the API wait {ROUTER_LIMIT_S:g} at most. Without it: as before,"
-            f" else {ROUTER_LIMIT_S:g}.",
+            help=f"1 to 900; callers of the API wait {ROUTER_LIMIT_S:g} at most."
+            f" Without it: as before, else {ROUTER_LIMIT_S:g}.",
             rich_help_panel=SIZING,
             show_default=False,
         ),
