@@ -30,11 +30,10 @@ REGISTRY_CONFIG = Config(
 )
 #: Together with the time to connect just under the 29 s that gateways and the router's own function
 #: allow, so that the caller gets our answer (504, and which model it was) and not theirs.
-MODEL_TIMEOUT_S = ROUTER_LIMIT_S
 #: No retries here: repeating a call that timed out would run the model twice and answer no one.
 MODELS_CONFIG = Config(
     connect_timeout=1,
-    read_timeout=MODEL_TIMEOUT_S,
+    read_timeout=ROUTER_LIMIT_S,
     retries={"mode": "standard", "total_max_attempts": 1},
     tcp_keepalive=True,
 )
@@ -68,7 +67,7 @@ def build(environ: Mapping[str, str]) -> Handler:
     session = boto3.session.Session()
     registry = S3Registry(session.client("s3", config=REGISTRY_CONFIG), settings.bucket)
     functions = session.client("lambda", config=MODELS_CONFIG)
-    backends = {"lambda": LambdaBackend(functions, timeout_s=MODEL_TIMEOUT_S)}
+    backends = {"lambda": LambdaBackend(functions, timeout_s=ROUTER_LIMIT_S)}
     app = create_app(registry, backends, settings=settings, log=log_line, threads=False)
     return lambda_handler(app)
 

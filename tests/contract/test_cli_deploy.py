@@ -21,7 +21,7 @@ from modelport.cli.cdk import environment, find_cdk, progress, reasons
 from modelport.cli.deploying import curl, deploy
 from modelport.cli.failures import AwsUnavailableError, CdkFailedError, CdkMissingError
 from modelport.deployments import DeploymentEntry, Deployments
-from modelport.errors import RegistryUnavailableError
+from modelport.errors import ROUTER_LIMIT_S, RegistryUnavailableError
 from modelport.goldens import Golden, Tensor
 from modelport.manifest import Content, Manifest
 from modelport.registry import Snapshot
@@ -29,7 +29,6 @@ from modelport.registry.memory import MemoryRegistry
 from modelport.routes import Routes
 from modelport.signature import Signature
 
-from functions.router.handler import MODEL_TIMEOUT_S
 from tests.support.cli_world import ADA, Terminal, calls, fake_cdk, register, repository
 
 EVENT = (
@@ -160,11 +159,11 @@ def test_the_help_does_not_promise_that_no_caller_notices() -> None:
 
 def test_a_timeout_longer_than_callers_wait_is_named(terminal: Terminal) -> None:
     assert "504" not in terminal.ok("deploy", "magika:1").err
-    longer = str(int(MODEL_TIMEOUT_S) + 1)
+    longer = str(int(ROUTER_LIMIT_S) + 1)
     told = terminal.ok("deploy", "magika:1", "--timeout", longer).err
-    assert f"504 after {MODEL_TIMEOUT_S:g} s" in told
+    assert f"504 after {ROUTER_LIMIT_S:g} s" in told
     (said,) = (p.help for p in DEPLOY.params if "--timeout" in p.opts)
-    assert f"wait {MODEL_TIMEOUT_S:g} at most" in said
+    assert f"wait {ROUTER_LIMIT_S:g} at most" in said
 
 
 def test_deploying_again_keeps_what_is_not_said(terminal: Terminal) -> None:
