@@ -29,7 +29,7 @@ def load(settings: RuntimeSettings, check: Callable[[Response], None] | None = N
     check_identity(manifest, settings)
     check_files(manifest, directory)
     content = manifest.content
-    model = open_model(directory, content.settings, content.signature, settings.memory_mb)
+    model = open_model(directory, manifest.settings, content.signature, settings.memory_mb)
     script = content.settings.script
     return DataPlane(
         Subject(manifest.model, manifest.version, manifest.digest, content.signature),

@@ -59,7 +59,7 @@ def open_model(
     options.intra_op_num_threads = threads_for(settings, memory_mb)
     options.inter_op_num_threads = 1
     options.graph_optimization_level = getattr(
-        ort.GraphOptimizationLevel, _LEVELS[settings.graph_optimization]
+        ort.GraphOptimizationLevel, _LEVELS[settings.graph_optimization or "all"]
     )
     options.log_severity_level = 4  # what goes wrong is raised, and then stands in our own log
     if settings.disable_prepacking:

@@ -38,7 +38,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     )  # fmt: skip
     assert told.metrics == {"accuracy": 0.98, "rows": 1000.0}
     assert told.settings(entry="e", labels="l", script=None) == ModelSettings(
-        "e", "l", None, 2, True, "basic"
+        "e", "l", threads=2, disable_prepacking=True, graph_optimization="basic"
     )
 
 

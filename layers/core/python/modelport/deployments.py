@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 MAX_RESOURCE_NAME = 63
+_BY_DIGEST = r"^[^@\s]+@sha256:[0-9a-f]{64}$"
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -51,6 +52,10 @@ class Environment(BaseModel):
     function_environment: dict[str, str] = Field(default_factory=dict)
     #: Image of the entries that name none; only a cloud that ignores the image can use one for all.
     image: str | None = None
+    #: What images are built on, by digest: …@sha256:…; any with Python 3.11 or newer and glibc.
+    base_image: Annotated[str, Field(pattern=_BY_DIGEST)] | None = None
+    #: Where built images go, HOST/NAME without tag; not said = the platform's repository in ECR.
+    image_repository: str | None = None
     #: What the zip functions (router, registrar) run on; their layer is built for it.
     python: Annotated[str, Field(pattern=r"^3\.1[1-4]$")] = "3.12"
     architecture: Literal["arm64", "x86_64"] = "arm64"
@@ -70,6 +75,15 @@ class Environment(BaseModel):
         return self.python != "3.11" if self.snapstart is None else self.snapstart
 
 
+class SageMaker(BaseModel):
+    """How a version runs as a SageMaker endpoint; only read when that is its target."""
+
+    model_config = _STRICT
+
+    instance_type: str = "ml.g5.xlarge"
+    instances: Annotated[int, Field(ge=1, le=100)] = 1
+
+
 class DeploymentEntry(BaseModel):
     """One version that shall run."""
 
@@ -78,12 +92,13 @@ class DeploymentEntry(BaseModel):
     model: Annotated[str, Field(pattern=f"^{MODEL_NAME.pattern}$")]
     version: Annotated[int, Field(gt=0)]
     digest: str
-    target: Literal["lambda"] = "lambda"
+    target: Literal["lambda", "sagemaker"] = "lambda"
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 1769
     #: As long as the router waits for a model; callers of the API never see more than that.
     timeout_s: Annotated[int, Field(ge=1, le=900)] = int(ROUTER_LIMIT_S)
     image: str | None = None
     reserved_concurrency: Annotated[int, Field(ge=0)] | None = None
+    sagemaker: SageMaker = SageMaker()
 
     @property
     def key(self) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,51 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """Dynamic batching: rows gathered at most, and how long the first of them may wait."""
+
+    max_rows: int
+    max_delay_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How the runtime opens this version (defaults are onnxruntime's, threads follow memory)."""
+    """How the runtime opens this version, as its publisher said; None leaves it to modelport.
+
+    ``threads`` then follow the memory, ``disable_prepacking`` and ``graph_optimization`` what was
+    measured when it was published (`Tuning`), and there is no batching.
+    """
 
     entry: str = "model.onnx"
     labels: str | None = None
     script: str | None = None
+    requirements: str | None = None
     threads: int | None = None
+    disable_prepacking: bool | None = None
+    graph_optimization: str | None = None
+    batching: Batching | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What was said, without what was left open: a new setting changes no old digest."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ModelSettings:
+        batching = data.get("batching")
+        return cls(**{**data, "batching": Batching(**batching) if batching else None})
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What publish measured on the goldens and chose, with the figures behind the choice.
+
+    Not part of the content's digest: figures differ from one run to the next, and the same bundle
+    must stay the same version.
+    """
+
     disable_prepacking: bool = False
     graph_optimization: str = "all"
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +91,7 @@ class Content:
         return {
             "files": [asdict(file) for file in self.files],
             "signature": self.signature.to_json(),
-            "settings": asdict(self.settings),
+            "settings": self.settings.to_json(),
             "goldens": [golden.to_json() for golden in self.goldens],
             "description": self.description,
             "metrics": self.metrics,
@@ -66,7 +102,7 @@ class Content:
         return cls(
             tuple(File(**file) for file in data["files"]),
             Signature.from_json(data["signature"]),
-            ModelSettings(**data["settings"]),
+            ModelSettings.from_json(data["settings"]),
             tuple(Golden.from_json(golden) for golden in data["goldens"]),
             data["description"],
             data["metrics"],
@@ -90,6 +126,7 @@ class Draft:
     content: Content
     sources: dict[str, Path]
     lineage: dict[str, Any] = field(default_factory=dict)
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +138,24 @@ class Manifest:
     content: Content
     created: str
     lineage: dict[str, Any] = field(default_factory=dict)
-    image: str | None = None
+    tuning: Tuning | None = None
     digest: str = ""
 
     def __post_init__(self) -> None:
         if not self.digest:
             object.__setattr__(self, "digest", self.content.digest)
+
+    @property
+    def settings(self) -> ModelSettings:
+        """The settings in force: the publisher's word, else what was measured, else defaults."""
+        said, tuned = self.content.settings, self.tuning or Tuning()
+        return replace(
+            said,
+            disable_prepacking=tuned.disable_prepacking
+            if said.disable_prepacking is None
+            else said.disable_prepacking,
+            graph_optimization=said.graph_optimization or tuned.graph_optimization,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -115,7 +164,7 @@ class Manifest:
             "version": self.version,
             "digest": self.digest,
             "created": self.created,
-            "image": self.image,
+            "tuning": asdict(self.tuning) if self.tuning else None,
             "lineage": self.lineage,
             **self.content.to_json(),
         }
@@ -137,7 +186,7 @@ class Manifest:
                 Content.from_json(data),
                 data["created"],
                 data["lineage"],
-                data["image"],
+                Tuning(**data["tuning"]) if data["tuning"] else None,
                 data["digest"],
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -61,8 +61,8 @@ class _Model(_Table):
 
 class _Runtime(_Table):
     threads: int | None = Field(default=None, ge=1, le=1024)
-    disable_prepacking: bool = False
-    graph_optimization: Literal["all", "extended", "basic", "disabled"] = "all"
+    disable_prepacking: bool | None = None
+    graph_optimization: Literal["all", "extended", "basic", "disabled"] | None = None
 
 
 class ModelToml(_Table):

@@ -28,7 +28,6 @@ def entry_for(
     """The entry to write: what was asked, else what stood there, else the defaults."""
     kept = before.model_dump(exclude_none=True) if before else {}
     values = {
-        **({"image": manifest.image} if manifest.image else {}),
         **kept,
         **{name: value for name, value in asked.items() if value is not None},
         "model": manifest.model,

@@ -191,7 +191,6 @@ def _show(session: Session, manifest: Manifest, routes: Routes) -> None:
             ("metrics", metrics),
             ("runs", where),
             ("aliases", aliases),
-            ("image", manifest.image),
             ("lineage", _lineage(manifest.lineage)),
             ("packages", _packages(manifest.lineage)),
             ("goldens", ", ".join(f"{g.name} ({g.kind})" for g in content.goldens)),

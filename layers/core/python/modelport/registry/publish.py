@@ -65,7 +65,7 @@ def _claim(store: Store, model: str, draft: Draft, digest: str, *, after: int) -
     version = after
     while True:
         version += 1
-        ours = Manifest(model, version, draft.content, now(), draft.lineage, digest=digest)
+        ours = Manifest(model, version, draft.content, now(), draft.lineage, draft.tuning, digest)
         if store.create(keys.manifest(model, version), ours.to_bytes()):
             return ours
         theirs = stored_manifest(store, model, version)
