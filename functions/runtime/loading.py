@@ -18,6 +18,7 @@ from functions.runtime.codecs import Subject
 from functions.runtime.data_plane import DataPlane
 from functions.runtime.inference_script import open_script
 from functions.runtime.model import open_model
+from functions.runtime.providers import Accelerators
 
 MANIFEST = "manifest.json"
 
@@ -29,7 +30,14 @@ def load(settings: RuntimeSettings, check: Callable[[Response], None] | None = N
     check_identity(manifest, settings)
     check_files(manifest, directory)
     content = manifest.content
-    model = open_model(directory, manifest.settings, content.signature, settings.memory_mb)
+    model = open_model(
+        directory,
+        manifest.settings,
+        content.signature,
+        settings.memory_mb,
+        threads=settings.threads,
+        accelerators=Accelerators.here(settings.providers, settings.tensorrt_cache),
+    )
     script = content.settings.script
     return DataPlane(
         Subject(manifest.model, manifest.version, manifest.digest, content.signature),

@@ -1,7 +1,8 @@
 """The loaded ONNX model: one onnxruntime session, opened from the manifest's settings.
 
 Runs canonical tensors and nothing else; it must not know a protocol. Threads follow the memory
-size, because Lambda grants CPU by memory and the CPU count of the host says nothing about it.
+size, because Lambda grants CPU by memory and the CPU count of the host says nothing about it; the
+HTTP server knows its container's CPUs and says how many.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from modelport.errors import InvalidBundleError
 from modelport.manifest import ModelSettings
 from modelport.signature import Signature
 
+from functions.runtime.providers import Accelerators, Provider, open_session
 from functions.runtime.tensors import Array, Tensors
 
 #: Lambda grants one vCPU per this many MB of memory.
@@ -43,20 +45,26 @@ class OnnxModel:
         return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
 
 
-def threads_for(settings: ModelSettings, memory_mb: int | None) -> int:
-    """Intra-op threads: as the version says, else one per vCPU that its memory pays for."""
-    return settings.threads or max(1, (memory_mb or 0) // MB_PER_VCPU)
+def threads_for(settings: ModelSettings, memory_mb: int | None, threads: int | None = None) -> int:
+    """Intra-op threads: as the version says, else ``threads``, else one per vCPU of its memory."""
+    return settings.threads or threads or max(1, (memory_mb or 0) // MB_PER_VCPU)
 
 
 def open_model(
-    directory: Path, settings: ModelSettings, signature: Signature, memory_mb: int | None
+    directory: Path,
+    settings: ModelSettings,
+    signature: Signature,
+    memory_mb: int | None,
+    *,
+    threads: int | None = None,
+    accelerators: Accelerators | None = None,
 ) -> OnnxModel:
     """Open the session; raises `InvalidBundleError` when the model cannot be loaded."""
     # Imported here and not above: nothing but opening a model needs it.
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads_for(settings, memory_mb)
+    options.intra_op_num_threads = threads_for(settings, memory_mb, threads)
     options.inter_op_num_threads = 1
     options.graph_optimization_level = getattr(
         ort.GraphOptimizationLevel, _LEVELS[settings.graph_optimization or "all"]
@@ -65,9 +73,15 @@ def open_model(
     if settings.disable_prepacking:
         options.add_session_config_entry("session.disable_prepacking", "1")
     path = directory / settings.entry
+    preferred = (accelerators or Accelerators()).preferred(ort.get_available_providers())
+
+    def opener(providers: list[Provider]) -> Any:
+        # By path, so that external data is found beside the model and memory-mapped. Falling back
+        # is ours to do: onnxruntime prints to stdout when it does.
+        return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+
     try:
-        # By path, so that external data is found beside the model and memory-mapped.
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = open_session(opener, preferred)
     except Exception as error:
         raise InvalidBundleError(path.name, f"onnxruntime cannot open it: {error}") from error
     _check_names(path.name, session, signature)

@@ -15,6 +15,8 @@ from modelport.errors import InvalidSettingError
 from modelport.refs import check_name, check_version
 
 PREFIX = "MODELPORT_"
+#: Longest that a request may wait for others, in milliseconds.
+MAX_DELAY_MS = 10_000
 
 
 class _Settings:
@@ -82,7 +84,13 @@ class RouterSettings(_Settings):
 
 @dataclass(frozen=True)
 class RuntimeSettings(_Settings):
-    """A model function: which version it is, and where its bundle lies."""
+    """A model function: which version it is, where its bundle lies, what it may use to run.
+
+    ``threads`` count when the version names none; ``providers`` (``tensorrt,cuda,cpu``) replaces
+    what the runtime would choose; ``tensorrt_cache`` is a writable folder for built engines, without
+    which TensorRT is not used. The two batching fields replace what the version says; one row at a
+    time is no batching.
+    """
 
     model: str
     version: int
@@ -90,11 +98,24 @@ class RuntimeSettings(_Settings):
     bundle_dir: str = "/opt/ml/model"
     memory_mb: int | None = None
     log_level: str = "INFO"
+    threads: int | None = None
+    providers: str | None = None
+    tensorrt_cache: str | None = None
+    max_batch_rows: int | None = None
+    max_batch_delay_ms: float | None = None
 
     def __post_init__(self) -> None:
         check_name(self.model)
         check_version(self.version)
         _positive("memory_mb", self.memory_mb)
+        _positive("threads", self.threads)
+        _positive("max_batch_rows", self.max_batch_rows)
+        if self.max_batch_delay_ms is not None and not 0 <= self.max_batch_delay_ms <= MAX_DELAY_MS:
+            raise InvalidSettingError(
+                PREFIX + "MAX_BATCH_DELAY_MS",
+                self.max_batch_delay_ms,
+                f"it must be between 0 and {MAX_DELAY_MS}",
+            )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
