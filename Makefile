@@ -44,6 +44,8 @@ bench: setup ## Measure codecs, router and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_router
 	@$(BIN)/python -m tests.bench.bench_path
 
+UNUSED := flatbuffers packaging protobuf
+
 lock: setup ## Renew the locks from pyproject.toml
 	@$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
@@ -51,6 +53,13 @@ lock: setup ## Renew the locks from pyproject.toml
 	@$(BIN)/uv pip compile -q --python-version 3.12 --python-platform aarch64-manylinux_2_28 \
 	  --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock \
 	  layers/deps/requirements.in -o layers/deps/requirements.txt
+	@# the images' layers, for every supported Python and both architectures; what onnxruntime
+	@# declares but only its left-out tools import stays out
+	@for name in runtime runtime-cuda; do \
+	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --constraint requirements.lock \
+	    $(UNUSED:%=--no-emit-package %) layers/deps/$$name.in -o layers/deps/$$name.txt || exit 1; \
+	done
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .local infra/node_modules infra/cdk.out layers/deps/python
