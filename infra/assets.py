@@ -29,6 +29,7 @@ NOT_SHIPPED = (
     "onnx_external.py",
     "onnx_file.py",
     "onnx_wire.py",
+    "sagemaker_settings.py",
 )
 #: Wheels that the platform's oldest Lambda base image can load.
 _PLATFORMS = {

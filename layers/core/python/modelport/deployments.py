@@ -22,11 +22,13 @@ from tomlkit.exceptions import TOMLKitError
 
 from modelport.errors import ROUTER_LIMIT_S, InvalidSettingError
 from modelport.refs import MODEL_NAME
+from modelport.sagemaker_settings import SageMaker
 
 __all__ = [
     "DeploymentEntry",
     "Deployments",
     "Environment",
+    "SageMaker",
     "function_name",
     "platform_stack",
     "version_stack",
@@ -75,15 +77,6 @@ class Environment(BaseModel):
         return self.python != "3.11" if self.snapstart is None else self.snapstart
 
 
-class SageMaker(BaseModel):
-    """How a version runs as a SageMaker endpoint; only read when that is its target."""
-
-    model_config = _STRICT
-
-    instance_type: str = "ml.g5.xlarge"
-    instances: Annotated[int, Field(ge=1, le=100)] = 1
-
-
 class DeploymentEntry(BaseModel):
     """One version that shall run."""
 
@@ -98,6 +91,8 @@ class DeploymentEntry(BaseModel):
     timeout_s: Annotated[int, Field(ge=1, le=900)] = int(ROUTER_LIMIT_S)
     image: str | None = None
     reserved_concurrency: Annotated[int, Field(ge=0)] | None = None
+    #: Start the function from a snapshot, where the account has that for images.
+    snapstart: bool = False
     sagemaker: SageMaker = SageMaker()
 
     @property
@@ -142,7 +137,20 @@ class Deployments(BaseModel):
         for key in keys:
             if keys.count(key) > 1:
                 raise InvalidSettingError(str(path), f"{key[0]}:{key[1]}", "it stands there twice")
+        for entry in loaded.deployment:
+            loaded._check_shadow(entry, path)
         return loaded
+
+    def _check_shadow(self, entry: DeploymentEntry, path: Path) -> None:
+        shadow = entry.sagemaker.shadow
+        if shadow is None:
+            return
+        where = f"{path}: sagemaker.shadow.version of {entry.model}:{entry.version}"
+        if shadow.version == entry.version:
+            raise InvalidSettingError(where, shadow.version, "name another version")
+        if self.entry(entry.model, shadow.version) is None:
+            problem = f"{entry.model}:{shadow.version} has no entry in this file"
+            raise InvalidSettingError(where, shadow.version, problem)
 
 
 def with_entry(path: Path, entry: DeploymentEntry) -> None:
@@ -151,7 +159,7 @@ def with_entry(path: Path, entry: DeploymentEntry) -> None:
         document = _document(path)
         tables = document.setdefault("deployment", tomlkit.aot())
         fresh = tomlkit.table()
-        for key, value in entry.model_dump(exclude_none=True).items():
+        for key, value in _values(entry).items():
             fresh[key] = value
         at = _position(tables, *entry.key)
         if at is None:
@@ -159,6 +167,18 @@ def with_entry(path: Path, entry: DeploymentEntry) -> None:
         else:
             tables[at] = fresh
         _write(path, document)
+
+
+def _values(entry: DeploymentEntry) -> dict[str, object]:
+    """What is written of an entry; of its endpoint's settings only those that say something."""
+    values: dict[str, object] = entry.model_dump(
+        mode="json", exclude_none=True, exclude={"sagemaker"}
+    )
+    endpoint = entry.sagemaker.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    if entry.target == "sagemaker":
+        size = {"instance_type", "instances"}
+        endpoint = {**entry.sagemaker.model_dump(include=size), **endpoint}
+    return {**values, "sagemaker": endpoint} if endpoint else values
 
 
 def without_entry(path: Path, model: str, version: int) -> None:
