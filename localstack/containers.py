@@ -46,6 +46,8 @@ class Tool:
     remove: tuple[str, ...] = ()
     plain_http: tuple[str, ...] = ()
     """What lets it pull from a registry on loopback that has no certificate."""
+    pids: Path | None = None
+    """Where it writes a container's first process down, if it does."""
 
 
 class Containers:
@@ -100,6 +102,8 @@ class Containers:
             *(("--read-only",) if read_only else ()),
             *(word for key, value in env.items() for word in ("--env", f"{key}={value}")),
         ]
+        if self._tool.pids is not None:
+            options += ["--pidfile", str(self._tool.pids / name)]
         run = (*self._tool.command, "run", *self._tool.run, *self._reach(image))
         return (*run, *options, image, *command)
 
@@ -113,13 +117,16 @@ class Containers:
             raise ContainerError(f"image {image} cannot be pulled: {_last_line(done)}", hint)
 
     def pid(self, name: str) -> int:
-        """The first process of a container as this machine numbers it, 0 when there is none."""
+        """The first process of a container as this machine numbers it, 0 while there is none."""
+        if self._tool.pids is not None:
+            written = self._tool.pids / name
+            return int(written.read_text() or 0) if written.exists() else 0
         done = self._run("container", "inspect", "--format", "{{.State.Pid}}", name)
         return int(done.stdout.strip() or 0) if done.returncode == 0 else 0
 
     def remove(self, name: str) -> None:
         """End a container at once and remove it; one that is gone is fine."""
-        self._run("rm", "--force", *self._tool.remove, name)
+        self._remove(name)
 
     def sweep(self, prefix: str) -> list[str]:
         """Remove every container whose name starts so; their names."""
@@ -128,7 +135,7 @@ class Containers:
             found = self._names(prefix)
             if not found:
                 break
-            self._run("rm", "--force", *self._tool.remove, *found)
+            self._remove(*found)
             swept += [name for name in found if name not in swept]
         return swept
 
@@ -153,6 +160,12 @@ class Containers:
         """Remove every container of this cloud and what podman keeps for it, images too."""
         self.sweep(self.prefix)
         forget(self._home)
+
+    def _remove(self, *names: str) -> None:
+        self._run("rm", "--force", *self._tool.remove, *names)
+        if self._tool.pids is not None:
+            for name in names:
+                (self._tool.pids / name).unlink(missing_ok=True)
 
     def _names(self, prefix: str) -> list[str]:
         listed = self._run("ps", "--all", "--filter", f"name=^{prefix}", "--format", "{{.Names}}")
@@ -195,12 +208,15 @@ def _podman(home: Path) -> Tool:
         variables = configure(_folder(home))
     except BrokenPodmanError as error:
         raise ContainerError(f"podman does not run here: {error}") from error
+    pids = _folder(home) / "pids"
+    pids.mkdir(exist_ok=True)
     assignments = (f"{name}={value}" for name, value in variables.items())
     return Tool(
         ("env", *assignments, "podman"),
         run=("--read-only-tmpfs=false",),
         remove=("--time", "0"),
         plain_http=("--tls-verify=false",),
+        pids=pids,
     )
 
 

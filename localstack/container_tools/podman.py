@@ -68,12 +68,16 @@ def _trial(variables: Mapping[str, str]) -> str:
 
 def _engine(folder: Path) -> str:
     limits = (_limit("nofile", resource.RLIMIT_NOFILE), _limit("nproc", resource.RLIMIT_NPROC))
-    engine = {"events_logger": "none", "lock_type": "file", "tmp_dir": str(folder / "tmp")}
+    engine: dict[str, object] = {
+        "events_logger": "none",
+        "lock_type": "file",
+        "tmp_dir": str(folder / "tmp"),
+    }
     if shutil.which("runc", path=os.pathsep.join(PLACES)):
         engine["runtime"] = "runc"  # crun fails on hosts that mix both kinds of cgroups
     if not SYSTEMD.exists():
         engine["cgroup_manager"] = "cgroupfs"
-    sections = {
+    sections: dict[str, dict[str, object]] = {
         # the variables of a proxy are the host's own business
         "containers": {"default_ulimits": limits, "http_proxy": False},
         "engine": engine,

@@ -36,12 +36,10 @@ class Directory:
 
     def _ask(self, name: str, version: str) -> Function:
         try:
-            configuration = self._client.get_function_configuration(
-                FunctionName=name, Qualifier=version
-            )
+            found = self._client.get_function(FunctionName=name, Qualifier=version)
         except self._client.exceptions.ResourceNotFoundException as missing:
             raise UnknownFunctionError(name) from missing
-        return from_configuration(configuration)
+        return from_answer(found)
 
     def code_url(self, function: Function) -> str:
         """Where the zip of a function lies."""
@@ -54,22 +52,27 @@ class Directory:
         return str(found["Content"]["Location"])
 
 
-def from_configuration(found: Mapping[str, Any]) -> Function:
-    """A `FunctionConfiguration` of the Lambda API as our function."""
+def from_answer(answer: Mapping[str, Any]) -> Function:
+    """An answer of the Lambda API's GetFunction as our function."""
+    found = answer["Configuration"]
     arn = found["FunctionArn"]
     package = found.get("PackageType", "Zip")
     image = found.get("ImageConfigResponse", {}).get("ImageConfig", {})
-    command = image.get("Command") or [IMAGE_HANDLER]
+    command = tuple(image.get("Command") or ())
+    handler = (command or (IMAGE_HANDLER,))[0] if package == "Image" else found["Handler"]
     return Function(
         name=found["FunctionName"],
         arn=arn,
         version=found.get("Version", "$LATEST"),
         memory_mb=found.get("MemorySize", 128),
         timeout_s=found.get("Timeout", 3),
-        handler=command[0] if package == "Image" else found["Handler"],
+        handler=handler,
         package=package,
         environment=found.get("Environment", {}).get("Variables", {}),
         code_digest=found.get("CodeSha256", ""),
         layers=tuple(layer["Arn"] for layer in found.get("Layers", [])),
         region=arn.split(":")[3],
+        # As it was deployed, by digest; what emulators resolve it to is a guess of theirs.
+        image=answer.get("Code", {}).get("ImageUri", ""),
+        command=command,
     )

@@ -1,29 +1,26 @@
-"""One execution environment: one process, its Runtime API, its limits.
+"""One execution environment: one running program, its Runtime API, its limits.
 
-It starts the process, gives it one event at a time, and ends it when it overruns time or
-memory. It must not decide which function gets which environment: that is the pool's job.
+It starts the program, gives it one event at a time, and ends it when it overruns time or
+memory. It must not decide which function gets which environment: that is the pool's job; and
+how a program is run is the program's own.
 """
 
 import asyncio
 import contextlib
-import os
 import time
 import uuid
 
 from lambda_host import faults
 from lambda_host.faults import Outcome
-from lambda_host.function import Function, Program
+from lambda_host.function import Function
 from lambda_host.journal import Journal
-from lambda_host.processes import die_with_parent, exited, kill_group, memory_in_use
+from lambda_host.running import MEGABYTE, Program, Running
 from lambda_host.runtime_api import Invocation, RuntimeApi
 from lambda_host.wire import serving
 
-MEGABYTE = 1024 * 1024
-WATCH_INTERVAL_S = 0.02
-
 
 class InitError(Exception):
-    """The process did not become ready; `outcome` is what the caller gets."""
+    """The program did not become ready; `outcome` is what the caller gets."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.payload.decode("utf-8", "replace"))
@@ -31,11 +28,11 @@ class InitError(Exception):
 
 
 class GoneError(Exception):
-    """The process ended before it took its event: nothing ran, another may run it."""
+    """The program ended before it took its event: nothing ran, another may run it."""
 
 
 class Environment:
-    """A running process of one function."""
+    """A running program of one function."""
 
     def __init__(self, function: Function, program: Program, journal: Journal) -> None:
         self.id = uuid.uuid4().hex
@@ -46,41 +43,28 @@ class Environment:
         self._journal = journal
         self._api = RuntimeApi()
         self._resources = contextlib.AsyncExitStack()
-        self._process: asyncio.subprocess.Process | None = None
-        self._exit: asyncio.Task[int] | None = None
-        self._overgrown = False
-        self._peak = 0
+        self._running: Running | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs, asked of the kernel: the event loop hears later."""
-        return self._exit is not None and not self._exit.done() and not exited(self.pid)
+        """Whether the program still runs."""
+        return self._running is not None and self._running.alive
 
     @property
     def pid(self) -> int:
         """The process id, 0 before the start."""
-        return self._process.pid if self._process else 0
+        return self._running.pid if self._running else 0
 
     async def start(self, limit_s: float) -> None:
-        """Start the process and wait until it asks for its first event."""
+        """Start the program and wait until it asks for its first event."""
         began = time.monotonic()
         port = await self._resources.enter_async_context(serving(self._api.handle))
+        variables = {
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": f"[{self.function.version}]{self.id}",
+        }
         with self._journal.stream() as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._program.argv,
-                cwd=self._program.cwd,
-                env={
-                    **self._program.env,
-                    "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
-                    "AWS_LAMBDA_LOG_STREAM_NAME": f"[{self.function.version}]{self.id}",
-                },
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent(os.getpid()),
-            )
-        self._exit = asyncio.create_task(self._process.wait())
+            self._running = await self._program.start(self.id, variables, log)
         try:
             await self._become_ready(limit_s)
         except BaseException:
@@ -89,6 +73,7 @@ class Environment:
         self.init_ms = (time.monotonic() - began) * 1000
 
     async def _become_ready(self, limit_s: float) -> None:
+        running = self._started
         ready: asyncio.Future[bool] = asyncio.ensure_future(self._api.ready.wait())
         try:
             await self._until(ready, limit_s)
@@ -96,10 +81,8 @@ class Environment:
             ready.cancel()
         if self._api.init_error:
             raise InitError(self._api.init_error)
-        if self._overgrown:
-            raise InitError(faults.out_of_memory(self.id))
-        if not self.alive:
-            raise InitError(faults.exited(self.id, await self._returncode()))
+        if running.overgrown or not running.alive:
+            raise InitError(await self._death(self.id))
         if not self._api.ready.is_set():
             raise TimeoutError
 
@@ -113,7 +96,7 @@ class Environment:
             invocation.request_id,
             (time.monotonic() - began) * 1000,
             self.function.memory_mb,
-            self._peak // MEGABYTE,
+            self._started.peak // MEGABYTE,
             self.init_ms,
             outcome,
         )
@@ -124,12 +107,12 @@ class Environment:
     async def _outcome(self, invocation: Invocation) -> Outcome:
         if invocation.outcome.done():
             return invocation.outcome.result()
-        if self._overgrown:
-            invocation.finish(faults.out_of_memory(invocation.request_id))
-        elif not self.alive:
+        running = self._started
+        if running.overgrown or not running.alive:
+            death = await self._death(invocation.request_id)
             if not invocation.taken:
                 raise GoneError
-            invocation.finish(faults.exited(invocation.request_id, await self._returncode()))
+            invocation.finish(death)
         else:
             invocation.finish(faults.timed_out(invocation.timeout_s))
         await self.stop()
@@ -139,36 +122,29 @@ class Environment:
         self, event: "asyncio.Future[bool] | asyncio.Future[Outcome]", limit_s: float
     ) -> None:
         """Wait for the event, the exit, the time limit or the memory limit."""
-        assert self._exit is not None
-        watch = asyncio.create_task(self._watch_memory())
+        running = self._started
+        over = [asyncio.create_task(work) for work in (running.exited(), running.watch())]
         try:
-            await asyncio.wait(
-                (event, self._exit, watch),
-                timeout=limit_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await asyncio.wait((event, *over), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            watch.cancel()
-            self._measure()
+            for task in over:
+                task.cancel()
+            running.measure()
 
-    async def _watch_memory(self) -> None:
-        while self._measure() <= self.function.memory_mb * MEGABYTE:
-            await asyncio.sleep(WATCH_INTERVAL_S)
-        self._overgrown = True
-        kill_group(self.pid)
+    @property
+    def _started(self) -> Running:
+        assert self._running is not None
+        return self._running
 
-    def _measure(self) -> int:
-        used = memory_in_use(self.pid)
-        self._peak = max(self._peak, used)
-        return used
-
-    async def _returncode(self) -> int:
-        assert self._exit is not None
-        return await self._exit
+    async def _death(self, request_id: str) -> Outcome:
+        """Why the program ended."""
+        status = await self._started.exited()
+        if self._started.overgrown:
+            return faults.out_of_memory(request_id)
+        return faults.exited(request_id, status)
 
     async def stop(self) -> None:
-        """Kill the process and whatever it started, and close its Runtime API."""
-        if self._process is not None:
-            kill_group(self.pid)
-            await self._returncode()
+        """End the program and whatever it started, and close its Runtime API."""
+        if self._running is not None:
+            await self._running.end()
         await self._resources.aclose()

@@ -1,4 +1,4 @@
-"""The Lambda host: runs functions as processes for an emulator that hands them over by HTTP.
+"""The Lambda host: runs functions for an emulator that hands them over by HTTP.
 
 Composition root of the package, run as ``python -m lambda_host.host``. An invocation is a
 POST with the event as body and the function named in `X-Amzn-Lambda-*` headers. The answer
@@ -12,26 +12,41 @@ import json
 import logging
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 from zipfile import BadZipFile
 
+from containers import ContainerError, Containers
 from lambda_host import faults
 from lambda_host.archives import Archives
 from lambda_host.bundles import Bundles, PullError
+from lambda_host.container_executor import ImageContainers
 from lambda_host.directory import Directory, UnknownFunctionError
 from lambda_host.environment import Environment
 from lambda_host.faults import PAYLOAD_LIMIT, Outcome
-from lambda_host.function import Function, Program, image_program, zip_program
+from lambda_host.function import Function
 from lambda_host.journal import Journal
 from lambda_host.pool import Limits, Pool
+from lambda_host.process_executors import ImageProcesses, ZipProcesses
+from lambda_host.running import Program
 from lambda_host.wire import Answer, Request, serving
 from modelport.registry import Registry
 
 log = logging.getLogger("lambda_host")
 HEADER = "x-amzn-lambda-"
 CALLER_TIMER_S = 1.0
+EXECUTORS = ("process", "container")
+"""What runs an image function: our tree in a process, or its real image."""
+
+
+class Executor(Protocol):
+    """One way to run functions."""
+
+    async def program(self, function: Function) -> Program:
+        """What runs the function, with everything it needs here; raises `PullError`."""
 
 
 class Host:
@@ -40,22 +55,16 @@ class Host:
     def __init__(
         self,
         directory: Directory,
-        bundles: Bundles,
-        archives: Archives,
+        executors: Mapping[str, Executor],
         *,
-        root: Path,
         logs: Path,
         limits: Limits,
-        ambient: Mapping[str, str],
     ) -> None:
-        """`ambient` are variables every function gets: where its AWS is."""
+        """`executors` by the kind of package a function has."""
         self._directory = directory
-        self._bundles = bundles
-        self._archives = archives
-        self._root = root
+        self._executors = executors
         self._logs = logs
         self._limits = limits
-        self._ambient = ambient
         self._pools: dict[tuple[str, str], Pool] = {}
         self._retiring: dict[Pool, asyncio.Task[None]] = {}
 
@@ -99,19 +108,13 @@ class Host:
                 log.info("%s has a new configuration", function.name)
                 self._retiring[pool] = asyncio.create_task(_all([pool.close()]))
             journal = Journal(self._logs / f"{function.name}.log")
+            executor = self._executors[function.package]
 
             async def spawn() -> Environment:
-                return Environment(function, await self._program(function), journal)
+                return Environment(function, await executor.program(function), journal)
 
             pool = self._pools[key] = Pool(function, spawn, journal, self._limits)
         return pool
-
-    async def _program(self, function: Function) -> Program:
-        if function.package == "Image":
-            bundle = await self._bundles.pull(function.environment)
-            return image_program(function, self._root, bundle, self._ambient)
-        code, layers = await self._archives.unpack(function)
-        return zip_program(function, code, layers, self._ambient)
 
     def status(self) -> dict[str, object]:
         """What runs now: process ids per function."""
@@ -156,8 +159,26 @@ def _refusal(status: int, kind: str, message: str) -> Answer:
     return Answer(status, json.dumps(document).encode(), {"x-amzn-ErrorType": kind})
 
 
-def build(options: argparse.Namespace) -> Host:
-    """Make a host from the command line and the AWS variables."""
+def build(options: argparse.Namespace, resources: contextlib.ExitStack) -> Host:
+    """Make a host from the command line and the AWS variables; raises `ContainerError`."""
+    import boto3
+
+    directory = Directory(boto3.client("lambda"))
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    archives = Archives(options.home / "code", directory.code_url, directory.layer_url, endpoint)
+    ambient = {"AWS_ENDPOINT_URL": endpoint}
+    images = _containers if options.executor == "container" else _processes
+    return Host(
+        directory,
+        {"Image": images(options, ambient, resources), "Zip": ZipProcesses(archives, ambient)},
+        logs=options.home / "logs" / "functions",
+        limits=Limits(bound=options.bound, idle_s=options.idle),
+    )
+
+
+def _processes(
+    options: argparse.Namespace, ambient: Mapping[str, str], resources: contextlib.ExitStack
+) -> Executor:
     import boto3
 
     def open_registry(bucket: str) -> Registry:
@@ -165,18 +186,17 @@ def build(options: argparse.Namespace) -> Host:
 
         return S3Registry(boto3.client("s3"), bucket)
 
-    directory = Directory(boto3.client("lambda"))
-    endpoint = os.environ["AWS_ENDPOINT_URL"]
-    archives = Archives(options.home / "code", directory.code_url, directory.layer_url, endpoint)
-    return Host(
-        directory,
-        Bundles(options.home / "bundles", open_registry),
-        archives,
-        root=options.root,
-        logs=options.home / "logs" / "functions",
-        limits=Limits(bound=options.bound, idle_s=options.idle),
-        ambient={"AWS_ENDPOINT_URL": endpoint},
-    )
+    bundles = Bundles(options.home / "bundles", open_registry)
+    return ImageProcesses(bundles, options.root, ambient)
+
+
+def _containers(
+    options: argparse.Namespace, ambient: Mapping[str, str], resources: contextlib.ExitStack
+) -> Executor:
+    containers = Containers.require(options.home)
+    prefix = f"{containers.prefix}lambda-"
+    resources.enter_context(containers.guard(prefix))
+    return ImageContainers(containers, prefix, ambient)
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -185,6 +205,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--root", type=Path, required=True, help="the tree model images hold")
     parser.add_argument("--home", type=Path, required=True, help="where bundles and logs go")
+    parser.add_argument("--executor", choices=EXECUTORS, default=EXECUTORS[0])
     parser.add_argument("--bound", type=int, default=max(4, 2 * (os.cpu_count() or 1)))
     parser.add_argument("--idle", type=float, default=300, help="seconds until an idle end")
     return parser.parse_args(argv)
@@ -192,13 +213,17 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 async def run(options: argparse.Namespace) -> None:
     """Serve until told to stop, or until stdin, held open by whoever started us, ends."""
-    host = build(options)
+    with contextlib.ExitStack() as resources:
+        await _serve(build(options, resources), options.port)
+
+
+async def _serve(host: Host, port: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(0, _stop_at_the_end_of_stdin, stop)
-    async with serving(host.handle, options.port) as port:
+    async with serving(host.handle, port) as port:
         log.info("listening on 127.0.0.1:%s", port)
         print(port, flush=True)
         reaper = asyncio.create_task(host.expire())
@@ -217,7 +242,10 @@ def _stop_at_the_end_of_stdin(stop: asyncio.Event) -> None:
 def main() -> None:
     """Entry point."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    asyncio.run(run(arguments()))
+    try:
+        asyncio.run(run(arguments()))
+    except ContainerError as error:
+        sys.exit(f"{error}\n{error.hint}".strip())
 
 
 if __name__ == "__main__":

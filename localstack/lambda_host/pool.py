@@ -2,7 +2,7 @@
 
 One event per environment at a time, a new environment when all are busy, no more than the
 bound (then events wait their turn), and none kept that has been idle too long. It must not
-know how a process is started: that comes in as `spawn`.
+know how a program is started: that comes in as `spawn`.
 """
 
 import asyncio

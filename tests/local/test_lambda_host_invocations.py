@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lambda_host.archives import Archives
 from lambda_host.bundles import Bundles
 from lambda_host.directory import Directory
 from lambda_host.faults import PAYLOAD_LIMIT
 from lambda_host.host import Host
 from lambda_host.journal import Journal
 from lambda_host.pool import Limits, Pool
+from lambda_host.process_executors import ImageProcesses
 from lambda_host.processes import started
 from lambda_host.wire import Answer, Request
 from modelport.registry import Registry
@@ -76,10 +76,10 @@ class LambdaApi:
             **configuration,
         }
 
-    def get_function_configuration(self, *, FunctionName: str, Qualifier: str) -> Mapping[str, Any]:
+    def get_function(self, *, FunctionName: str, Qualifier: str) -> Mapping[str, Any]:
         if FunctionName != "tiny":
             raise self.exceptions.ResourceNotFoundException(FunctionName)
-        return dict(self.configuration)
+        return {"Configuration": dict(self.configuration), "Code": {}}
 
 
 def no_registry(bucket: str) -> Registry:
@@ -94,17 +94,9 @@ class World:
         self.home = home
         self.api = api
         directory = Directory(api, fresh_s=0)
-        archives = Archives(home / "code", directory.code_url, directory.layer_url, "http://unused")
         bundles = Bundles(home / "bundles", no_registry)
-        self.host = Host(
-            directory,
-            bundles,
-            archives,
-            root=tree,
-            logs=home / "logs",
-            limits=limits,
-            ambient={"AWS_ENDPOINT_URL": "http://here"},
-        )
+        images = ImageProcesses(bundles, tree, {"AWS_ENDPOINT_URL": "http://here"})
+        self.host = Host(directory, {"Image": images}, logs=home / "logs", limits=limits)
 
     async def post(self, body: bytes, name: str = "tiny") -> Answer:
         headers = {"x-amzn-lambda-function-name": name, "x-amzn-lambda-request-id": "request-1"}
