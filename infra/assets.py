@@ -28,8 +28,11 @@ NOT_SHIPPED = (
     "model_toml.py",
     "onnx_external.py",
     "onnx_file.py",
+    "onnx_tensors.py",
     "onnx_wire.py",
     "sagemaker_settings.py",
+    "tuning.py",
+    "weights_layout.py",
 )
 #: Wheels that the platform's oldest Lambda base image can load.
 _PLATFORMS = {

@@ -13,7 +13,8 @@ A ``manifest.json`` at the top is refused: the record of the version takes that 
 files are laid out. Links are followed only to files inside the folder, so that nothing is published
 that the folder does not hold.
 
-Reads and hashes; never runs the model or its script, and writes nothing.
+Reads and hashes; never runs the model or its script. With a work folder the weights are laid out
+for a fast start (`modelport.weights_layout`) in there; without one nothing is written.
 """
 
 from __future__ import annotations
@@ -24,49 +25,56 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from modelport.errors import InvalidBundleError
+from modelport.errors import InvalidBundleError, InvalidOnnxError
 from modelport.goldens import Golden, Tensor, load_goldens
 from modelport.manifest import Content, Draft, File
 from modelport.model_toml import ModelToml, read_model_toml
 from modelport.onnx_file import OnnxInfo, read_onnx
 from modelport.registry import Progress, silent
 from modelport.signature import Signature, TensorSpec
+from modelport.weights_layout import lay_out
 
 __all__ = ["load_bundle"]
 
 ENTRY, LABELS, SCRIPT = "model.onnx", "labels.txt", "inference.py"
+REQUIREMENTS = "requirements.txt"
 _RECORD = "manifest.json"
 _CHUNK = 1 << 20
 _LAYOUT = "a bundle is an .onnx file, or a folder with model.onnx in it"
 
 
-def load_bundle(path: Path, progress: Progress = silent) -> Draft:
-    """Check the bundle at ``path`` and describe it; InvalidBundleError says what is wrong."""
+def load_bundle(path: Path, progress: Progress = silent, *, work: Path | None = None) -> Draft:
+    """Check the bundle at ``path`` and describe it; InvalidBundleError says what is wrong.
+
+    Files that are laid out anew lie in ``work``, which must stay until the draft is published.
+    """
     try:
         if path.is_dir():
-            return _folder(path, progress)
+            return _folder(path, progress, work)
         if not path.exists():
             raise InvalidBundleError(path, "no such file or folder", _LAYOUT)
-        return _single_file(path, progress)
+        return _single_file(path, progress, work)
     except OSError as error:
         raise InvalidBundleError(
             error.filename or path, f"cannot be read: {error.strerror}"
         ) from None
 
 
-def _single_file(path: Path, progress: Progress) -> Draft:
+def _single_file(path: Path, progress: Progress, work: Path | None) -> Draft:
     info = read_onnx(path)
     if ENTRY in info.external_data:
         raise InvalidBundleError(path, f"its external data is called {ENTRY!r}, like the model")
     # The model's own file name says nothing the version needs: the same model is the same version.
     sources = {ENTRY: path} | {name: path.parent / name for name in info.external_data}
+    if work is not None:
+        sources = _laid_out(path, ENTRY, info, sources, work, progress)
     settings = ModelToml().settings(entry=ENTRY, labels=None, script=None)
     return Draft(Content(_hashed(sources, progress), info.signature, settings), _sorted(sources))
 
 
-def _folder(folder: Path, progress: Progress) -> Draft:
+def _folder(folder: Path, progress: Progress, work: Path | None) -> Draft:
     found = dict(_walk(folder, folder.resolve()))
     told = read_model_toml(found["model.toml"]) if "model.toml" in found else ModelToml()
     goldens = load_goldens(folder / "golden") if (folder / "golden").is_dir() else ()
@@ -79,9 +87,16 @@ def _folder(folder: Path, progress: Progress) -> Draft:
     info = _entry(folder, entry, sources)
     for golden in goldens:
         _check_golden(folder / "golden" / f"{golden.name}.json", golden, info.signature)
+    if told.runtime.batching:
+        _check_batching(folder / "model.toml", info.signature)
     settings = told.settings(
-        entry=entry, labels=_labels(folder, told, sources), script=_script(sources)
+        entry=entry,
+        labels=_labels(folder, told, sources),
+        script=_script(sources),
+        requirements=REQUIREMENTS if REQUIREMENTS in sources else None,
     )
+    if work is not None and told.runtime.layout == "fast":
+        sources = _laid_out(folder / entry, entry, info, sources, work, progress)
     content = Content(
         files=_hashed(sources, progress),
         signature=info.signature,
@@ -91,6 +106,46 @@ def _folder(folder: Path, progress: Progress) -> Draft:
         metrics=dict(told.metrics),
     )
     return Draft(content, _sorted(sources))
+
+
+# --- weights laid out -----------------------------------------------------------------------------
+
+
+def _laid_out(
+    model: Path,
+    entry: str,
+    info: OnnxInfo,
+    sources: dict[str, Path],
+    work: Path,
+    progress: Progress,
+) -> dict[str, Path]:
+    """The sources with the model and its data files in their fast form, if there is a faster."""
+    parent = PurePosixPath(entry).parent
+    own = {(parent / name).as_posix() for name in info.external_data}
+    kept = own & _used_by_others(entry, model, sources)
+    inside = (PurePosixPath(name) for name in sources if name not in own - kept | {entry})
+    taken = [str(name.relative_to(parent)) for name in inside if name.is_relative_to(parent)]
+    layout = lay_out(model, work, entry, taken=taken, progress=progress)
+    if layout is None:
+        return sources
+    gone = {(parent / name).as_posix() for name in layout.replaced} - kept
+    rest = {name: path for name, path in sources.items() if name not in gone}
+    return rest | {entry: layout.model, (parent / layout.data.name).as_posix(): layout.data}
+
+
+def _used_by_others(entry: str, model: Path, sources: dict[str, Path]) -> set[str]:
+    """Data files of the other models in the bundle, which a script may open."""
+    folder = model.parents[len(PurePosixPath(entry).parts) - 1]
+    used: set[str] = set()
+    for name in sources:
+        if not name.endswith(".onnx") or name == entry:
+            continue
+        try:
+            data = read_onnx(folder / name).external_data
+        except InvalidOnnxError:  # not for serving; whatever it is, it loses nothing
+            return set(sources)
+        used.update((PurePosixPath(name).parent / file).as_posix() for file in data)
+    return used
 
 
 # --- which files ----------------------------------------------------------------------------------
@@ -230,6 +285,19 @@ def _check_golden(path: Path, golden: Golden, signature: Signature) -> None:
             raise InvalidBundleError(path, f"gives an {role} twice")
         for tensor in tensors:
             _check_tensor(path, role, tensor, specs)
+
+
+def _check_batching(path: Path, signature: Signature) -> None:
+    """Rows of several requests can only be put together along a first dimension of any size."""
+    for role, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for spec in specs:
+            if spec.shape[:1] != (-1,):
+                raise InvalidBundleError(
+                    path,
+                    f"runtime.batching: {role} {spec.name!r} is {spec}, without a batch dimension"
+                    " of any size in front",
+                    "export the model with a dynamic batch dimension, or leave batching out",
+                )
 
 
 def _check_tensor(path: Path, role: str, tensor: Tensor, specs: tuple[TensorSpec, ...]) -> None:

@@ -9,6 +9,11 @@
     threads = 1                     # default: from the function's memory
     disable_prepacking = false      # true: faster cold start, slower steady state
     graph_optimization = "all"      # all | extended | basic | disabled
+    layout = "as-is"                # publish the model's files as they are; default: fast
+
+    [runtime.batching]              # requests run together; default: each on its own
+    max_rows = 32                   # at most this many rows at once
+    max_delay_ms = 5                # the first of them waits at most this long
 
     [metrics]
     accuracy = 0.98                 # numbers of your own; shown by `modelport show`
@@ -27,7 +32,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from modelport.errors import InvalidBundleError
-from modelport.manifest import ModelSettings
+from modelport.manifest import Batching, ModelSettings
 
 __all__ = ["ModelToml", "read_model_toml"]
 
@@ -59,10 +64,17 @@ class _Model(_Table):
     labels: _Path | None = None
 
 
+class _Batching(_Table):
+    max_rows: int = Field(ge=2, le=65_536)
+    max_delay_ms: float = Field(ge=0, le=60_000)
+
+
 class _Runtime(_Table):
     threads: int | None = Field(default=None, ge=1, le=1024)
     disable_prepacking: bool | None = None
     graph_optimization: Literal["all", "extended", "basic", "disabled"] | None = None
+    layout: Literal["fast", "as-is"] = "fast"
+    batching: _Batching | None = None
 
 
 class ModelToml(_Table):
@@ -72,15 +84,25 @@ class ModelToml(_Table):
     runtime: _Runtime = _Runtime()
     metrics: dict[str, _Number] = {}
 
-    def settings(self, *, entry: str, labels: str | None, script: str | None) -> ModelSettings:
+    def settings(
+        self,
+        *,
+        entry: str,
+        labels: str | None,
+        script: str | None,
+        requirements: str | None = None,
+    ) -> ModelSettings:
         """The runtime's view, with the files the bundle turned out to have."""
+        batching = self.runtime.batching
         return ModelSettings(
             entry=entry,
             labels=labels,
             script=script,
+            requirements=requirements,
             threads=self.runtime.threads,
             disable_prepacking=self.runtime.disable_prepacking,
             graph_optimization=self.runtime.graph_optimization,
+            batching=Batching(batching.max_rows, batching.max_delay_ms) if batching else None,
         )
 
 
@@ -110,9 +132,12 @@ def _problem(path: Path, error: ValidationError) -> InvalidBundleError:
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys of the table that ``location`` lies in."""
-    tables: dict[str, type[_Table]] = {"model": _Model, "runtime": _Runtime}
-    table = tables[str(location[0])] if len(location) > 1 else ModelToml
-    return list(table.model_fields)
+    tables: dict[tuple[int | str, ...], type[_Table]] = {
+        ("model",): _Model,
+        ("runtime",): _Runtime,
+        ("runtime", "batching"): _Batching,
+    }
+    return list(tables.get(location[:-1], ModelToml).model_fields)
 
 
 def _shown(value: Any) -> str:

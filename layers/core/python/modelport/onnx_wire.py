@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["BYTES", "VARINT", "DamagedError", "Field", "Wire", "signed"]
+__all__ = ["BYTES", "VARINT", "DamagedError", "Field", "Wire", "signed", "tagged", "varint"]
 
 VARINT, BYTES = 0, 2
 _FIXED = {1: 8, 5: 4}
@@ -28,13 +28,17 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: a varint's value, or where the bytes of a length-delimited one lie."""
+    """One field: a varint's value, or where the bytes of a length-delimited one lie.
+
+    ``head`` is where the field itself begins, its tag before anything else.
+    """
 
     number: int
     kind: int
     value: int
     start: int
     end: int
+    head: int
 
     def is_bytes(self, number: int) -> bool:
         return self.number == number and self.kind == BYTES
@@ -55,7 +59,7 @@ class Wire:
 
     def whole(self) -> Field:
         """The file itself as a message."""
-        return Field(0, BYTES, 0, 0, self.size)
+        return Field(0, BYTES, 0, 0, self.size, 0)
 
     def fields(self, message: Field) -> Iterator[Field]:
         """The fields of ``message`` in file order."""
@@ -68,7 +72,7 @@ class Wire:
                 raise DamagedError(f"damaged: no field can start at offset {tag_at}")
             if kind == VARINT:
                 value, at = self._varint(at, end)
-                yield Field(number, kind, value, tag_at, at)
+                yield Field(number, kind, value, tag_at, at, tag_at)
                 continue
             if kind == BYTES:
                 length, at = self._varint(at, end)
@@ -78,7 +82,7 @@ class Wire:
                 raise DamagedError(f"damaged: unknown wire type {kind} at offset {tag_at}")
             if length > end - at:
                 raise self._cut(tag_at, end, f"needs {length:,} bytes")
-            yield Field(number, kind, 0, at, at + length)
+            yield Field(number, kind, 0, at, at + length, tag_at)
             at += length
 
     def parts(self, message: Field, *numbers: int) -> Iterator[Field]:
@@ -133,3 +137,18 @@ class Wire:
 def signed(value: int) -> int:
     """A varint as the int64 it stands for."""
     return value - 2**64 if value >= 2**63 else value
+
+
+def varint(value: int) -> bytes:
+    """An unsigned number as the wire writes it."""
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def tagged(number: int, payload: bytes) -> bytes:
+    """A length-delimited field."""
+    return varint(number << 3 | BYTES) + varint(len(payload)) + payload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,12 +63,15 @@ def publish(
     session = Session.of(context, as_json, bucket)
     check_name(name)
     bundle = session.world.folder / path
-    draft = described(load_bundle(bundle), description, parse_metrics(metric or ()))
-    draft = replace(draft, lineage={**draft.lineage, **lineage(bundle)})
-    before = _latest(session, name)
-    with session.output.transfers() as progress:
-        actor = session.actor(message)
-        manifest = session.registry.publish(name, draft, who=actor, progress=progress)
+    measures = parse_metrics(metric or ())
+    # What is laid out anew is published from this folder, and gone afterwards, whatever happens.
+    with tempfile.TemporaryDirectory(prefix="modelport-") as work:
+        draft = described(load_bundle(bundle, work=Path(work)), description, measures)
+        draft = replace(draft, lineage={**draft.lineage, **lineage(bundle)})
+        before = _latest(session, name)
+        with session.output.transfers() as progress:
+            actor = session.actor(message)
+            manifest = session.registry.publish(name, draft, who=actor, progress=progress)
     _report(session, manifest, new=manifest.version > before)
 
 
