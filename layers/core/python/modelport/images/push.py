@@ -84,13 +84,9 @@ def _blobs(
     if base is not None and base.reference.registry == repository.reference.registry:
         sources = (base.reference.name, *mount_from)
     for layer in image.layers:
-        if layer.path is not None:
-            # Only what others have too can lie next door: a model layer is this version's own.
-            neighbours = mount_from
-            opening = _on_disk(layer.path)
-        else:
-            neighbours = sources
-            opening = _copied(layer, base, folder, progress)
+        # Only the base can lie next door under its own name; what is ours, where the caller says.
+        neighbours = sources if layer.kind == "base" else mount_from
+        opening = _on_disk(layer.path) if layer.path else _copied(layer, base, folder, progress)
         name = f"{layer.kind} layer {layer.digest[7:15]}"
         found.setdefault(layer.digest, _Blob(layer.digest, layer.size, name, opening, neighbours))
     return sorted(found.values(), key=lambda blob: -blob.size)
