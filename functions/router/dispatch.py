@@ -109,17 +109,25 @@ class Dispatcher:
 
     def answer(self, request: Request, key: str, trace: Trace) -> Response:
         """Answer ``request``, leaving what was decided on the way in ``trace``."""
-        call = trace.call = _selected(grammar.parse(request.method, request.path), request.headers)
+        named = grammar.parse(request.method, request.path)
+        call = trace.call = _selected(named, request.headers)
         if call.model is None:
             return self._about_server(call, request)
         routes = trace.routes = self._routes.get(call.model)
         deployment = trace.deployment = _resolve(routes, call, key)
         if call.verb in MODEL_VERBS:
-            return self._ask(call, routes.model, deployment, request, trace)
+            variant = _for_endpoint(named, deployment, request.headers)
+            return self._ask(call, routes.model, deployment, request, variant, trace)
         return _json(self._about_model(call, routes, deployment))
 
     def _ask(
-        self, call: Call, model: str, deployment: Deployment, request: Request, trace: Trace
+        self,
+        call: Call,
+        model: str,
+        deployment: Deployment,
+        request: Request,
+        variant: dict[str, str],
+        trace: Trace,
     ) -> Response:
         backend = self._backends.get(deployment.target)
         if backend is None:
@@ -129,6 +137,7 @@ class Dispatcher:
             grammar.canonical_path(call, deployment.version),
             {
                 **_only(request.headers, _FORWARDED, without=_CONSUMED),
+                **variant,
                 **trace.headers(),
                 "x-modelport-request-id": request.request_id,
             },
@@ -192,17 +201,34 @@ class _Names:
 
 
 def _selected(call: Call, headers: Mapping[str, str]) -> Call:
-    """The call with SageMaker's variant header read: it selects as a version or alias would."""
+    """The call with SageMaker's variant header read: it selects as a version or alias would.
+
+    Where the path selects already, the header is the endpoint's: `_for_endpoint`.
+    """
     variant = headers.get(VARIANT_HEADER)
-    if variant is None or call.protocol != "sagemaker" or call.model is None:
+    if variant is None or call.protocol != "sagemaker" or call.model is None or _selects(call):
         return call
-    if call.version is not None or call.alias is not None:
-        raise MalformedRequestError(
-            f"the path and the header {VARIANT_HEADER} both select a version; send one of them"
-        )
     if variant.isascii() and variant.isdigit():
         return Call(call.protocol, call.verb, call.model, version=check_version(variant))
     return Call(call.protocol, call.verb, call.model, alias=check_alias(variant))
+
+
+def _for_endpoint(
+    named: Call, deployment: Deployment, headers: Mapping[str, str]
+) -> dict[str, str]:
+    """The variant header for an endpoint, when the path has selected the version."""
+    variant = headers.get(VARIANT_HEADER)
+    if variant is None or named.protocol != "sagemaker" or not _selects(named):
+        return {}
+    if deployment.target != "sagemaker":
+        raise MalformedRequestError(
+            f"the path and the header {VARIANT_HEADER} both select a version; send one of them"
+        )
+    return _only({VARIANT_HEADER: variant}, frozenset())
+
+
+def _selects(call: Call) -> bool:
+    return call.version is not None or call.alias is not None
 
 
 def _resolve(routes: Routes, call: Call, key: str) -> Deployment:

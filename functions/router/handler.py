@@ -21,7 +21,7 @@ from modelport.registry.s3 import S3Registry
 from modelport.settings import RouterSettings
 
 from functions.router.app import create_app
-from functions.router.backends import LambdaBackend
+from functions.router.backends import Backend, LambdaBackend, SageMakerBackend
 from functions.router.gateway import Event, without_base_path
 
 #: The registry answers in tens of milliseconds or counts as gone; known routes are then kept.
@@ -67,7 +67,13 @@ def build(environ: Mapping[str, str]) -> Handler:
     session = boto3.session.Session()
     registry = S3Registry(session.client("s3", config=REGISTRY_CONFIG), settings.bucket)
     functions = session.client("lambda", config=MODELS_CONFIG)
-    backends = {"lambda": LambdaBackend(functions, timeout_s=ROUTER_LIMIT_S)}
+    backends: dict[str, Backend] = {
+        "lambda": LambdaBackend(functions, timeout_s=ROUTER_LIMIT_S),
+        "sagemaker": SageMakerBackend(
+            lambda: session.client("sagemaker-runtime", config=MODELS_CONFIG),
+            timeout_s=ROUTER_LIMIT_S,
+        ),
+    }
     app = create_app(registry, backends, settings=settings, log=log_line, threads=False)
     return lambda_handler(app)
 

@@ -1,9 +1,4 @@
-"""Where a deployment is asked: one method, one class per kind of place.
-
-`Backend` is the port. Each implementation turns the failures of its place into `modelport.errors`
-and the caller's bytes into that place's request, and nothing else: it must not know paths, aliases
-or HTTP statuses, and never repeats what a model said when it failed (that is in the model's log).
-"""
+"""Model functions on AWS Lambda: one envelope in, one envelope out, within Lambda's limits."""
 
 from __future__ import annotations
 
@@ -13,10 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, ReadTimeoutError
-from modelport.envelope import Handler, Request, Response
+from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+from modelport.envelope import Request, Response
 from modelport.errors import (
-    BackendError,
     BackendGoneError,
     ModelFailedError,
     ModelportError,
@@ -26,48 +20,14 @@ from modelport.errors import (
 )
 from modelport.routes import Deployment
 
+from functions.router.backends.connection import DEFAULT_TIMEOUT_S, sent
+
 LAMBDA_PAYLOAD_LIMIT = 6_291_456
-#: How long a model is waited for unless told otherwise.
-DEFAULT_TIMEOUT_S = 30.0
-#: A connection found dead fails at once; one that ends later may have died under a running model.
-DEAD_ON_USE_S = 1.0
 
 _THROTTLES = frozenset({"TooManyRequestsException", "ThrottlingException", "EC2ThrottledException"})
 _TIMED_OUT = re.compile(r"Task timed out(?: after ([0-9.]+) seconds)?")
 #: Lambda says how large an answer was in some of its wordings and only the limit in others.
 _ANSWER_SIZE = re.compile(r"payload size \(([0-9]+) bytes\) exceeded")
-
-
-class Backend(Protocol):
-    """A place that runs model versions."""
-
-    def invoke(self, deployment: Deployment, model: str, request: Request) -> Response:
-        """Have ``deployment`` of ``model`` answer ``request``; raises `BackendError` and kin."""
-        ...
-
-
-class CallableBackend:
-    """Models as functions of this process, for tests and for embedding the router.
-
-    Handlers are found by the deployment's resource name, then by its version:
-
-    >>> backend = CallableBackend({1: lambda request: Response(200, {}, b"{}")})
-    """
-
-    def __init__(self, handlers: Mapping[int | str, Handler]) -> None:
-        self._handlers = handlers
-
-    def invoke(self, deployment: Deployment, model: str, request: Request) -> Response:
-        """Call the handler; what it raises, unless it is a `BackendError`, is a model failure."""
-        handler = self._handlers.get(deployment.resource) or self._handlers.get(deployment.version)
-        if handler is None:
-            raise BackendGoneError(model, deployment.version, deployment.target)
-        try:
-            return handler(request)
-        except BackendError:
-            raise
-        except Exception as error:
-            raise ModelFailedError(model, deployment.version, request.request_id) from error
 
 
 class LambdaClient(Protocol):
@@ -99,7 +59,7 @@ class LambdaBackend:
         payload = request.to_event()
         _check_size(payload, request)
         try:
-            answer, body = self._send(deployment.resource, payload)
+            answer, body = sent(lambda: self._once(deployment.resource, payload), self._clock)
         except ReadTimeoutError as error:
             raise ModelTimeoutError(model, deployment.version, self._timeout_s) from error
         except ClientError as error:
@@ -112,20 +72,6 @@ class LambdaBackend:
             return Response.from_event(body)
         except ModelportError as error:
             raise ModelFailedError(model, deployment.version, request.request_id) from error
-
-    def _send(self, function: str, payload: bytes) -> tuple[Mapping[str, Any], bytes]:
-        """One invocation, and a second one only when a pooled connection turns out to be dead.
-
-        An environment that was frozen finds its connections closed by the other side, and finds
-        out at once. What breaks later may have had the model at work: that is not run twice.
-        """
-        asked_at = self._clock()
-        try:
-            return self._once(function, payload)
-        except ConnectionClosedError:
-            if self._clock() - asked_at > DEAD_ON_USE_S:
-                raise
-            return self._once(function, payload)
 
     def _once(self, function: str, payload: bytes) -> tuple[Mapping[str, Any], bytes]:
         answer = self._client.invoke(

@@ -1,0 +1,13 @@
+"""Where a deployment is asked: one method (`Backend`), one class per kind of place."""
+
+from functions.router.backends.backend import Backend, CallableBackend
+from functions.router.backends.lambda_backend import LAMBDA_PAYLOAD_LIMIT, LambdaBackend
+from functions.router.backends.sagemaker_backend import SageMakerBackend
+
+__all__ = [
+    "LAMBDA_PAYLOAD_LIMIT",
+    "Backend",
+    "CallableBackend",
+    "LambdaBackend",
+    "SageMakerBackend",
+]
