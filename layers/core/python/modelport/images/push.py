@@ -16,20 +16,30 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO, Protocol
 
 from modelport.images.distribution import OCI_MANIFEST, Repository
 from modelport.images.errors import ImageNotFoundError
+from modelport.images.layer import Layer
 from modelport.images.reference import Reference
 from modelport.manifest import digest_of
 from modelport.registry import Progress, silent
 
-if TYPE_CHECKING:
-    from modelport.images.image import Image
-    from modelport.images.layer import Layer
-
 #: Blobs under way at once.
 THREADS = 3
+
+
+class Built(Protocol):
+    """What of an image is pushed; `Image` has it."""
+
+    @property
+    def manifest(self) -> bytes: ...
+
+    @property
+    def config(self) -> bytes: ...
+
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
 
 
 class _GivenUpError(Exception):
@@ -46,7 +56,7 @@ class _Blob:
 
 
 def push(
-    image: Image,
+    image: Built,
     repository: Repository,
     *,
     tag: str | None = None,
@@ -70,7 +80,7 @@ def push(
 
 
 def _blobs(
-    image: Image,
+    image: Built,
     repository: Repository,
     mount_from: tuple[str, ...],
     base: Repository | None,
