@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol, cast
 
-from isal import isal_zlib
+from isal import igzip, isal_zlib
 
 from modelport.images import tar
 
@@ -57,7 +57,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     with scratch_file(folder) as (file, part), _Hasher() as plain:
         packed = _Packed(file, _Stored() if kind == "model" else _Deflated())
-        batch = _Batch(lambda chunk: (plain.update(chunk), packed.write(chunk)))
+        batch = _Batch(plain.update, packed.write)
         tar.write(entries, batch.write)
         batch.flush()
         packed.finish()
@@ -72,6 +72,7 @@ def write(
 def scratch_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file in ``folder`` that is gone afterwards unless it was renamed."""
     descriptor, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+    os.fchmod(descriptor, 0o644)
     path = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -80,16 +81,47 @@ def scratch_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
         path.unlink(missing_ok=True)
 
 
+class Unpacked:
+    """A layer's bytes unpacked, hashed and counted as they are read."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = cast("Any", igzip).open(path, "rb")
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def __enter__(self) -> Unpacked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int) -> bytes:
+        chunk = self._file.read(size)
+        self._hash.update(chunk)
+        self.size += len(chunk)
+        return chunk
+
+    def drain(self) -> None:
+        """Read to the end."""
+        while self.read(_BATCH):
+            pass
+
+    @property
+    def digest(self) -> str:
+        """``sha256:<hex>`` of what was read so far."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+
 class _Batch:
     """Gathers small writes (headers, padding, small files) into few large ones."""
 
-    def __init__(self, out: Callable[[bytes], object]) -> None:
-        self._out = out
+    def __init__(self, *outs: Callable[[bytes], object]) -> None:
+        self._outs = outs
         self._held = bytearray()
 
     def write(self, chunk: bytes) -> None:
         if not self._held and len(chunk) >= _BATCH:
-            self._out(chunk)
+            self._pass_on(chunk)
             return
         self._held += chunk
         if len(self._held) >= _BATCH:
@@ -98,7 +130,11 @@ class _Batch:
     def flush(self) -> None:
         if self._held:
             held, self._held = bytes(self._held), bytearray()
-            self._out(held)
+            self._pass_on(held)
+
+    def _pass_on(self, chunk: bytes) -> None:
+        for out in self._outs:
+            out(chunk)
 
 
 class _Hasher:

@@ -1,0 +1,95 @@
+"""What the builder keeps between builds: layers by the digest of what went into them.
+
+Everything is written under another name first and renamed, so a build that was killed leaves
+nothing half-made, and two builders at once make the same thing twice at worst. What is taken from
+here is checked against its digest first; bytes that rotted are simply made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from modelport.images.layer import Kind, Layer, Part, scratch_file
+from modelport.manifest import canonical, digest_of
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The layers of one workspace."""
+
+    workspace: Path
+
+    @property
+    def blobs(self) -> Path:
+        """Where blobs lie, each named by its digest."""
+        return self.workspace / "blobs"
+
+    def layer(self, kind: Kind, inputs: dict[str, Any], make: Callable[[], Layer]) -> Layer:
+        """The layer that ``make`` makes of ``inputs``, made only if it is not here yet."""
+        key = digest_of(canonical({"kind": kind, **inputs}))
+        folder = self.workspace / "layers"
+        layer = located(remembered(folder, key, lambda: facts(make())), self.blobs)
+        if layer.path is None or not holds(layer.path, layer.digest):
+            forget(folder, key)
+            layer = located(remembered(folder, key, lambda: facts(make())), self.blobs)
+        return layer
+
+
+def facts(layer: Layer) -> dict[str, Any]:
+    """A layer as JSON, without where it lies."""
+    return {**asdict(layer), "path": None}
+
+
+def located(facts: dict[str, Any], blobs: Path) -> Layer:
+    """The layer of such facts, among these blobs."""
+    path = blobs / facts["digest"].removeprefix("sha256:")
+    return Layer(**{**facts, "path": path, "parts": tuple(Part(**p) for p in facts["parts"])})
+
+
+def remembered(folder: Path, key: str, learn: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is known under ``key``, else what ``learn`` says, which is kept."""
+    path = _path(folder, key)
+    try:
+        return cast("dict[str, Any]", json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        known = learn()
+    write(path, canonical(known))
+    return cast("dict[str, Any]", json.loads(canonical(known)))
+
+
+def forget(folder: Path, key: str) -> None:
+    """Forget what is known under ``key``."""
+    _path(folder, key).unlink(missing_ok=True)
+
+
+def write(path: Path, body: bytes) -> None:
+    """Write a small file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_file(path.parent) as (file, part):
+        file.write(body)
+        file.flush()
+        os.replace(part, path)
+
+
+def holds(path: Path, digest: str) -> bool:
+    """Whether ``path`` is there with exactly the bytes of ``digest``."""
+    try:
+        return digest_of_file(path) == digest
+    except OSError:
+        return False
+
+
+def digest_of_file(path: Path) -> str:
+    """``sha256:<hex>`` of a file."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{key.removeprefix('sha256:')}.json"

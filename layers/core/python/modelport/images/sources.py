@@ -1,0 +1,64 @@
+"""Which of our own sources run where: in the functions' layer, and in every model image.
+
+The one list, for the image builder, the Dockerfile's test and the infrastructure. Paths only;
+nothing here copies, compiles or reads what is in the files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelport.errors import InvalidSettingError
+
+#: Parts of the package that never run in a function.
+NOT_SHIPPED = (
+    "bundle.py",
+    "cli",
+    "deployments.py",
+    "images",
+    "model_toml.py",
+    "onnx_external.py",
+    "onnx_file.py",
+    "onnx_wire.py",
+)
+CORE = "layers/core/python/modelport"
+RUNTIME = ("functions/__init__.py", "functions/runtime")
+#: The lock of an image's wheels, by accelerator.
+LOCKS = {"cpu": "layers/deps/runtime.txt", "cuda": "layers/deps/runtime-cuda.txt"}
+
+
+def of_image(root: Path) -> dict[str, Path]:
+    """Every source of a model image: path in the image → file below the repository ``root``."""
+    found = {
+        f"opt/python/modelport/{path.relative_to(root / CORE).as_posix()}": path
+        for path in _files(root / CORE)
+        if path.relative_to(root / CORE).parts[0] not in NOT_SHIPPED
+    }
+    for name in RUNTIME:
+        place = root / name
+        for path in _files(place) if place.is_dir() else [place]:
+            found[f"var/task/{path.relative_to(root).as_posix()}"] = path
+    missing = [name for name in (CORE, *RUNTIME) if not (root / name).exists()]
+    if missing:
+        raise InvalidSettingError(
+            "sources", str(root), f"has no {', '.join(missing)}; images are built from a checkout"
+        )
+    return dict(sorted(found.items()))
+
+
+def lock(root: Path, accelerator: str) -> Path:
+    """The lock of the wheels for an accelerator."""
+    if accelerator not in LOCKS:
+        raise InvalidSettingError("accelerator", accelerator, f"allowed: {', '.join(LOCKS)}")
+    path = root / LOCKS[accelerator]
+    if not path.exists():
+        raise InvalidSettingError("layers/deps", str(path), "the lock file is missing")
+    return path
+
+
+def _files(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    ]
