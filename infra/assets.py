@@ -11,36 +11,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelport.errors import InvalidSettingError
+from modelport.images import bytecode, wheels
+from modelport.images.errors import RequirementError
+from modelport.images.sources import NOT_SHIPPED
+from modelport.images.wheels import Architecture, Platform
 
-#: Parts of the package that never run in a function.
-NOT_SHIPPED = (
-    "bundle.py",
-    "cli",
-    "deployments.py",
-    "images",
-    "model_toml.py",
-    "onnx_external.py",
-    "onnx_file.py",
-    "onnx_tensors.py",
-    "onnx_wire.py",
-    "sagemaker_settings.py",
-    "tuning.py",
-    "weights_layout.py",
-)
-#: Wheels that the platform's oldest Lambda base image can load.
-_PLATFORMS = {
-    ("3.11", "arm64"): ("manylinux2014_aarch64",),
-    ("3.11", "x86_64"): ("manylinux2014_x86_64",),
-    ("*", "arm64"): ("manylinux_2_28_aarch64", "manylinux2014_aarch64"),
-    ("*", "x86_64"): ("manylinux_2_28_x86_64", "manylinux2014_x86_64"),
-}
+#: The C library of the Lambda runtime of a Python, or an older one that it can stand in for.
+_GLIBC = {"3.11": (2, 17)}
+_GLIBC_SINCE = (2, 28)
+_ARCHITECTURES: dict[str, Architecture] = {"arm64": "arm64", "x86_64": "amd64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,42 +79,18 @@ def deps_layer(requirements: Path, kept: Path, *, python: str, architecture: str
 
 
 def _install(requirements: Path, target: Path, python: str, architecture: str) -> None:
-    platforms = _PLATFORMS.get((python, architecture)) or _PLATFORMS["*", architecture]
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
-    command += ["--disable-pip-version-check", "--no-compile", "--only-binary=:all:"]
-    command += ["--require-hashes", "--implementation", "cp", "--python-version", python]
-    command += [part for platform in platforms for part in ("--platform", platform)]
-    command += ["--target", str(target), "--requirement", str(requirements)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        problem = f"pip cannot install them for Python {python} on {architecture}:\n{done.stdout}"
-        raise InvalidSettingError("layers/deps", str(requirements), problem)
-    shutil.rmtree(target / "bin", ignore_errors=True)
+    platform = Platform(python, _ARCHITECTURES[architecture], _GLIBC.get(python, _GLIBC_SINCE))
+    try:
+        wheels.install(requirements, target, platform, trimmed=False)
+    except RequirementError as error:
+        raise InvalidSettingError("layers/deps", str(requirements), error.message) from error
 
 
 def _compile(folder: Path, runs_at: str, python: str) -> None:
-    """Bytecode saves most of a cold start, but only the Python that runs it can write it.
-
-    Where that Python is not at hand, sources alone are shipped: right, and slower to start.
-    """
-    interpreter = _interpreter(python)
-    if interpreter is None:
-        return
-    command = [interpreter, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    command += ["-s", str(folder), "-p", runs_at, str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def _interpreter(python: str) -> str | None:
-    """This Python if it is the wanted one, else one on PATH that really starts."""
-    if python == f"{sys.version_info.major}.{sys.version_info.minor}":
-        return sys.executable
-    found = shutil.which(f"python{python}")
-    if found is None:
-        return None
-    # Version managers put stand-ins on PATH for Pythons that are not active.
-    tried = subprocess.run([found, "-c", ""], capture_output=True, check=False)
-    return None if tried.returncode else found
+    """Where the functions' Python is not at hand, sources alone are shipped: right, but slower."""
+    interpreter = bytecode.interpreter(python)
+    if interpreter is not None:
+        bytecode.write(folder, runs_at, interpreter)
 
 
 def _copy(source: Path, target: Path, ignore: object) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from modelport.images.sources import NOT_SHIPPED
 
-from infra.assets import NOT_SHIPPED
 from tests.conftest import ROOT
 
 CORE = ROOT / "layers" / "core" / "python" / "modelport"
@@ -108,7 +108,7 @@ def test_no_module_is_a_drawer() -> None:
 
 
 def test_only_composition_roots_read_the_environment() -> None:
-    roots = {"handler.py", "server.py", "app.py"}
+    roots = {"handler.py", "server.py", "worker.py", "__main__.py", "app.py"}
     # jsii must know its Node.js before anything can import it, so the package says so itself.
     roots_of_infra = {ROOT / "infra" / "__init__.py"}
     for path in modules("layers/core", "functions", "infra"):

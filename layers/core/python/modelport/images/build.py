@@ -153,7 +153,9 @@ class _Builder:
         return (self._layer("user", {**inputs, **self._made_for()}, make),), lock
 
     def _user_lock(self, ours: str) -> str:
-        file = self._file(self.manifest.content.settings.requirements)
+        # versions published before the setting was recorded have the file alone
+        said = self.manifest.content.settings.requirements or "requirements.txt"
+        file = self._file(said)
         if file is None:
             return ""
         with self._scratch() as scratch:

@@ -19,7 +19,11 @@ NOT_SHIPPED = (
     "model_toml.py",
     "onnx_external.py",
     "onnx_file.py",
+    "onnx_tensors.py",
     "onnx_wire.py",
+    "sagemaker_settings.py",
+    "tuning.py",
+    "weights_layout.py",
 )
 CORE = "layers/core/python/modelport"
 RUNTIME = ("functions/__init__.py", "functions/runtime")
