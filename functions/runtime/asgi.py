@@ -1,8 +1,9 @@
 """HTTP's side of the data plane: a bare ASGI callable, no framework.
 
 Reads one bounded body, hands an `envelope.Request` to the data plane in a worker thread, so that
-``/ping`` answers while a model computes, and writes the response. It must not load, configure or
-listen: `server` is the composition root.
+``/ping`` answers while a model computes, and writes the response. A request that the router sent
+through SageMaker is taken out of its envelope first, and its answer goes back in one, whatever it
+says. It must not load, configure or listen: `worker` is the composition root.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelport.envelope import Handler, Request, Response
-from modelport.errors import ModelportError, PayloadTooLargeError
+from modelport.errors import ModelportError, ModelTimeoutError, PayloadTooLargeError
+from modelport.sagemaker_envelope import unwrap, wrap
 
 from functions.runtime.failures import failure, refusal
+from functions.runtime.metrics import CONTENT_TYPE, Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +35,41 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 WORKERS = 4
 #: How much of a body that is too large is read and dropped, so that the client reads the answer.
 DRAIN_FACTOR = 4
+METRICS = "/metrics"
 _LIMIT_HINT = "send fewer rows per request, or raise SAGEMAKER_MAX_PAYLOAD_IN_MB"
 _ID_HEADERS = ("x-modelport-request-id", "x-amzn-sagemaker-inference-id", "x-request-id")
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
+@dataclass(frozen=True)
+class Deadline:
+    """How long a model may take over a request, and what to do about one that took longer."""
+
+    seconds: float
+    model: str
+    version: int
+    missed: Callable[[], None]
+
+
 class Application:
     """The ASGI application; answers 503 until `ready` is called."""
 
-    def __init__(self, headers: dict[str, str], max_body: int) -> None:
+    def __init__(
+        self,
+        headers: dict[str, str],
+        max_body: int,
+        *,
+        threads: int = WORKERS,
+        metrics: Metrics | None = None,
+        deadline: Deadline | None = None,
+    ) -> None:
         """``headers`` say which version this is, also while it loads."""
         self._headers = headers
         self._max_body = max_body
+        self._metrics = metrics
+        self._deadline = deadline
         self._handle: Handler | None = None
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="model")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
 
     def ready(self, handle: Handler) -> None:
         """Start answering with this data plane."""
@@ -56,34 +82,76 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        if scope["path"] == METRICS and self._metrics and scope["method"] in ("GET", "HEAD"):
+            await _write(scrape(self._metrics), send)
+            return
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        request_id = _request_id(headers)
+        request = Request(scope["method"], _path(scope), headers, b"", safe_id(headers))
+        with self._in_flight(request):
+            response = await self._exchange(request, receive)
+            if response is not None:
+                await _write(response, send)
+
+    async def _exchange(self, request: Request, receive: Receive) -> Response | None:
         try:
-            body = await self._read(headers, receive)
+            body = await self._read(request.headers, receive)
         except PayloadTooLargeError as error:
-            logger.warning("refused request %s: %s", request_id, error.message)
-            response = self._own(failure(error, request_id))
+            logger.warning("refused request %s: %s", request.request_id, error.message)
+            response = self._refused(failure(error, request.request_id))
+            response = as_asked(request, response)
             response.headers["connection"] = "close"
+            return response
         except ConnectionError:
-            return
-        else:
-            request = Request(scope["method"], _path(scope), headers, body, request_id)
-            response = await self._respond(request)
-        await _write(response, send)
+            return None
+        request = replace(request, body=body)
+        try:
+            inner = enveloped(request)
+        except ModelportError as error:
+            return self._refused(failure(error, request.request_id))
+        return wrap(await self._respond(inner)) if inner else await self._respond(request)
 
     async def _respond(self, request: Request) -> Response:
         if self._handle is None:
-            return self._own(_still_loading(request))
+            return self._own(still_loading(request))
         if request.method != "POST":  # questions about the model are answered at once
             return self._handle(request)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._handle, request)
+        answer = loop.run_in_executor(self._pool, self._handle, request)
+        if self._deadline is None:
+            return await answer
+        try:
+            return await asyncio.wait_for(asyncio.shield(answer), self._deadline.seconds)
+        except TimeoutError:
+            return self._overdue(request, self._deadline)
+
+    def _overdue(self, request: Request, deadline: Deadline) -> Response:
+        """The thread cannot be stopped, so the caller is answered and the worker replaced."""
+        error = ModelTimeoutError(deadline.model, deadline.version, deadline.seconds)
+        logger.error("request %s: %s; this worker ends", request.request_id, error.message)
+        deadline.missed()
+        return self._refused(failure(error, request.request_id))
+
+    def _refused(self, response: Response) -> Response:
+        if self._metrics:
+            self._metrics.refused(response.status)
+        return self._own(response)
 
     def _own(self, response: Response) -> Response:
         response.headers.update(self._headers)
         return response
+
+    @contextmanager
+    def _in_flight(self, request: Request) -> Iterator[None]:
+        metrics = self._metrics if request.method == "POST" else None
+        if metrics:
+            metrics.entered()
+        try:
+            yield
+        finally:
+            if metrics:
+                metrics.left()
 
     async def _read(self, headers: dict[str, str], receive: Receive) -> bytes:
         declared = headers.get("content-length", "")
@@ -112,15 +180,42 @@ class Application:
         return PayloadTooLargeError(size, self._max_body, "the request body", _LIMIT_HINT)
 
 
-def _still_loading(request: Request) -> Response:
+def enveloped(request: Request) -> Request | None:
+    """The request that the router sent through SageMaker, if this is one.
+
+    Raises `MalformedRequestError` for an envelope that cannot be read.
+    """
+    if request.method != "POST" or request.path != "/invocations":
+        return None
+    inner = unwrap(request)
+    if inner is not None and not _SAFE_ID.fullmatch(inner.request_id):
+        return replace(inner, request_id=request.request_id)
+    return inner
+
+
+def as_asked(request: Request, response: Response) -> Response:
+    """The answer, in SageMaker's envelope if the request came in one."""
+    try:
+        return response if enveloped(request) is None else wrap(response)
+    except ModelportError:
+        return response
+
+
+def still_loading(request: Request, reason: str = "the model is still loading") -> Response:
+    """The answer of a version that does not serve yet, or no longer."""
     if request.path == "/v2/health/live":
         return Response(200, {"content-type": "application/json"}, b'{"live":true}')
-    response = refusal(503, "the model is still loading", "loading", request.request_id)
+    response = refusal(503, reason, "loading", request.request_id)
     response.headers["retry-after"] = "1"
     return response
 
 
-def _request_id(headers: dict[str, str]) -> str:
+def scrape(metrics: Metrics) -> Response:
+    """The answer to ``/metrics``."""
+    return Response(200, {"content-type": CONTENT_TYPE}, metrics.render())
+
+
+def safe_id(headers: Mapping[str, str]) -> str:
     """The caller's id if it is safe to repeat in headers and logs, else a new one."""
     named = next((headers[name] for name in _ID_HEADERS if name in headers), "")
     return named if _SAFE_ID.fullmatch(named) else uuid.uuid4().hex

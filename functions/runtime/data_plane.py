@@ -29,8 +29,9 @@ from modelport.grammar import Call, allowed_methods, parse
 
 from functions.runtime.codecs import CODECS, Codec, Subject
 from functions.runtime.failures import failure, refusal
+from functions.runtime.identity import identity_headers
 from functions.runtime.inference_script import InferenceScript
-from functions.runtime.model import OnnxModel
+from functions.runtime.model import OnnxModel, Runner
 from functions.runtime.tensors import Tensors, check_carried
 
 logger = logging.getLogger(__name__)
@@ -66,11 +67,20 @@ class DataPlane:
     ) -> None:
         """``check`` may refuse an answer its transport cannot carry, by raising."""
         self.subject = subject
-        self._model = model
+        self._model: Runner = model
         self._script = script
         self._check = check
         self._codecs = codecs
         self._cold = True
+        self._observer: Callable[[Mapping[str, Any]], None] | None = None
+
+    def run_through(self, wrap: Callable[[Runner], Runner]) -> None:
+        """From now on run what ``wrap`` makes of the model."""
+        self._model = wrap(self._model)
+
+    def observe(self, observer: Callable[[Mapping[str, Any]], None]) -> None:
+        """Tell ``observer`` what each request's log line says."""
+        self._observer = observer
 
     def handle(self, request: Request) -> Response:
         """Answer one request."""
@@ -171,6 +181,8 @@ class DataPlane:
         }
         if predicts:
             self._cold = False
+        if self._observer:
+            self._observer(line)
         # SageMaker pings every few seconds; that is noise, not traffic.
         level = logging.DEBUG if trace.call.verb == "ping" else logging.INFO
         logger.log(level, "request", extra={"request": line})
@@ -179,15 +191,6 @@ class DataPlane:
 def identity(subject: Subject) -> dict[str, str]:
     """The headers that say which version answered."""
     return identity_headers(subject.model, subject.version, subject.digest)
-
-
-def identity_headers(model: str, version: int, digest: str) -> dict[str, str]:
-    """The same, for a version that is not loaded yet."""
-    return {
-        "x-modelport-model": model,
-        "x-modelport-version": str(version),
-        "x-modelport-digest": digest,
-    }
 
 
 def _misdirected(error: RouteNotFoundError, request: Request) -> Response:

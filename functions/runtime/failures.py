@@ -16,6 +16,7 @@ from modelport.errors import (
     InvalidInputError,
     ModelFailedError,
     ModelportError,
+    ModelTimeoutError,
     NotFoundError,
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
@@ -30,6 +31,7 @@ STATUSES: Mapping[type[ModelportError], int] = {
     ConflictError: 409,
     IntegrityError: 500,
     ModelFailedError: 500,
+    ModelTimeoutError: 504,
     ModelportError: 500,
 }
 

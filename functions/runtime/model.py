@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from modelport.errors import InvalidBundleError
 from modelport.manifest import ModelSettings
@@ -26,6 +26,14 @@ _LEVELS = {
     "basic": "ORT_ENABLE_BASIC",
     "disabled": "ORT_DISABLE_ALL",
 }
+
+
+class Runner(Protocol):
+    """What runs tensors: the model, or something in front of it that gathers requests."""
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> Tensors:
+        """The named outputs (all of them when none is named) for these inputs."""
+        ...
 
 
 class OnnxModel:

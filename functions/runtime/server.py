@@ -1,7 +1,9 @@
 """Composition root of the HTTP transport: ``python -m functions.runtime.server [serve]``.
 
-Listens at once and loads the bundle beside it, so that SageMaker's ``/ping`` finds a server that
-says "not yet" rather than a closed port. A version that cannot be loaded ends the process with 1.
+Listens at once, starts the workers that load the version, and stays as their parent, so that
+SageMaker's ``/ping`` finds a server that says "not yet" rather than a closed port. A version that
+cannot be loaded ends the process with 1. What this module imports must stay light: it loads no
+model, numpy or web server.
 """
 
 from __future__ import annotations
@@ -13,99 +15,116 @@ import socket
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from threading import Thread
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import uvicorn
 from modelport.errors import InvalidSettingError, ModelportError
+from modelport.manifest import Manifest
 from modelport.settings import RuntimeSettings
 
-from functions.runtime.asgi import Application
-from functions.runtime.data_plane import identity_headers
-from functions.runtime.loading import load
+from functions.runtime.identity import identity_headers
 from functions.runtime.logs import configure
+from functions.runtime.machine import Machine, Share, share
+from functions.runtime.metrics import Metrics, shared_memory
+
+if TYPE_CHECKING:
+    from functions.runtime.supervisor import Worker
 
 logger = logging.getLogger("functions.runtime.server")
 
-#: SageMaker kills 30 s after SIGTERM.
-GRACE_S = 25
-#: Longer than the idle time of load balancers, so that they close connections and not we.
-KEEP_ALIVE_S = 75
+#: SageMaker and Kubernetes kill 30 s after SIGTERM; until then requests are finished.
+DRAIN_S = 25
 #: SageMaker batch transform sends up to this many MB and says so in its variable.
 MAX_BODY_MB = 100
+MOST_WORKERS = 1024
+MOST_SECONDS = 24 * 3600
 USAGE = "usage: python -m functions.runtime.server [serve]"
+_LEVELS = {"10": "DEBUG", "20": "INFO", "30": "WARNING", "40": "ERROR", "50": "CRITICAL"}
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Where to listen and how large a body may be, in the platforms' own variables."""
+    """Where to listen, how large a body may be, how many workers, in the platforms' own variables.
+
+    Of SageMaker's other variables SAGEMAKER_CONTAINER_LOG_LEVEL is read by `runtime_settings`.
+    SAGEMAKER_SAFE_PORT_RANGE is not read, because no other port is opened, and none of those for
+    several models or for a program of the user, because a bundle says that itself.
+    """
 
     host: str = "0.0.0.0"
     port: int = 8080
     max_body: int = MAX_BODY_MB * 1024 * 1024
+    workers: int | None = None
+    #: Seconds a model may take over one request; a worker that takes longer is replaced.
+    timeout_s: int | None = None
+    #: Seconds a version may take to load.
+    startup_s: int | None = None
+    drain_s: int = DRAIN_S - 1
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> ServerSettings:
         """Ours is ``MODELPORT_HOST``, the rest are SageMaker's; raises `InvalidSettingError`."""
+        seconds = "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"
+        if not environ.get(seconds):
+            seconds = "SAGEMAKER_MODEL_SERVER_TIMEOUT"
+        port = _whole(environ, "SAGEMAKER_BIND_TO_PORT", 0, 65_535)
+        body = _whole(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, 2**20)
         return cls(
             environ.get("MODELPORT_HOST") or cls.host,
-            _whole(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 65535),
-            _whole(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", MAX_BODY_MB, 2**20) * 1024 * 1024,
+            cls.port if port is None else port,
+            (MAX_BODY_MB if body is None else body) * 1024 * 1024,
+            _whole(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", 1, MOST_WORKERS),
+            _whole(environ, seconds, 1, MOST_SECONDS),
+            _whole(environ, "SAGEMAKER_STARTUP_TIMEOUT", 1, MOST_SECONDS),
         )
 
 
-def _whole(environ: Mapping[str, str], name: str, default: int, most: int) -> int:
-    text = environ.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and int(text) <= most):
-        raise InvalidSettingError(name, text, f"it must be a whole number up to {most}")
+def _whole(environ: Mapping[str, str], name: str, least: int, most: int) -> int | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise InvalidSettingError(name, text, f"it must be a whole number from {least} to {most}")
     return int(text)
 
 
-class Service:
-    """The listening server and the thread that loads the model behind it."""
+def runtime_settings(environ: Mapping[str, str]) -> RuntimeSettings:
+    """What is served; SageMaker's log level, a number or a name, counts where ours is not set."""
+    level = environ.get("SAGEMAKER_CONTAINER_LOG_LEVEL")
+    if level and not environ.get("MODELPORT_LOG_LEVEL"):
+        environ = {**environ, "MODELPORT_LOG_LEVEL": _LEVELS.get(level, level)}
+    return RuntimeSettings.from_env(environ)
 
-    def __init__(self, runtime: RuntimeSettings, settings: ServerSettings) -> None:
-        self._runtime = runtime
-        headers = identity_headers(runtime.model, runtime.version, runtime.digest)
-        self._application = Application(headers, settings.max_body)
-        self._failed = False
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._application,
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=GRACE_S,
+
+def labels_of(runtime: RuntimeSettings) -> dict[str, str]:
+    """What every metric says about the version."""
+    return {"model": runtime.model, "version": str(runtime.version)}
+
+
+@dataclass(frozen=True)
+class Spawner:
+    """Starts worker processes that share the listener and the metrics' memory."""
+
+    listener: socket.socket
+    metrics: int
+    environ: Mapping[str, str]
+
+    def __call__(self, slot: int) -> Worker:
+        """Start the worker of this slot; a fresh interpreter, so nothing half-done is copied."""
+        from functions.runtime.supervisor import Worker
+
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.set_inheritable(True)
+            shared = (self.listener.fileno(), theirs.fileno(), self.metrics, slot)
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-m", "functions.runtime.worker", *map(str, shared)],
+                self.environ,
+                setsigmask=(),
+                setsigdef=(signal.SIGTERM, signal.SIGINT),
             )
-        )
-
-    def run(self, listener: socket.socket) -> int:
-        """Serve until SIGTERM or SIGINT; the process's exit status."""
-        Thread(target=self._load, name="load", daemon=True).start()
-        self._server.run(sockets=[listener])
-        self._application.close()
-        return 1 if self._failed else 0
-
-    def _load(self) -> None:
-        try:
-            plane = load(self._runtime)
-        except ModelportError as error:
-            self._fail(error.message)
-        # Whatever it is, SystemExit included: it would end this thread alone, unseen.
-        except BaseException as error:
-            logger.exception("the version cannot be loaded")
-            self._fail(f"{type(error).__name__}: {error}")
-        else:
-            self._application.ready(plane.handle)
-            logger.info("ready: %s version %s", self._runtime.model, self._runtime.version)
-
-    def _fail(self, problem: str) -> None:
-        logger.error("the version cannot be loaded: %s", problem)
-        self._failed = True
-        self._server.should_exit = True
+        return Worker(pid, slot, ours)
 
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
@@ -114,7 +133,7 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
         print(USAGE, file=sys.stderr)
         return 2
     try:
-        runtime, settings = RuntimeSettings.from_env(environ), ServerSettings.from_env(environ)
+        runtime, settings = runtime_settings(environ), ServerSettings.from_env(environ)
         configure(runtime.log_level, sys.stdout)
         listener = _listen(settings)
     except ModelportError as error:
@@ -123,10 +142,62 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     # onnxruntime's Linux wheels report usage by default; a model server never calls home.
     environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     logger.info("listening on %s:%d", *listener.getsockname()[:2])
-    # uvicorn raises the signal again once it has shut down; as PID 1 and elsewhere that ends in 0.
+    # Until the event loop takes over. As process 1 a signal without a handler would be lost.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    return Service(runtime, settings).run(listener)
+        signal.signal(number, lambda *_: sys.exit(0))
+    with listener:
+        return _supervise(runtime, settings, listener, environ)
+
+
+def _supervise(
+    runtime: RuntimeSettings,
+    settings: ServerSettings,
+    listener: socket.socket,
+    environ: Mapping[str, str],
+) -> int:
+    shares = _share(runtime, settings)
+    shared = shared_memory(shares.workers)
+    for descriptor in (listener.fileno(), shared):
+        os.set_inheritable(descriptor, True)
+    threads = {"MODELPORT_THREADS": str(runtime.threads or shares.threads)}
+    spawn = Spawner(listener, shared, {**environ, **threads})
+    logger.info("%d workers, %d threads each for the model", shares.workers, shares.threads)
+    first = spawn(0)
+    # Imported with the first worker already on its way.
+    import asyncio
+
+    from functions.runtime.doorman import Doorman
+    from functions.runtime.supervisor import Patience, Supervisor
+
+    labels = labels_of(runtime)
+    headers = identity_headers(runtime.model, runtime.version, runtime.digest)
+    doorman = Doorman(listener, headers, Metrics(shared, 0, labels))
+
+    async def supervise() -> int:
+        supervisor = Supervisor(
+            spawn,
+            shares.workers,
+            doorman,
+            Patience(DRAIN_S, settings.startup_s),
+            ready=lambda: logger.info("ready: %s version %s", runtime.model, runtime.version),
+            vacated=lambda slot: Metrics(shared, slot, labels).unready(),
+        )
+        return await supervisor.run(first)
+
+    return asyncio.run(supervise())
+
+
+def _share(runtime: RuntimeSettings, settings: ServerSettings) -> Share:
+    """Workers and threads, as machine, version and operator have it."""
+    try:
+        manifest = Manifest.from_bytes((Path(runtime.bundle_dir) / "manifest.json").read_bytes())
+    except (OSError, ModelportError):
+        return Share(1, 1)  # the worker that reads it again says what is wrong
+    said = manifest.settings
+    rows = runtime.max_batch_rows or (said.batching.max_rows if said.batching else 1)
+    return share(
+        Machine.here(), settings.workers, manifest.content.size, said.threads, batches=rows > 1
+    )
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

@@ -1,6 +1,6 @@
 """The runtime as it runs for real: its HTTP server and its Lambda handler, each in its own process.
 
-`HttpRuntime` talks HTTP over loopback to ``python -m functions.runtime.server``. `LambdaRuntime`
+Both are started as an image starts them. `HttpRuntime` talks HTTP over loopback. `LambdaRuntime`
 is a tiny Lambda Runtime API that a real awslambdaric process polls. Both take an envelope's
 `Request` and give its `Response`, so one suite runs through both.
 """
@@ -91,9 +91,13 @@ class HttpRuntime(RuntimeProcess):
     """The HTTP server on a free port of the loopback interface."""
 
     def __init__(self, settings: RuntimeSettings, environ: Mapping[str, str] | None = None) -> None:
-        own = {"MODELPORT_HOST": "127.0.0.1", "SAGEMAKER_BIND_TO_PORT": "0"}
+        own = {
+            "MODELPORT_HOST": "127.0.0.1",
+            "SAGEMAKER_BIND_TO_PORT": "0",
+            "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+        }
         super().__init__(
-            ["-m", "functions.runtime.server", "serve"],
+            ["-m", "functions.runtime", "serve"],
             {**settings.to_env(), **own, **(environ or {})},
         )
 
@@ -128,7 +132,7 @@ class LambdaRuntime(RuntimeProcess):
     def __init__(self, settings: RuntimeSettings, environ: Mapping[str, str] | None = None) -> None:
         self._api = _RuntimeApi()
         super().__init__(
-            ["-m", "awslambdaric", "functions.runtime.handler.handler"],
+            ["-m", "functions.runtime", "functions.runtime.handler.handler"],
             {
                 **settings.to_env(),
                 "AWS_LAMBDA_RUNTIME_API": self._api.address,

@@ -1,0 +1,114 @@
+"""Answers in place of the workers while none of them is ready: "not yet", at once.
+
+Runs in the supervising parent, which never loads a model, so no model can hold it up: SageMaker's
+``/ping`` gets its 503 within milliseconds even while a script keeps the interpreter to itself.
+Knows just enough HTTP/1.1 for that: one request per connection, its body read and dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from http import HTTPStatus
+
+from modelport.envelope import Request, Response
+
+from functions.runtime.asgi import METRICS, as_asked, safe_id, scrape, still_loading
+from functions.runtime.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+#: A head larger than this is no request of ours.
+HEAD_BYTES = 65_536
+#: Longest wait for the rest of a head, and for a caller to read its answer.
+PATIENCE_S = 10.0
+CHUNK = 65_536
+
+
+class Doorman:
+    """Accepts on the shared listener between `open` and `close`."""
+
+    def __init__(
+        self, listener: socket.socket, headers: dict[str, str], metrics: Metrics | None = None
+    ) -> None:
+        """``headers`` say which version this is."""
+        self._listener = listener
+        self._headers = headers
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open = False
+        self.reason = "the model is still loading"
+
+    def open(self) -> None:
+        """Start accepting; from inside the event loop."""
+        if not self._open:
+            self._open = True
+            self._listener.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def close(self) -> None:
+        """Leave what comes from now on to the workers; answers under way are finished."""
+        if self._open:
+            self._open = False
+            asyncio.get_running_loop().remove_reader(self._listener)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # nobody left, or taken by a worker
+                return
+            task = asyncio.get_running_loop().create_task(self._serve(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_BYTES)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._answer(head))
+                await writer.drain()
+                writer.write_eof()
+                # Closed with bytes unread, the connection would be reset under the answer.
+                while await reader.read(CHUNK):
+                    pass
+        except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
+            logger.debug("a caller left, or sent no request, while no worker was ready")
+        finally:
+            writer.close()
+
+    def _answer(self, head: bytes) -> bytes:
+        request = _request(head)
+        if request is None:
+            return _bytes(Response(400, {"content-type": "text/plain"}, b"not an HTTP request\n"))
+        if request.path == METRICS and self._metrics:
+            return _bytes(scrape(self._metrics), request.method)
+        response = still_loading(request, self.reason)
+        response.headers.update(self._headers)
+        return _bytes(as_asked(request, response), request.method)
+
+
+def _request(head: bytes) -> Request | None:
+    first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    parts = first.split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+        return None
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return Request(parts[0], parts[1].partition("?")[0], headers, b"", safe_id(headers))
+
+
+def _bytes(response: Response, method: str = "GET") -> bytes:
+    headers = {
+        **response.headers,
+        "content-length": str(len(response.body)),
+        "connection": "close",
+    }
+    lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return head if method == "HEAD" else head + response.body

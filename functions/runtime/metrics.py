@@ -1,0 +1,186 @@
+"""What ``/metrics`` says, in Prometheus' text format, summed over all worker processes.
+
+Every worker adds to its own slot of one piece of shared memory and whoever is asked sums them all:
+no collector process, no files (the root may be read-only), and a worker that is replaced goes on
+where the last one stopped. Only numbers of fixed places; it must not know HTTP or a model.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from threading import Lock
+from typing import Any
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OTHER = "other"
+PREDICTIONS = (("v1", "predict"), ("v2", "infer"), ("sagemaker", "invocations"))
+CALLS = (
+    *PREDICTIONS,
+    ("v1", "metadata"),
+    ("v1", "status"),
+    ("v1", "list"),
+    ("v1", "alive"),
+    ("v2", "ready"),
+    ("v2", "metadata"),
+    ("v2", "server-metadata"),
+    ("v2", "server-live"),
+    ("v2", "server-ready"),
+    ("sagemaker", "ping"),
+    (OTHER, OTHER),
+)
+STATUSES = ("200", "400", "404", "405", "409", "413", "415", "500", "503", "504", OTHER)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+_TIMED = len(SECONDS) + 2  # the buckets, the one above all, the sum
+_REQUESTS = 0
+_DURATION = _REQUESTS + len(CALLS) * len(STATUSES)
+_MODEL = _DURATION + len(PREDICTIONS) * _TIMED
+_BATCHES = _MODEL + len(PREDICTIONS) * _TIMED
+_BYTES_IN = _BATCHES + len(ROWS) + 2
+_BYTES_OUT, _COLD, _LOAD_SECONDS, _READY, _IN_FLIGHT = range(_BYTES_IN + 1, _BYTES_IN + 6)
+#: Numbers in one worker's slot.
+SLOT = _IN_FLIGHT + 1
+_CALL_AT = {call: place for place, call in enumerate(CALLS)}
+_STATUS_AT = {status: place for place, status in enumerate(STATUSES)}
+_PREDICTION_AT = {call: place for place, call in enumerate(PREDICTIONS)}
+
+
+def shared_memory(workers: int) -> int:
+    """A file descriptor of zeroed memory for so many workers, to be inherited by them."""
+    descriptor = os.memfd_create("modelport-metrics")
+    os.ftruncate(descriptor, workers * SLOT * 8)
+    return descriptor
+
+
+class Metrics:
+    """One worker's view: adds to its own slot, reads everybody's. Safe from several threads."""
+
+    def __init__(self, descriptor: int, slot: int, labels: Mapping[str, str]) -> None:
+        """``labels`` stand on every line."""
+        self._all = memoryview(mmap.mmap(descriptor, 0)).cast("d")
+        self._mine = self._all[slot * SLOT : (slot + 1) * SLOT]
+        self._labels = dict(labels)
+        self._lock = Lock()
+
+    def loaded(self, seconds: float) -> None:
+        """The model is in memory and took so long to get there."""
+        self._mine[_LOAD_SECONDS], self._mine[_READY] = seconds, 1.0
+
+    def unready(self) -> None:
+        """This slot's worker is not there, or not ready; nothing is in its hands."""
+        self._mine[_LOAD_SECONDS] = self._mine[_READY] = self._mine[_IN_FLIGHT] = 0.0
+
+    def entered(self) -> None:
+        """A request came in."""
+        with self._lock:
+            self._mine[_IN_FLIGHT] += 1
+
+    def left(self) -> None:
+        """A request was answered or given up."""
+        with self._lock:
+            self._mine[_IN_FLIGHT] -= 1
+
+    def request(self, line: Mapping[str, Any]) -> None:
+        """Count a request by what its log line says."""
+        call = (line["protocol"], line["verb"])
+        with self._lock:
+            self._count(call, str(line["status"]))
+            self._mine[_BYTES_IN] += line["bytes_in"]
+            self._mine[_BYTES_OUT] += line["bytes_out"]
+            self._mine[_COLD] += line["cold_start"]
+            place = _PREDICTION_AT.get(call)
+            if place is not None:
+                self._add(_DURATION + place * _TIMED, SECONDS, line["duration_ms"] / 1000)
+                if line["model_ms"]:
+                    self._add(_MODEL + place * _TIMED, SECONDS, line["model_ms"] / 1000)
+
+    def refused(self, status: int) -> None:
+        """Count a request that never reached the data plane."""
+        with self._lock:
+            self._count((OTHER, OTHER), str(status))
+
+    def batch(self, rows: int) -> None:
+        """Count a run of the model by its rows."""
+        with self._lock:
+            self._add(_BATCHES, ROWS, float(rows))
+
+    def _count(self, call: tuple[str, str], status: str) -> None:
+        row = _CALL_AT.get(call, _CALL_AT[OTHER, OTHER])
+        column = _STATUS_AT.get(status, _STATUS_AT[OTHER])
+        self._mine[_REQUESTS + row * len(STATUSES) + column] += 1
+
+    def _add(self, start: int, bounds: Sequence[float], value: float) -> None:
+        self._mine[start + bisect_left(bounds, value)] += 1
+        self._mine[start + len(bounds) + 1] += value
+
+    def render(self) -> bytes:
+        """Everything, summed over the workers."""
+        values = [sum(self._all[place::SLOT].tolist()) for place in range(SLOT)]
+        return ("\n".join(self._lines(values)) + "\n").encode()
+
+    def _lines(self, values: Sequence[float]) -> Iterator[str]:
+        yield from _header("requests_total", "counter", "Requests answered.")
+        for row, (protocol, verb) in enumerate(CALLS):
+            for column, status in enumerate(STATUSES):
+                count = values[_REQUESTS + row * len(STATUSES) + column]
+                if count:
+                    labels = {"protocol": protocol, "verb": verb, "status": status}
+                    yield self._line("requests_total", labels, count)
+        for name, start, text in (
+            ("request_duration_seconds", _DURATION, "Time from a whole request to its answer."),
+            ("model_duration_seconds", _MODEL, "Time in the model, waiting for a batch included."),
+        ):
+            yield from _header(name, "histogram", text)
+            for place, (protocol, verb) in enumerate(PREDICTIONS):
+                labels = {"protocol": protocol, "verb": verb}
+                yield from self._histogram(name, labels, SECONDS, values, start + place * _TIMED)
+        yield from _header("batch_rows", "histogram", "Rows of each run while batching is on.")
+        yield from self._histogram("batch_rows", {}, ROWS, values, _BATCHES)
+        for name, kind, text, value in (
+            ("request_bytes_total", "counter", "Bytes of request bodies.", values[_BYTES_IN]),
+            ("response_bytes_total", "counter", "Bytes of answers.", values[_BYTES_OUT]),
+            ("cold_requests_total", "counter", "First predictions of a worker.", values[_COLD]),
+            ("requests_in_flight", "gauge", "Requests being answered.", values[_IN_FLIGHT]),
+            ("workers_ready", "gauge", "Workers with the model loaded.", values[_READY]),
+            ("model_loaded", "gauge", "Whether any worker answers.", float(values[_READY] > 0)),
+            ("load_seconds", "gauge", "Time the slowest worker took to load.", self._slowest()),
+        ):
+            yield from _header(name, kind, text)
+            yield self._line(name, {}, value)
+
+    def _slowest(self) -> float:
+        return float(max(self._all[_LOAD_SECONDS::SLOT].tolist()))
+
+    def _histogram(
+        self,
+        name: str,
+        labels: Mapping[str, str],
+        bounds: Sequence[float],
+        values: Sequence[float],
+        start: int,
+    ) -> Iterator[str]:
+        counts = list(accumulate(values[start : start + len(bounds) + 1]))
+        if not counts[-1]:
+            return
+        for bound, count in zip([*map(_number, bounds), "+Inf"], counts, strict=True):
+            yield self._line(f"{name}_bucket", {**labels, "le": bound}, count)
+        yield self._line(f"{name}_sum", labels, values[start + len(bounds) + 1])
+        yield self._line(f"{name}_count", labels, counts[-1])
+
+    def _line(self, name: str, labels: Mapping[str, str], value: float) -> str:
+        pairs = ",".join(f'{key}="{text}"' for key, text in {**self._labels, **labels}.items())
+        return f"modelport_{name}{{{pairs}}} {_number(value)}"
+
+
+def _header(name: str, kind: str, text: str) -> Iterator[str]:
+    yield f"# HELP modelport_{name} {text}"
+    yield f"# TYPE modelport_{name} {kind}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)

@@ -1,0 +1,111 @@
+"""Composition root of one worker process of the HTTP server: load the version, then accept.
+
+Started by `server` with what they share, as inherited file descriptors: the listening socket, a
+socket to the parent (a byte when ready; its end means the parent is gone) and the memory of the
+metrics. It accepts nothing before it can answer; until then the parent does.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+
+from modelport.errors import ModelportError
+from modelport.manifest import Batching
+from modelport.settings import RuntimeSettings
+
+from functions.runtime.asgi import WORKERS
+from functions.runtime.batching import Batcher, in_force, mixes_rows, sample_of, unbatchable
+from functions.runtime.data_plane import DataPlane
+from functions.runtime.loading import load, read_manifest
+from functions.runtime.logs import configure
+from functions.runtime.metrics import Metrics
+from functions.runtime.model import Runner
+from functions.runtime.server import ServerSettings, labels_of, runtime_settings
+from functions.runtime.supervisor import CANNOT_LOAD, READY
+
+logger = logging.getLogger("functions.runtime.worker")
+
+#: While one batch runs the next one gathers, so requests of two are under way; at most this many.
+MOST_THREADS = 256
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Serve with these file descriptors (listener, parent, metrics) and this slot."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # nothing to finish while it loads
+    listener_fd, parent_fd, metrics_fd, slot = map(int, arguments)
+    listener, parent = socket.socket(fileno=listener_fd), socket.socket(fileno=parent_fd)
+    runtime, settings = runtime_settings(environ), ServerSettings.from_env(environ)
+    configure(runtime.log_level, sys.stdout)
+    metrics = Metrics(metrics_fd, slot, labels_of(runtime))
+    metrics.unready()  # what the last worker of this slot left behind
+    started = monotonic()
+    try:
+        plane, batching = _load(runtime, metrics)
+    except ModelportError as error:
+        logger.error("the version cannot be loaded: %s", error.message)
+        return CANNOT_LOAD
+    # Whatever it is, SystemExit included: the parent must know that loading failed, not serving.
+    except BaseException as error:
+        logger.exception("the version cannot be loaded: %s: %s", type(error).__name__, error)
+        return CANNOT_LOAD
+    # Imported only now: the model loads no later for a web server that is not needed yet.
+    from functions.runtime.service import Limits, Service
+
+    threads = min(MOST_THREADS, max(WORKERS, 2 * batching.max_rows)) if batching else WORKERS
+    limits = Limits(settings.max_body, threads, settings.drain_s, settings.timeout_s)
+    service = Service(plane, limits, metrics)
+    metrics.loaded(monotonic() - started)
+    # uvicorn raises the signal again once it has shut down; that is no reason to end by it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return 1 if service.run(listener, parent, READY) else 0
+
+
+def _load(runtime: RuntimeSettings, metrics: Metrics) -> tuple[DataPlane, Batching | None]:
+    gc.disable()  # collecting while everything is being built finds nothing
+    try:
+        plane = load(runtime)
+        plane.observe(metrics.request)
+        batching = _batch(plane, runtime, metrics)
+    finally:
+        gc.enable()
+    gc.freeze()
+    return plane, batching
+
+
+def _batch(plane: DataPlane, runtime: RuntimeSettings, metrics: Metrics) -> Batching | None:
+    """Gather requests if that is asked for and possible; what is in force."""
+    manifest = read_manifest(Path(runtime.bundle_dir))
+    batching = in_force(manifest.settings.batching, runtime)
+    if batching is None:
+        return None
+    signature = plane.subject.signature
+    problem = unbatchable(signature)
+
+    def gathered(model: Runner) -> Runner:
+        nonlocal problem
+        problem = problem or mixes_rows(model, signature, sample_of(manifest.content))
+        return model if problem else Batcher(model, batching, observe=metrics.batch)
+
+    plane.run_through(gathered)
+    if problem:
+        logger.warning("batching is refused, requests run one by one: %s", problem)
+        return None
+    rows, delay = batching.max_rows, batching.max_delay_ms
+    logger.info("batching up to %d rows, waiting at most %g ms", rows, delay)
+    return batching
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:], os.environ)
+    sys.stdout.flush()
+    os._exit(status)  # not through atexit, which would wait for the thread of a model that hangs
