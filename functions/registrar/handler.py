@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from functions.registrar.cloudformation import Event, Outcome, respond
+
+if TYPE_CHECKING:
+    from functions.registrar.place import Place
 
 logging.getLogger().setLevel(logging.INFO)
 
@@ -22,16 +25,35 @@ def handler(event: dict[str, Any], context: Any) -> None:
 
 def _work(event: Event, budget_s: float) -> Outcome:
     import boto3
-    from botocore.config import Config
     from modelport.registry.s3 import S3Registry
     from modelport.settings import RegistrarSettings
 
-    from functions.registrar.prober import LambdaFunctions, Prober
+    from functions.registrar.prober import Prober
     from functions.registrar.registrar import Registrar
 
     settings = RegistrarSettings.from_env(os.environ)
-    # One attempt per call: a retried invocation would run a slow model again behind our back.
-    patient = Config(read_timeout=budget_s, retries={"total_max_attempts": 1})
-    functions = LambdaFunctions(boto3.client("lambda", config=patient))
     registry = S3Registry(boto3.client("s3"), settings.bucket)
-    return Registrar(registry, lambda budget: Prober(functions, budget_s=budget))(event, budget_s)
+
+    def verifier(target: str, seconds: float) -> Prober:
+        return Prober(_place(target, seconds), budget_s=seconds)
+
+    return Registrar(registry, verifier)(event, budget_s)
+
+
+def _place(target: str, budget_s: float) -> Place:
+    """The service that runs ``target``; clients are made for the one that is asked only."""
+    import boto3
+    from botocore.config import Config
+    from modelport.sagemaker_envelope import TIME_LIMIT_S
+
+    from functions.registrar.lambda_functions import LambdaFunctions
+    from functions.registrar.sagemaker_endpoints import SageMakerEndpoints
+
+    # One attempt per call: a retried invocation would run a slow model again behind our back.
+    # SageMaker gives up after its own limit, and says so; that answer is worth waiting for.
+    patience_s = budget_s if target == "lambda" else min(budget_s, TIME_LIMIT_S + 10)
+    config = Config(read_timeout=patience_s, retries={"total_max_attempts": 1})
+    if target == "lambda":
+        return LambdaFunctions(boto3.client("lambda", config=config))
+    runtime = boto3.client("sagemaker-runtime", config=config)
+    return SageMakerEndpoints(boto3.client("sagemaker"), runtime)

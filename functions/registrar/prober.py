@@ -1,8 +1,8 @@
 """Asks a deployed version its goldens, in every protocol that can carry them.
 
-Everything goes the way a caller's request goes: as an envelope to the model function. The prober
-judges, and raises on the first answer that does not agree; it changes nothing. Functions are
-reached through the `Functions` port: `LambdaFunctions` here, anything else in tests.
+Everything goes the way a caller's request goes: as an envelope to the function or endpoint. The
+prober judges, and raises on the first answer that does not agree; it changes nothing. It knows no
+AWS service: what runs the version is behind the `Place` port.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 from modelport.envelope import Request, Response
 from modelport.errors import (
     BackendError,
     BackendGoneError,
     GoldenMismatchError,
-    MalformedRequestError,
     ModelFailedError,
     ModelTimeoutError,
     ThrottledError,
@@ -26,93 +23,36 @@ from modelport.errors import (
 from modelport.grammar import Call, canonical_path
 from modelport.manifest import Manifest
 
+from functions.registrar.place import FAILED, READY, Failure, Place
+
 logger = logging.getLogger(__name__)
 
 DIGEST_HEADER = "x-modelport-digest"
-READY = "ready"
 POLL_S = 1.0
 EXCERPT = 300
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionState:
-    """Where a function stands: ``ready``, ``pending`` or ``failed``, and why."""
-
-    state: str
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """What an invocation returned; ``error`` is Lambda's word for an unhandled failure."""
-
-    payload: bytes
-    error: str = ""
-
-
-class Functions(Protocol):
-    """The functions of this environment."""
-
-    def state(self, resource: str) -> FunctionState | None:
-        """Where the function stands; None when there is none."""
-        ...
-
-    def invoke(self, resource: str, payload: bytes) -> Invocation | None:
-        """Call it; None when it cannot take a call right now."""
-        ...
-
-
-class LambdaFunctions:
-    """`Functions` over a boto3 Lambda client."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def state(self, resource: str) -> FunctionState | None:
-        try:
-            found = self._client.get_function_configuration(FunctionName=resource)
-        except self._client.exceptions.ResourceNotFoundException:
-            return None
-        for key in ("State", "LastUpdateStatus"):
-            value = found.get(key) or "Active"
-            if value == "Failed":
-                return FunctionState("failed", found.get(f"{key}Reason", value))
-            # Lambda puts functions nobody called for weeks to sleep; a call wakes them.
-            if value not in ("Active", "Inactive", "Successful"):
-                return FunctionState("pending", f"{key} {value}")
-        return FunctionState(READY)
-
-    def invoke(self, resource: str, payload: bytes) -> Invocation | None:
-        try:
-            answer = self._client.invoke(FunctionName=resource, Payload=payload)
-        except (
-            self._client.exceptions.TooManyRequestsException,
-            self._client.exceptions.ResourceConflictException,
-            self._client.exceptions.ResourceNotReadyException,  # Just waking up.
-        ):
-            return None
-        return Invocation(answer["Payload"].read(), answer.get("FunctionError", ""))
+#: A server that is up before its model is loaded says so; asking again is all there is to do.
+LOADING = 503
 
 
 class Prober:
-    """Verifies one function against one manifest within a number of seconds."""
+    """Verifies one deployed version against its manifest within a number of seconds."""
 
     def __init__(
         self,
-        functions: Functions,
+        place: Place,
         *,
         budget_s: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._functions = functions
+        self._place = place
         self._clock = clock
         self._sleep = sleep
         self._end = clock() + budget_s
 
     def verify(self, manifest: Manifest, resource: str, timeout_s: float) -> int:
-        """Wait for the function, ask it everything; the number of requests that agreed."""
-        self._await_function(manifest, resource)
+        """Wait until it is there, ask it everything; the number of requests that agreed."""
+        self._await_ready(manifest, resource)
         asked = 1
         ready = Call("v2", "ready", manifest.model)
         self._ask(manifest, resource, timeout_s, "readiness", ready, {}, b"")
@@ -129,16 +69,16 @@ class Prober:
         logger.info("%s:%s agrees in %d requests", manifest.model, manifest.version, asked)
         return asked
 
-    def _await_function(self, manifest: Manifest, resource: str) -> None:
+    def _await_ready(self, manifest: Manifest, resource: str) -> None:
         while True:
-            found = self._functions.state(resource)
+            found = self._place.state(resource)
             if found is None:
-                raise BackendGoneError(manifest.model, manifest.version, "lambda")
+                raise BackendGoneError(manifest.model, manifest.version, self._place.target)
             if found.state == READY:
                 return
-            if found.state == "failed":
-                raise _not_ready(resource, found.reason)
-            self._pause(_not_ready(resource, f"still {found.reason}"))
+            if found.state == FAILED:
+                raise self._not_ready(resource, found.reason)
+            self._pause(self._not_ready(resource, f"still {found.reason}"))
 
     def _ask(
         self,
@@ -151,13 +91,12 @@ class Prober:
         body: bytes,
     ) -> Response:
         request_id = f"deploy-{manifest.model}-{manifest.version}-{golden}-{call.protocol}"
-        method = "GET" if call.verb == READY else "POST"
+        method = "GET" if call.verb == "ready" else "POST"
         path = canonical_path(call, manifest.version)
-        event = Request(method, path, headers, body, request_id).to_event()
-        response = self._invoke(manifest, resource, timeout_s, event, request_id)
+        request = Request(method, path, headers, body, request_id)
+        response = self._answer(manifest, resource, timeout_s, request)
         if response.status != 200:
-            excerpt = response.body[:EXCERPT].decode(errors="replace")
-            problem = f"expected status 200, got {response.status}: {excerpt}"
+            problem = f"expected status 200, got {response.status}: {_excerpt(response)}"
             raise _mismatch(manifest, golden, call, problem)
         digest = response.headers.get(DIGEST_HEADER, "none")
         if digest != manifest.digest:
@@ -165,29 +104,35 @@ class Prober:
             raise _mismatch(manifest, golden, call, problem)
         return response
 
-    def _invoke(
-        self, manifest: Manifest, resource: str, timeout_s: float, event: bytes, request_id: str
+    def _answer(
+        self, manifest: Manifest, resource: str, timeout_s: float, request: Request
     ) -> Response:
         while True:
-            answer = self._functions.invoke(resource, event)
-            if answer is not None:
-                break
-            self._pause(ThrottledError(f"function {resource}"))
-        if answer.error:
-            if b"timed out" in answer.payload.lower():
-                raise ModelTimeoutError(manifest.model, manifest.version, timeout_s)
-            excerpt = answer.payload[:EXCERPT].decode(errors="replace")
-            logger.error("%s failed: %s", resource, excerpt)
-            raise ModelFailedError(manifest.model, manifest.version, request_id)
-        try:
-            return Response.from_event(answer.payload)
-        except MalformedRequestError:
-            raise ModelFailedError(manifest.model, manifest.version, request_id) from None
+            answer = self._place.ask(resource, request)
+            if isinstance(answer, Failure):
+                raise self._failed(manifest, resource, timeout_s, request.request_id, answer)
+            if answer is None:
+                self._pause(ThrottledError(f"{self._place.noun} {resource}"))
+            elif answer.status == LOADING:
+                self._pause(self._not_ready(resource, f"status {LOADING}: {_excerpt(answer)}"))
+            else:
+                return answer
+
+    def _failed(
+        self, manifest: Manifest, resource: str, timeout_s: float, request_id: str, found: Failure
+    ) -> BackendError:
+        logger.error("%s failed: %s", resource, found.words[:EXCERPT])
+        if found.timed_out:
+            return ModelTimeoutError(manifest.model, manifest.version, timeout_s)
+        return ModelFailedError(manifest.model, manifest.version, request_id)
 
     def _pause(self, otherwise: Exception) -> None:
         if self._clock() + POLL_S >= self._end:
             raise otherwise
         self._sleep(POLL_S)
+
+    def _not_ready(self, resource: str, reason: str) -> BackendError:
+        return BackendError(f"{self._place.noun} {resource} did not become ready: {reason}")
 
 
 def _mismatch(manifest: Manifest, golden: str, call: Call, problem: str) -> GoldenMismatchError:
@@ -195,5 +140,5 @@ def _mismatch(manifest: Manifest, golden: str, call: Call, problem: str) -> Gold
     return GoldenMismatchError(manifest.model, manifest.version, golden, where)
 
 
-def _not_ready(resource: str, reason: str) -> BackendError:
-    return BackendError(f"function {resource} did not become ready: {reason}")
+def _excerpt(response: Response) -> str:
+    return response.body[:EXCERPT].decode(errors="replace")

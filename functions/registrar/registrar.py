@@ -3,7 +3,8 @@
 A version gets into the routes only after it answered all its goldens, and out of them only when no
 alias names it. Every operation can be repeated. It never touches aliases, which are people's; but
 callers of a model without the alias ``stable`` get its highest deployed version, so registering one
-can move them. An update is verified after the function has changed: its callers see it first.
+can move them. An endpoint's update is verified after it has changed, so its callers see it first; a
+function's callers stay on the published version they had until the new one is verified.
 Collaborators are passed in; CloudFormation's protocol is `cloudformation`'s.
 """
 
@@ -46,20 +47,21 @@ class Wanted:
     digest: str
     target: str
     resource: str
-    memory_mb: int
-    timeout_s: int
+    settings: dict[str, Any]
 
     @classmethod
     def parse(cls, properties: dict[str, Any]) -> Wanted:
         """Read CloudFormation's properties (all strings); raises `InvalidSettingError`."""
+        target = _text(properties, "Target")
+        if target not in _SETTINGS:
+            raise InvalidSettingError("Target", target, f"it must be {' or '.join(_SETTINGS)}")
         return cls(
             model=check_name(_text(properties, "Model")),
             version=check_version(_number(properties, "Version")),
             digest=_text(properties, "Digest"),
-            target=_text(properties, "Target"),
+            target=target,
             resource=_text(properties, "Resource"),
-            memory_mb=_number(properties, "MemoryMb"),
-            timeout_s=_number(properties, "TimeoutS"),
+            settings={name: read(properties, wanted) for name, wanted, read in _SETTINGS[target]},
         )
 
     @property
@@ -69,14 +71,14 @@ class Wanted:
 
     @property
     def deployment(self) -> Deployment:
-        settings = {"memory_mb": self.memory_mb, "timeout_s": self.timeout_s}
-        return Deployment(self.version, self.target, self.resource, self.digest, settings)
+        return Deployment(self.version, self.target, self.resource, self.digest, self.settings)
 
 
 class Registrar:
     """Verifies, then registers; unregisters unless in use."""
 
-    def __init__(self, registry: Registry, verifier: Callable[[float], Verifier]) -> None:
+    def __init__(self, registry: Registry, verifier: Callable[[str, float], Verifier]) -> None:
+        """``verifier`` makes one for a target and a number of seconds."""
         self._registry = registry
         self._verifier = verifier
 
@@ -101,7 +103,8 @@ class Registrar:
         manifest = self._registry.manifest(wanted.model, wanted.version)
         if manifest.digest != wanted.digest:
             raise IntegrityError(wanted.physical_id, wanted.digest, manifest.digest)
-        verified = self._verifier(budget_s).verify(manifest, wanted.resource, wanted.timeout_s)
+        verifier = self._verifier(wanted.target, budget_s)
+        verified = verifier.verify(manifest, wanted.resource, wanted.settings["timeout_s"])
         if self._registered(wanted) != wanted.deployment:
             self._registry.change(
                 wanted.model,
@@ -148,6 +151,17 @@ def _number(properties: dict[str, Any], name: str) -> int:
     if not text.isdecimal():
         raise InvalidSettingError(name, text, "it must be a whole number")
     return int(text)
+
+
+#: Target → what the routes keep of its settings, each with its property and how that is read.
+_SETTINGS: dict[str, tuple[tuple[str, str, Callable[[dict[str, Any], str], Any]], ...]] = {
+    "lambda": (("memory_mb", "MemoryMb", _number), ("timeout_s", "TimeoutS", _number)),
+    "sagemaker": (
+        ("instance_type", "InstanceType", _text),
+        ("instances", "Instances", _number),
+        ("timeout_s", "TimeoutS", _number),
+    ),
+}
 
 
 def _stack_name(stack_id: str) -> str:

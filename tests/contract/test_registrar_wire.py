@@ -11,10 +11,12 @@ from typing import Any
 
 import boto3
 import pytest
+from modelport.envelope import Request, Response
 
 from functions.registrar.cloudformation import put
 from functions.registrar.handler import handler
-from functions.registrar.prober import FunctionState, LambdaFunctions
+from functions.registrar.lambda_functions import LambdaFunctions
+from functions.registrar.place import Failure, State
 
 
 class Script(BaseHTTPRequestHandler):
@@ -128,23 +130,21 @@ def test_the_handler_lets_a_stack_go_whose_model_is_unknown(
 @pytest.mark.parametrize(
     ("configuration", "state"),
     [
-        ({"State": "Active", "LastUpdateStatus": "Successful"}, FunctionState("ready")),
-        ({}, FunctionState("ready")),
-        ({"State": "Pending"}, FunctionState("pending", "State Pending")),
-        ({"State": "Inactive", "LastUpdateStatus": "Successful"}, FunctionState("ready")),
+        ({"State": "Active", "LastUpdateStatus": "Successful"}, State("ready")),
+        ({}, State("ready")),
+        ({"State": "Pending"}, State("pending", "State Pending")),
+        ({"State": "Inactive", "LastUpdateStatus": "Successful"}, State("ready")),
         (
             {"State": "Active", "LastUpdateStatus": "InProgress"},
-            FunctionState("pending", "LastUpdateStatus InProgress"),
+            State("pending", "LastUpdateStatus InProgress"),
         ),
         (
             {"State": "Failed", "StateReason": "no such image"},
-            FunctionState("failed", "no such image"),
+            State("failed", "no such image"),
         ),
     ],
 )
-def test_the_state_of_a_function(
-    server: Any, configuration: dict[str, str], state: FunctionState
-) -> None:
+def test_the_state_of_a_function(server: Any, configuration: dict[str, str], state: State) -> None:
     server.script = [(200, {}, json.dumps({"FunctionName": "f", **configuration}).encode())]
     assert lambda_at(server.url).state("f") == state
 
@@ -155,16 +155,26 @@ def test_a_function_that_does_not_exist_has_no_state(server: Any) -> None:
     assert lambda_at(server.url).state("f") is None
 
 
-def test_an_invocation_tells_an_answer_from_a_crash(server: Any) -> None:
+ASKED = Request("POST", "/v1/models/m/versions/1:predict", {"accept": "*/*"}, b"{}", "r-1")
+
+
+def test_a_question_tells_an_answer_from_a_crash(server: Any) -> None:
     crash = {"X-Amz-Function-Error": "Unhandled"}
-    server.script = [(200, {}, b'{"modelport": 1}'), (200, crash, b'{"errorMessage": "boom"}')]
+    answer = Response(200, {"x-modelport-digest": "d"}, b"[1]")
+    server.script = [
+        (200, {}, json.dumps(answer.to_event()).encode()),
+        (200, crash, b'{"errorMessage": "boom"}'),
+        (200, crash, b'{"errorMessage": "2026 Task timed out after 3.00 seconds"}'),
+        (200, {}, b'"hello"'),
+    ]
     functions = lambda_at(server.url)
-    answered = functions.invoke("f", b"{}")
-    crashed = functions.invoke("f", b"{}")
-    assert answered is not None
-    assert crashed is not None
-    assert (answered.payload, answered.error) == (b'{"modelport": 1}', "")
-    assert crashed.error == "Unhandled"
+    assert functions.ask("f", ASKED) == answer
+    assert Request.from_event(json.loads(server.asked[0][3])) == ASKED
+    crashed, late, odd = (functions.ask("f", ASKED) for _ in range(3))
+    assert crashed == Failure('{"errorMessage": "boom"}')
+    assert isinstance(late, Failure)
+    assert late.timed_out
+    assert odd == Failure("not a modelport envelope of version 1")
 
 
 @pytest.mark.parametrize(
@@ -177,4 +187,4 @@ def test_an_invocation_tells_an_answer_from_a_crash(server: Any) -> None:
 )
 def test_a_function_without_capacity_is_not_a_failure(server: Any, status: int, error: str) -> None:
     server.script = [(status, {"x-amzn-ErrorType": error}, b"{}")] * 10
-    assert lambda_at(server.url).invoke("f", b"{}") is None
+    assert lambda_at(server.url).ask("f", ASKED) is None

@@ -140,6 +140,6 @@ def sagemaker_api() -> Iterator[SageMakerApi]:
 def _describe(api: SageMakerApi, name: str) -> Answer:
     found = api.described.get(name)
     if found is None:
-        body = json.dumps({"Message": f'Could not find endpoint "{name}".'}).encode()
-        return 400, {"x-amzn-ErrorType": "ValidationException"}, body
+        said = {"__type": "ValidationException", "message": f'Could not find endpoint "{name}".'}
+        return 400, {}, json.dumps(said).encode()
     return 200, {}, json.dumps({"EndpointName": name, **found}).encode()

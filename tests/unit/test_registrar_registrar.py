@@ -18,7 +18,8 @@ from modelport.routes import Routes, parse_weights
 from modelport.signature import Signature, TensorSpec
 
 from functions.registrar.cloudformation import Event, Outcome
-from functions.registrar.prober import FunctionState, Invocation, Prober
+from functions.registrar.place import Failure, State
+from functions.registrar.prober import Prober
 from functions.registrar.registrar import Registrar
 
 ME = Actor("tester")
@@ -31,31 +32,32 @@ RAW = Golden("text", content_type="text/plain", body=b"hello", answer={"label": 
 
 
 class Doubling:
-    """Functions that run one version rightly, unless told otherwise."""
+    """A place that runs one version rightly, unless told otherwise."""
+
+    target, noun = "lambda", "function"
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.digest = manifest.digest
         self.factor = 2.0
-        self.states: list[FunctionState | None] = [FunctionState("ready")]
+        self.states: list[State | None] = [State("ready")]
         self.busy = 0
-        self.failure = ""
+        self.failure: Failure | None = None
         self.answer: Callable[[Request], Response] = self.respond
         self.asked: list[Request] = []
 
-    def state(self, resource: str) -> FunctionState | None:
+    def state(self, resource: str) -> State | None:
         assert resource == "modelport-t-m-v1"
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
-    def invoke(self, resource: str, payload: bytes) -> Invocation | None:
+    def ask(self, resource: str, request: Request) -> Response | Failure | None:
         if self.busy:
             self.busy -= 1
             return None
         if self.failure:
-            return Invocation(self.failure.encode(), "Unhandled")
-        request = Request.from_event(json.loads(payload))
+            return self.failure
         self.asked.append(request)
-        return Invocation(json.dumps(self.answer(request).to_event()).encode())
+        return self.answer(request)
 
     def respond(self, request: Request) -> Response:
         headers = {"x-modelport-digest": self.digest}
@@ -108,7 +110,8 @@ class World:
         event = Event(kind, "https://x", stack, "r", "Registration", physical_id, wanted)
         return Registrar(self.registry, self.prober)(event, 10.0)
 
-    def prober(self, budget: float) -> Prober:
+    def prober(self, target: str, budget: float) -> Prober:
+        assert target == self.functions.target
         return Prober(self.functions, budget_s=budget, clock=lambda: self.now, sleep=self.sleep)
 
     @property
@@ -200,42 +203,46 @@ def test_a_version_that_was_never_published_is_refused(world: World) -> None:
 
 
 def test_a_crashing_function_is_refused_without_its_traceback(world: World) -> None:
-    world.functions.failure = '{"errorMessage": "secret path", "errorType": "Runtime.ExitError"}'
+    world.functions.failure = Failure('{"errorMessage": "secret path"}')
     outcome = world.send("Create")
     assert "[model-failed]" in outcome.reason
     assert "secret path" not in outcome.reason
 
 
 def test_a_function_that_times_out_is_refused_with_its_limit(world: World) -> None:
-    world.functions.failure = '{"errorMessage": "2026 Task timed out after 30.00 seconds"}'
+    world.functions.failure = Failure("Task timed out after 30.00 seconds", timed_out=True)
     outcome = world.send("Create")
     assert "did not answer within 30 s" in outcome.reason
 
 
-def test_an_answer_that_is_no_envelope_is_refused(world: World) -> None:
-    class Odd(Doubling):
-        def invoke(self, resource: str, payload: bytes) -> Invocation:
-            return Invocation(b'"hello"')
+def test_a_version_that_is_up_but_still_loading_is_asked_again(world: World) -> None:
+    loading = iter([Response(503, {"retry-after": "1"}, b"loading"), Response(503)])
+    world.functions.answer = lambda request: next(loading, world.functions.respond(request))
+    assert not world.send("Create").failed
+    assert world.now == 2.0
 
-    world.functions = Odd(world.manifest)
-    assert "[model-failed]" in world.send("Create").reason
+
+def test_a_version_that_never_loads_is_refused_with_what_it_said(world: World) -> None:
+    world.functions.answer = lambda request: Response(503, {}, b"still loading weights")
+    outcome = world.send("Create")
+    assert "did not become ready: status 503: still loading weights" in outcome.reason
 
 
 def test_it_waits_for_a_function_that_is_still_being_made(world: World) -> None:
-    world.functions.states = [FunctionState("pending", "State Pending"), FunctionState("ready")]
+    world.functions.states = [State("pending", "State Pending"), State("ready")]
     assert not world.send("Create").failed
     assert world.now == 1.0
 
 
 def test_it_waits_no_longer_than_its_time(world: World) -> None:
-    world.functions.states = [FunctionState("pending", "State Pending")]
+    world.functions.states = [State("pending", "State Pending")]
     outcome = world.send("Create")
     assert "did not become ready: still State Pending" in outcome.reason
     assert world.now < 10.0
 
 
 def test_a_function_that_failed_is_refused_with_lambdas_reason(world: World) -> None:
-    world.functions.states = [FunctionState("failed", "the image does not exist")]
+    world.functions.states = [State("failed", "the image does not exist")]
     assert "the image does not exist" in world.send("Create").reason
 
 
@@ -252,6 +259,34 @@ def test_a_busy_function_is_asked_again(world: World) -> None:
 def test_a_function_that_stays_busy_is_refused(world: World) -> None:
     world.functions.busy = 1000
     assert "[throttled]" in world.send("Create").reason
+
+
+ENDPOINT = {
+    "Target": "sagemaker",
+    "MemoryMb": None,
+    "InstanceType": "ml.g5.xlarge",
+    "Instances": "2",
+    "TimeoutS": "60",
+}
+
+
+def test_an_endpoint_is_registered_with_its_instances(world: World) -> None:
+    world.functions.target, world.functions.noun = "sagemaker", "endpoint"
+    assert world.send("Create", **ENDPOINT).reason == ""
+    deployment = world.routes.deployments[1]
+    assert (deployment.target, deployment.resource) == ("sagemaker", "modelport-t-m-v1")
+    assert deployment.settings == {
+        "instance_type": "ml.g5.xlarge",
+        "instances": 2,
+        "timeout_s": 60,
+    }
+
+
+def test_errors_say_what_the_service_calls_it(world: World) -> None:
+    world.functions.target, world.functions.noun = "sagemaker", "endpoint"
+    world.functions.states = [State("failed", "the container did not answer ping")]
+    reason = world.send("Create", **ENDPOINT).reason
+    assert "endpoint modelport-t-m-v1 did not become ready: the container did not" in reason
 
 
 def test_delete_unregisters(world: World) -> None:
@@ -293,6 +328,8 @@ def test_delete_after_a_failed_create_succeeds(world: World, properties: dict[st
         ({"Version": "x"}, "Version"),
         ({"Digest": None}, "Digest"),
         ({"Model": "No/Name"}, "No/Name"),
+        ({"Target": "mainframe"}, "lambda or sagemaker"),
+        ({"Target": "sagemaker"}, "InstanceType"),
     ],
 )
 def test_a_bad_property_is_named(world: World, properties: dict[str, Any], named: str) -> None:
