@@ -279,9 +279,11 @@ class Connection:
 
 def _tls_failure(error: httpx.TransportError) -> str:
     """Why TLS cannot work at all, which no other try mends; empty for everything else."""
-    cause = error.__cause__ and error.__cause__.__cause__
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return cause.verify_message
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
-        return (cause.reason or "TLS error").replace("_", " ").lower()
-    return ""
+    if cause is None or isinstance(cause, ssl.SSLEOFError):
+        return ""
+    return (cause.reason or "TLS error").replace("_", " ").lower()

@@ -28,7 +28,7 @@ from modelport.images.connection import Body, Connection
 from modelport.images.errors import ImageNotFoundError, ImageRegistryError
 from modelport.images.patience import Interruption
 from modelport.images.reference import Reference
-from modelport.images.uploads import CHUNK, Upload
+from modelport.images.uploads import Upload
 from modelport.manifest import digest_of
 from modelport.registry import Progress, silent
 
@@ -202,7 +202,7 @@ class Repository:
                 with self._open_blob(digest, done) as response:
                     done = _start(response, file, done)
                     total = size or done + int(response.headers.get("Content-Length") or 0)
-                    for chunk in response.iter_raw(CHUNK):
+                    for chunk in response.iter_raw():
                         done += file.write(chunk)
                         if size is not None and done > size:
                             raise IntegrityError(f"blob {digest}", f"{size:,} bytes", "more")
