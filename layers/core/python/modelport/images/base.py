@@ -95,11 +95,10 @@ def read(
     described = _described(manifest, reference)
     blobs = workspace / "blobs"
     config_path = _fetched(source, described["config"], blobs, progress)
-    config = json.loads(config_path.read_bytes())
+    config, diff_ids = _configured(config_path.read_bytes(), reference)
     if config.get("architecture") != architecture or config.get("os", "linux") != "linux":
         found = f"{config.get('os', 'linux')}/{config.get('architecture')}"
         raise BaseImageError(str(reference), f"is for {found}, not linux/{architecture}")
-    diff_ids = config["rootfs"]["diff_ids"]
     if len(diff_ids) != len(described["layers"]):
         raise IntegrityError(f"base {reference}", f"{len(diff_ids)} layers", "others")
     paths = [_fetched(source, layer, blobs, progress) for layer in described["layers"]]
@@ -140,6 +139,15 @@ def _described(manifest: bytes, reference: Reference) -> dict[str, Any]:
             "copy it once with gzip: skopeo copy --dest-compress-format gzip",
         )
     return cast("dict[str, Any]", described)
+
+
+def _configured(body: bytes, reference: Reference) -> tuple[dict[str, Any], list[str]]:
+    """The config and the digests of its layers, unpacked."""
+    try:
+        config = json.loads(body)
+        return config, config["rootfs"]["diff_ids"]
+    except (ValueError, KeyError, TypeError):
+        raise BaseImageError(str(reference), "its config is no image's config") from None
 
 
 def _fetched(source: Source, described: dict[str, Any], blobs: Path, progress: Progress) -> Path:

@@ -10,7 +10,6 @@ image that would be too large is refused before anything leaves this machine. Pu
 from __future__ import annotations
 
 import io
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,7 +50,7 @@ def build(
 ) -> Image:
     """The image of ``manifest`` on ``base``; ``fetch`` brings its files, ``workspace`` keeps."""
     _check(manifest)
-    model = tuple(Part(file.path, file.size) for file in manifest.content.files)
+    model = tuple(Part(file.path, file.size) for file in manifest.files)
     coming = Layer("", "", 0, manifest.content.size, "model", parts=model)
     _afford((*base.layers, coming), budget)
     interpreter = bytecode.interpreter(base.python)
@@ -64,11 +63,11 @@ def build(
 
 def _check(manifest: Manifest) -> None:
     """Refuse files that are no plain files of a bundle, whoever wrote this manifest."""
-    for file in manifest.content.files:
+    for file in manifest.files:
         tar.check_path(file.path)
         if file.size < 0:
             raise IntegrityError(f"size of {file.path}", "0 or more", str(file.size))
-    paths = {file.path for file in manifest.content.files}
+    paths = {file.path for file in manifest.files}
     said = manifest.content.settings
     for role, name in (("script", said.script), ("requirements", said.requirements)):
         if name is not None and name not in paths:
@@ -124,9 +123,7 @@ class _Builder:
 
         def make() -> Layer:
             with self._scratch() as scratch:
-                for path, source in found.items():
-                    (scratch / path).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source, scratch / path)
+                sources.copy(found, scratch)
                 bytecode.write(scratch, "/", self.interpreter)
                 return self._written("code", scratch)
 
@@ -181,7 +178,7 @@ class _Builder:
     def _model(self) -> Layer:
         record = self.manifest.to_bytes()
         script = self.manifest.content.settings.script
-        files = [file for file in self.manifest.content.files if file.path != script]
+        files = [file for file in self.manifest.files if file.path != script]
 
         def make() -> Layer:
             with self._scratch() as scratch:
@@ -223,7 +220,7 @@ class _Builder:
         return {"platform": self.base.platform.tag, "python": release, **_made_by()}
 
     def _file(self, name: str | None) -> File | None:
-        return next((file for file in self.manifest.content.files if file.path == name), None)
+        return next((file for file in self.manifest.files if file.path == name), None)
 
     def _bring(self, file: File, to: Path) -> None:
         """Fetch a file to ``to``; what is not exactly that file does not get further."""

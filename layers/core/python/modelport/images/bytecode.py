@@ -3,7 +3,9 @@
 Written once, when an image or a layer is built, because a process in it can never write it:
 without, a start takes three times as long. The same sources give the same bytes: one isolated
 process, no site packages, a fixed hash seed, one order, and no file times inside. Never runs what
-it compiles.
+it compiles. Runs alone too, as the Dockerfile uses it, on the standard library:
+
+    python -m modelport.images.bytecode FOLDER RUNS_AT
 """
 
 from __future__ import annotations
@@ -70,3 +72,7 @@ def release(interpreter: str) -> str:
 def _starts(path: str, python: str) -> bool:
     """Version managers put stand-ins on PATH for Pythons that are not active."""
     return release(path).startswith(f"{python}.")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), sys.argv[2], sys.executable)

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from modelport.images.errors import RequirementError
 from modelport.images.wheels import Platform
 
+_VERSION = r"(?:===|[<>=!~]=|[<>])\s*[A-Za-z0-9.*+!_-]+"
 _LINE = re.compile(
-    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*"
-    r"(?P<extras>\[[A-Za-z0-9._,\s-]*\])?\s*"
-    r"(?P<versions>\(?\s*(?:[<>=!~]=?=?[^;@\s]+\s*,?\s*)*\)?)\s*"
-    r"(?P<marker>;[^@]*?)?\s*"
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?<!\.whl)(?<!\.gz)(?<!\.zip)\s*"
+    r"(?:\[[A-Za-z0-9._,\s-]*\])?\s*"
+    rf"\(?\s*(?:{_VERSION}(?:\s*,\s*{_VERSION})*)?\s*\)?\s*"
+    r"(?:;(?:(?!--|://)[^@])*?)?\s*"
     r"(?P<hashes>(?:\s*--hash=sha(?:256|384|512):[0-9a-f]+)*)"
 )
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")

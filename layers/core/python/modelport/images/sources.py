@@ -1,11 +1,15 @@
 """Which of our own sources run where: in the functions' layer, and in every model image.
 
-The one list, for the image builder, the Dockerfile's test and the infrastructure. Paths only;
-nothing here copies, compiles or reads what is in the files.
+The one list, for the image builder, the Dockerfile and the infrastructure. Nothing here compiles
+or reads what is in the files. Runs alone too, as the Dockerfile uses it, on the standard library:
+
+    python -m modelport.images.sources REPOSITORY FOLDER
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 from modelport.errors import InvalidSettingError
@@ -17,12 +21,15 @@ NOT_SHIPPED = (
     "deployments.py",
     "images",
     "model_toml.py",
+    "offline_graph.py",
     "onnx_external.py",
     "onnx_file.py",
+    "onnx_rewrite.py",
     "onnx_tensors.py",
     "onnx_wire.py",
     "sagemaker_settings.py",
     "tuning.py",
+    "tuning_probe.py",
     "weights_layout.py",
 )
 CORE = "layers/core/python/modelport"
@@ -60,9 +67,16 @@ def lock(root: Path, accelerator: str) -> Path:
     return path
 
 
+def copy(files: dict[str, Path], into: Path) -> None:
+    """Lay ``files``, as `of_image` lists them, out below ``into``."""
+    for path, source in files.items():
+        (into / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, into / path)
+
+
 def _files(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
-    ]
+    return [path for path in folder.rglob("*.py") if path.is_file()]
+
+
+if __name__ == "__main__":
+    copy(of_image(Path(sys.argv[1])), Path(sys.argv[2]))
