@@ -29,6 +29,20 @@ class Launch:
     env: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Hosts:
+    """Where our own hosts listen, which run what the emulator only knows."""
+
+    functions: str
+    endpoints: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What sends any AWS client to the SageMaker host with what is SageMaker's."""
+        services = ("SAGEMAKER", "SAGEMAKER_RUNTIME", "APPLICATION_AUTO_SCALING")
+        return {f"AWS_ENDPOINT_URL_{service}": self.endpoints for service in services}
+
+
 class Engine(Protocol):
     """One AWS emulator."""
 
@@ -40,13 +54,13 @@ class Engine(Protocol):
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Install what is missing; raises `EngineError` when that cannot be done."""
 
-    def launch(self, port: int, home: Path, lambda_host: str) -> Launch:
+    def launch(self, port: int, home: Path, hosts: Hosts) -> Launch:
         """How to start it so that it listens on the loopback port and on nothing else."""
 
     def health_url(self, endpoint: str) -> str:
         """What answers 200 once it can be used."""
 
-    def function_environment(self, lambda_host: str) -> Mapping[str, str]:
+    def function_environment(self, hosts: Hosts) -> Mapping[str, str]:
         """Variables a model function needs so that its invocations reach the Lambda host."""
 
     def api_url(self, endpoint: str, api_id: str, stage: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import boto3
 import tomlkit
-from engine import DEFAULT_REGION, Engine
+from engine import DEFAULT_REGION, Engine, Hosts
 from modelport.cli.cdk import Cdk, environment, find_cdk, reasons
 from modelport.cli.failures import CdkFailedError
 from modelport.deployments import Deployments, platform_stack
@@ -58,21 +58,25 @@ def variables(home: Home, endpoint: str) -> dict[str, str]:
     }
 
 
-def write_deployments(home: Home, engine: Engine, lambda_host: str) -> None:
-    """Start the deployments file of this cloud: no versions yet."""
+def write_deployments(home: Home, engine: Engine, hosts: Hosts, images: str | None = None) -> None:
+    """Start the deployments file of this cloud: no versions yet.
+
+    `images` is where built images go, where they are really run; else none is ever looked at.
+    """
     document = tomlkit.document()
     document.add(tomlkit.comment("The local cloud's desired state; written by `make up`."))
+    placeholder = f"{engine.account}.dkr.ecr.{DEFAULT_REGION}.amazonaws.com/{NO_IMAGE}"
     document["environment"] = {
         "name": ENVIRONMENT,
         "auth": "none",
         "api": engine.api,
-        "image": f"{engine.account}.dkr.ecr.{DEFAULT_REGION}.amazonaws.com/{NO_IMAGE}",
+        **({"image_repository": images} if images else {"image": placeholder}),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
         "retain": False,
         "throttle_rate": 10_000,
         "throttle_burst": 10_000,
-        "function_environment": dict(engine.function_environment(lambda_host)),
+        "function_environment": {**engine.function_environment(hosts), **hosts.variables},
     }
     home.deployments.write_text(tomlkit.dumps(document))
     Deployments.load(home.deployments)

@@ -1,6 +1,6 @@
 """Owns a local cloud's processes from the first to the last.
 
-Started by `cloud.py up`, in a session of its own. It starts the Lambda host and the engine,
+Started by `cloud.py up`, in a session of its own. It starts the two hosts and the engine,
 deploys the platform, and stays. Steps are reported as JSON lines on stdout. Stdin is the
 lifeline: it ends without a word when the `up` that started us is killed, and then everything
 goes; one byte means that `up` has done its part and may leave.
@@ -24,7 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from engine import Engine, EngineError, load
+from container_registry import ContainerRegistry
+from containers import EXECUTORS, ContainerError
+from engine import DEFAULT_REGION, Engine, EngineError, Hosts, load
 from lambda_host.processes import die_with_parent, kill_group
 from modelport.errors import ModelportError
 from platform_stack import (
@@ -38,6 +40,8 @@ from platform_stack import (
 from state import Cloud, Home
 
 ROOT = Path(__file__).resolve().parent.parent
+PROCESS = EXECUTORS[0]
+IMAGES = "modelport"
 HEALTH_LIMIT_S = 90
 ANSWER_LIMIT_S = 60
 STOP_LIMIT_S = 5
@@ -50,8 +54,17 @@ class StepError(Exception):
 class Supervisor:
     """One local cloud."""
 
-    def __init__(self, engine: Engine, port: int, home: Home, report: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        port: int,
+        home: Home,
+        report: Callable[..., None],
+        executor: str = PROCESS,
+    ) -> None:
+        """`executor` is how the hosts run what has an image."""
         self._engine = engine
+        self._executor = executor
         self._home = home
         self._report = report
         self._cloud = Cloud(engine.name, port)
@@ -67,9 +80,10 @@ class Supervisor:
         self._note("supervisor", os.getpid())
         with self._step("engine", f"start {self._engine.name}") as tell:
             self._engine.prepare(tell)
-            lambda_host = self._start_lambda_host()
-            self._start_engine(lambda_host)
-        write_deployments(self._home, self._engine, lambda_host)
+            images = self._start_registry()
+            hosts = self._start_hosts()
+            self._start_engine(hosts)
+        write_deployments(self._home, self._engine, hosts, images)
         endpoint = self._cloud.endpoint
         stack = PlatformStack(self._home, self._engine, endpoint, os.environ)
         with self._step("bootstrap", "cdk bootstrap"):
@@ -80,7 +94,7 @@ class Supervisor:
             self._expect_answer(f"{platform.endpoint}/v1/models")
         name_bucket(self._home, platform.bucket)
         named = {"MODELPORT_BUCKET": platform.bucket, "MODELPORT_ENDPOINT": platform.endpoint}
-        self._home.write_env({**variables(self._home, endpoint), **named})
+        self._home.write_env({**variables(self._home, endpoint), **hosts.variables, **named})
         self._cloud = Cloud(self._cloud.engine, self._cloud.port, True, self._cloud.processes)
         self._home.write(self._cloud)
         self._report(ready=True, **named)
@@ -107,25 +121,45 @@ class Supervisor:
             child.wait()
         self._home.clear()
 
-    def _start_lambda_host(self) -> str:
+    def _start_registry(self) -> str | None:
+        """Where images go, when they are really run."""
+        if self._executor == PROCESS:
+            return None
+        return f"{ContainerRegistry(self._home.folder).start(self._spawn)}/{IMAGES}"
+
+    def _start_hosts(self) -> Hosts:
+        """The SageMaker host first: functions on the Lambda host call endpoints."""
+        own = ("--account", self._engine.account, "--region", DEFAULT_REGION)
+        endpoints = self._start_host("sagemaker-host", "sagemaker_host.host", own, {})
+        functions = self._start_host(
+            "lambda-host", "lambda_host.host", (), Hosts("", endpoints).variables
+        )
+        return Hosts(functions, endpoints)
+
+    def _start_host(
+        self, role: str, module: str, own: tuple[str, ...], env: Mapping[str, str]
+    ) -> str:
+        """Start a host; where it listens, which is the first thing it says."""
         folders = (ROOT / "localstack", ROOT / "layers/core/python", ROOT)
         options = ("--root", str(ROOT), "--home", str(self._home.folder))
         child = self._spawn(
-            "lambda-host",
-            (sys.executable, "-m", "lambda_host.host", *options),
+            role,
+            (sys.executable, "-m", module, *options, "--executor", self._executor, *own),
             {
                 **variables(self._home, self._cloud.endpoint),
+                **env,
                 "PYTHONPATH": os.pathsep.join(map(str, folders)),
             },
+            tells=True,
         )
         assert child.stdout is not None
         port = child.stdout.readline().strip()
         if not port:
-            raise StepError(self._last_words("lambda-host"))
+            raise StepError(self._last_words(role))
         return f"http://127.0.0.1:{int(port)}"
 
-    def _start_engine(self, lambda_host: str) -> None:
-        launch = self._engine.launch(self._cloud.port, self._home.folder, lambda_host)
+    def _start_engine(self, hosts: Hosts) -> None:
+        launch = self._engine.launch(self._cloud.port, self._home.folder, hosts)
         temporary = self._home.run / "tmp"
         temporary.mkdir()
         child = self._spawn("engine", launch.argv, {"TMPDIR": str(temporary), **launch.env})
@@ -145,7 +179,7 @@ class Supervisor:
             time.sleep(0.2)
 
     def _spawn(
-        self, role: str, argv: tuple[str, ...], env: Mapping[str, str]
+        self, role: str, argv: tuple[str, ...], env: Mapping[str, str], *, tells: bool = False
     ) -> "subprocess.Popen[bytes]":
         with (self._home.logs / f"{role}.log").open("ab") as log:
             child = subprocess.Popen(
@@ -153,7 +187,7 @@ class Supervisor:
                 cwd=self._home.run,
                 env={**clean_environment(os.environ), **env},
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if role == "lambda-host" else log,
+                stdout=subprocess.PIPE if tells else log,
                 stderr=log,
                 start_new_session=True,
                 preexec_fn=die_with_parent(os.getpid()),
@@ -176,7 +210,7 @@ class Supervisor:
         self._report(step=step, title=title)
         try:
             yield lambda text: self._report(step=step, detail=text)
-        except (EngineError, ModelportError) as error:
+        except (ContainerError, EngineError, ModelportError) as error:
             hint = getattr(error, "hint", "")
             raise StepError(f"{error}\n{hint}".strip()) from error
         self._report(step=step, done=True)
@@ -215,6 +249,7 @@ def main() -> int:
     parser.add_argument("--engine", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--executor", choices=EXECUTORS, default=PROCESS)
     options = parser.parse_args()
     home = Home(options.home)
     home.create()
@@ -224,7 +259,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _hold_on_to(0)
-    supervisor = Supervisor(load(options.engine), options.port, home, _report)
+    engine = load(options.engine)
+    supervisor = Supervisor(engine, options.port, home, _report, options.executor)
     try:
         supervisor.start()
         os.dup2(2, 1)  # whoever read our reports leaves now

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from engine import EngineError, Launch
+from engine import EngineError, Hosts, Launch
 
 PYTHON = "3.13"
 REQUIREMENT = "localstack-core[runtime]==2026.3.0"
@@ -50,7 +50,7 @@ class LocalStackCore:
         )
         ready.write_text(f"{REQUIREMENT} {FROZEN}")
 
-    def launch(self, port: int, home: Path, lambda_host: str) -> Launch:
+    def launch(self, port: int, home: Path, hosts: Hosts) -> Launch:
         """Run it from its own environment; hypercorn, for its other server ignores the address."""
         # -P: in a checkout, our folder of the same name would be taken for a part of it.
         return Launch(
@@ -64,7 +64,8 @@ class LocalStackCore:
                 "SKIP_SSL_CERT_DOWNLOAD": "1",
                 "FILESYSTEM_ROOT": str(home / "run" / "localstack"),
                 "LAMBDA_RUNTIME_EXECUTOR": "modelport",
-                "MODELPORT_LAMBDA_HOST": lambda_host,
+                "MODELPORT_LAMBDA_HOST": hosts.functions,
+                "MODELPORT_SAGEMAKER_HOST": hosts.endpoints,
             },
         )
 
@@ -72,7 +73,7 @@ class LocalStackCore:
         """Its own path."""
         return f"{endpoint}/_localstack/health"
 
-    def function_environment(self, lambda_host: str) -> Mapping[str, str]:
+    def function_environment(self, hosts: Hosts) -> Mapping[str, str]:
         """Nothing: the plugin takes every function."""
         return {}
 

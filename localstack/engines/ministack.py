@@ -1,7 +1,8 @@
 """MiniStack: the default engine. A Python package; no Docker, no account, no token.
 
 Model functions reach the Lambda host through its documented proxy variable. Its own executor
-runs the zip functions: one process per concurrent request, kept warm.
+runs the zip functions: one process per concurrent request, kept warm; they inherit its
+variables. It has no SageMaker: our launcher adds the resource types (``ministack_plugin/``).
 """
 
 import sys
@@ -9,7 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from engine import DEFAULT_REGION, Launch
+from engine import DEFAULT_REGION, Hosts, Launch
+
+LAUNCHER = Path(__file__).parent / "ministack_plugin" / "launch.py"
 
 
 class MiniStack:
@@ -22,11 +25,12 @@ class MiniStack:
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Nothing to do: the lock file brings it."""
 
-    def launch(self, port: int, home: Path, lambda_host: str) -> Launch:
+    def launch(self, port: int, home: Path, hosts: Hosts) -> Launch:
         """Run the package with the interpreter that runs us."""
         return Launch(
-            (sys.executable, "-m", "ministack"),
+            (sys.executable, str(LAUNCHER)),
             {
+                **hosts.variables,
                 "GATEWAY_PORT": str(port),
                 "BIND_HOST": "127.0.0.1",
                 # These two would listen on every address, whatever the host above says.
@@ -42,9 +46,9 @@ class MiniStack:
         """Its own path; the one it shares with other emulators answers too."""
         return f"{endpoint}/_ministack/health"
 
-    def function_environment(self, lambda_host: str) -> Mapping[str, str]:
+    def function_environment(self, hosts: Hosts) -> Mapping[str, str]:
         """The proxy variable."""
-        return {"MINISTACK_LAMBDA_PROXY_URL": f"{lambda_host}/invoke"}
+        return {"MINISTACK_LAMBDA_PROXY_URL": f"{hosts.functions}/invoke"}
 
     def api_url(self, endpoint: str, api_id: str, stage: str) -> str:
         """By path: a host name below localhost is not resolved everywhere."""

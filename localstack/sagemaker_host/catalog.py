@@ -41,7 +41,7 @@ class Record:
 
 
 class Shelf:
-    """All things of one kind, oldest first."""
+    """All things of one kind, oldest first; names differ by more than their case."""
 
     def __init__(self, kind: str, account: Account) -> None:
         self.kind = kind
@@ -54,25 +54,26 @@ class Shelf:
 
     def check_free(self, name: str) -> None:
         """Raise unless the name can be taken."""
-        if name in self._records:
+        if name.lower() in self._records:
             raise faults.already_there(_SPOKEN[self.kind], self.arn(name))
 
     def add(self, name: str, document: Document) -> Record:
         """Take the name."""
         self.check_free(name)
-        self._records[name] = Record(self.kind, name, self.arn(name), document)
-        return self._records[name]
+        record = Record(self.kind, name, self.arn(name), document)
+        self._records[name.lower()] = record
+        return record
 
     def find(self, name: str) -> Record:
         """The thing of that name."""
-        if name not in self._records:
+        if name.lower() not in self._records:
             raise faults.not_found(_SPOKEN[self.kind], self.arn(name))
-        return self._records[name]
+        return self._records[name.lower()]
 
     def remove(self, name: str) -> Record:
         """Give the name back."""
         record = self.find(name)
-        del self._records[name]
+        del self._records[name.lower()]
         return record
 
     def __iter__(self) -> Iterator[Record]:

@@ -14,17 +14,18 @@ from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureSh
 from sagemaker_host.faults import ServiceError
 
 SHOWN = 200
-_JAVA = {
-    r"\p{ASCII}": r"[\x00-\x7f]",
+_CLASSES = {
+    r"\p{ASCII}": r"\x00-\x7f",
     r"\p{Print}": r"\x20-\x7e",
     r"\p{L}": r"\w",
-    r"\p{M}": "",
+    r"\p{M}": r"\u0300-\u036f",
     r"\p{N}": r"\d",
-    r"\p{S}": "",
     r"\p{P}": "!-/:-@",
+    r"\p{S}": "+<->",
     r"\p{Z}": r"\s",
-    r"\z": r"\Z",
 }
+_SURROGATES = r"\uD800\uDC00-\uDBFF\uDFFF"
+_TOKENS = re.compile(r"\\p\{\w+\}|\\.|.", re.DOTALL)
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -117,9 +118,13 @@ def _fits(pattern: str, value: str) -> bool:
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
     """A pattern of the model, which is written for Java."""
-    for java, python in _JAVA.items():
-        pattern = pattern.replace(java, python)
-    return re.compile(pattern)
+    pattern = pattern.replace(_SURROGATES, "\U00010000-\U0010ffff").replace(r"\z", r"\Z")
+    translated, inside = "", False
+    for token in _TOKENS.findall(pattern):
+        inside = (inside or token == "[") and token != "]"
+        characters = _CLASSES.get(token, token)
+        translated += f"[{characters}]" if token in _CLASSES and not inside else characters
+    return re.compile(translated)
 
 
 def _failed(value: object, where: str, rule: str) -> str:

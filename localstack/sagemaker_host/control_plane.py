@@ -35,6 +35,7 @@ class ControlPlane:
         self.models = Shelf("Model", account)
         self.configs = Shelf("EndpointConfig", account)
         self.endpoints: dict[str, Endpoint] = {}
+        """By name in small letters: only an invocation minds the case."""
         self._tags = Tags()
         self._new_endpoint = new_endpoint
         self._new_variant = new_variant
@@ -116,11 +117,11 @@ class ControlPlane:
         """Begin an endpoint."""
         name = asked["EndpointName"]
         arn = self.account.arn("Endpoint", name)
-        if name in self.endpoints:
+        if name.lower() in self.endpoints:
             raise faults.already_there("endpoint", arn)
         endpoint = self._new_endpoint(name, arn)
         fleet = self._fleet(asked["EndpointConfigName"], endpoint)
-        self.endpoints[name] = endpoint
+        self.endpoints[name.lower()] = endpoint
         self._tags.add(arn, asked.get("Tags") or ())
         endpoint.create(fleet, asked.get("DeploymentConfig"))
         return {"EndpointArn": arn}
@@ -156,7 +157,7 @@ class ControlPlane:
         return {}
 
     def _forget(self, endpoint: Endpoint) -> None:
-        del self.endpoints[endpoint.name]
+        del self.endpoints[endpoint.name.lower()]
         self._tags.forget(endpoint.arn)
 
     def add_tags(self, asked: Document) -> Reply:
@@ -181,9 +182,9 @@ class ControlPlane:
 
     def find(self, name: str) -> Endpoint:
         """The endpoint of that name; raises `ServiceError`."""
-        if name not in self.endpoints:
+        if name.lower() not in self.endpoints:
             raise faults.not_found("endpoint", self.account.arn("Endpoint", name))
-        return self.endpoints[name]
+        return self.endpoints[name.lower()]
 
     def _fleet(self, config_name: str, endpoint: Endpoint) -> Fleet:
         config = self.configs.find(config_name)

@@ -81,8 +81,8 @@ class DataPlane:
         return await self._answer(endpoint, variant, headers, request.body, identifier)
 
     def _endpoint(self, name: str) -> Endpoint:
-        endpoint = self._endpoints.get(name)
-        if endpoint is None or endpoint.status == DELETING:
+        endpoint = self._endpoints.get(name.lower())
+        if endpoint is None or endpoint.name != name or endpoint.status == DELETING:
             known = f"Endpoint {name} of account {self._account.id}"
             raise faults.not_invocable(f"{known} not found.")
         return endpoint

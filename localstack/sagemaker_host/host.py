@@ -11,13 +11,16 @@ import logging
 import os
 import random
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from containers import EXECUTORS, ContainerError, Containers
 from lambda_host.bundles import Bundles
 from lambda_host.journal import Journal
 from lambda_host.wire import Answer, Request, serving
 from modelport.registry import Registry
+from sagemaker_host import scaling
 from sagemaker_host.catalog import Account
 from sagemaker_host.container_http import ContainerHttp
 from sagemaker_host.control_plane import TARGET, ControlPlane
@@ -25,9 +28,11 @@ from sagemaker_host.data_plane import DataPlane
 from sagemaker_host.endpoint import Endpoint
 from sagemaker_host.fleet import Plan, Variant, Workshop
 from sagemaker_host.instance import Limits
-from sagemaker_host.program import ProcessPrograms, Programs
+from sagemaker_host.program import ImagePrograms, ProcessPrograms, Programs
+from sagemaker_host.scaling import Scaling
 
 log = logging.getLogger("sagemaker_host")
+PROCESS = EXECUTORS[0]
 CLOSING_GRACE_S = 2.0
 
 
@@ -45,19 +50,23 @@ class Host:
         self._workshop = workshop
         self._logs = logs
         self.control = ControlPlane(account, self._endpoint, self._variant)
+        self._scaling = Scaling(account, self.control.endpoints)
         self._data = DataPlane(account, self.control.endpoints, chance or random.Random())
 
     async def handle(self, request: Request) -> Answer:
         """Answer one HTTP request."""
-        if request.headers.get("x-amz-target", "").startswith(TARGET):
+        target = request.headers.get("x-amz-target", "")
+        if target.startswith(TARGET):
             return await self.control.handle(request)
+        if target.startswith(scaling.TARGET):
+            return await self._scaling.handle(request)
         if request.method == "GET":
             return Answer.of_json(200, self.status())
         return await self._data.handle(request)
 
     def status(self) -> dict[str, object]:
         """What runs now: state and process ids per endpoint."""
-        return {name: _running(each) for name, each in self.control.endpoints.items()}
+        return {each.name: _running(each) for each in self.control.endpoints.values()}
 
     async def close(self) -> None:
         """End every process of every endpoint."""
@@ -79,21 +88,27 @@ def _running(endpoint: Endpoint) -> dict[str, object]:
     return {"status": endpoint.status, "processes": pids}
 
 
-def programs(options: argparse.Namespace) -> Programs:
-    """How containers are run here."""
-    import boto3
-
-    def open_registry(bucket: str) -> Registry:
-        from modelport.registry.s3 import S3Registry
-
-        return S3Registry(boto3.client("s3"), bucket)
-
+def programs(options: argparse.Namespace, resources: contextlib.ExitStack) -> Programs:
+    """How containers are run here; raises `ContainerError`."""
     ambient = {
         name: value
         for name, value in os.environ.items()
         if name.startswith("AWS_ENDPOINT_URL") or name in ("AWS_REGION", "AWS_DEFAULT_REGION")
     }
-    return ProcessPrograms(options.root, Bundles(options.home / "bundles", open_registry), ambient)
+    if options.executor == PROCESS:
+        bundles = Bundles(options.home / "bundles", _open_registry)
+        return ProcessPrograms(options.root, bundles, ambient)
+    containers = Containers.require(options.home)
+    prefix = f"{containers.prefix}sagemaker-"
+    resources.enter_context(containers.guard(prefix))
+    return ImagePrograms(containers, prefix, ambient, options.memory)
+
+
+def _open_registry(bucket: str) -> Registry:
+    import boto3
+    from modelport.registry.s3 import S3Registry
+
+    return S3Registry(boto3.client("s3"), bucket)
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -103,6 +118,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--root", type=Path, required=True, help="the tree model images hold")
     parser.add_argument("--home", type=Path, required=True, help="where bundles and logs go")
+    parser.add_argument("--executor", choices=EXECUTORS, default=PROCESS)
+    parser.add_argument("--memory", type=int, default=4096, help="MB a container may use")
     parser.add_argument("--account", default=Account.id, help="whose endpoints these are")
     parser.add_argument("--region", default=Account.region)
     parser.add_argument("--instances", type=int, default=2, help="most processes per variant")
@@ -120,8 +137,9 @@ async def run(options: argparse.Namespace) -> None:
     loop.add_reader(0, _stop_at_the_end_of_stdin, stop)
     limits = Limits(invoke_s=options.invoke_limit, startup_s=options.startup_limit)
     async with contextlib.AsyncExitStack() as resources:
+        held = resources.enter_context(contextlib.ExitStack())
         http = await resources.enter_async_context(ContainerHttp())
-        workshop = Workshop(programs(options), http, limits, options.instances)
+        workshop = Workshop(programs(options, held), http, limits, options.instances)
         logs = options.home / "logs" / "endpoints"
         host = Host(workshop, logs, Account(options.account, options.region))
         resources.push_async_callback(host.close)
@@ -141,7 +159,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     # httpx would write a line for every ping.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    asyncio.run(run(arguments()))
+    try:
+        asyncio.run(run(arguments()))
+    except ContainerError as error:
+        sys.exit(f"{error}\n{error.hint}".strip())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from sagemaker_host.container_http import Answered, ContainerHttp
 from sagemaker_host.faults import BODY_LIMIT
 from sagemaker_host.program import Container, Programs
 
-NAME_PREFIX = "modelport-sagemaker-"
 PING_INTERVAL_S = 0.05
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 
@@ -100,8 +99,7 @@ class Instance:
 
     async def _launch(self) -> None:
         self._port = ports.free()
-        name = NAME_PREFIX + self.id
-        program = await self._programs.program(self._container, self._port, name)
+        program = await self._programs.program(self._container, self._port, self.id)
         with self._journal.stream() as log:
             self._process = await asyncio.create_subprocess_exec(
                 *program.argv,
@@ -173,7 +171,7 @@ class Instance:
 
     async def _remove(self) -> None:
         kill_group(self.pid)
-        await self._programs.clean_up(NAME_PREFIX + self.id)
+        await self._programs.clean_up(self.id)
 
     def _end(self) -> str:
         code = self._process.returncode if self._process else None

@@ -5,13 +5,15 @@ network isolation is nowhere. Nothing is started here.
 """
 
 import asyncio
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lambda_host.bundles import Bundles
+from containers import ContainerError, Containers
+from lambda_host.bundles import Bundles, PullError
 
 COMMAND = ("serve",)
 """What SageMaker gives an image to run."""
@@ -38,10 +40,10 @@ class Program:
 class Programs(Protocol):
     """One way of running containers."""
 
-    async def program(self, container: Container, port: int, name: str) -> Program:
+    async def program(self, container: Container, port: int, instance: str) -> Program:
         """What to start so that it listens on the port; raises `PullError` or `OSError`."""
 
-    async def clean_up(self, name: str) -> None:
+    async def clean_up(self, instance: str) -> None:
         """Remove what ending the process has left of it."""
 
 
@@ -54,7 +56,7 @@ class ProcessPrograms:
         self._bundles = bundles
         self._ambient = ambient
 
-    async def program(self, container: Container, port: int, name: str) -> Program:
+    async def program(self, container: Container, port: int, instance: str) -> Program:
         """Our tree where the image has /opt/python and /var/task."""
         bundle = await self._pull(container.environment)
         own = {"MODELPORT_BUNDLE_DIR": str(bundle)} if bundle else {}
@@ -77,58 +79,42 @@ class ProcessPrograms:
             # Another host of this cloud was quicker with the same bundle: now it is there.
             return await self._bundles.pull(environment)
 
-    async def clean_up(self, name: str) -> None:
+    async def clean_up(self, instance: str) -> None:
         """Nothing: a process leaves nothing behind."""
 
 
-class ContainerEngine(Protocol):
-    """As much of podman or Docker as this host needs."""
-
-    def argv(
-        self,
-        image: str,
-        command: Sequence[str],
-        env: Mapping[str, str],
-        *,
-        name: str,
-        memory_mb: int,
-        read_only: bool = True,
-    ) -> tuple[str, ...]:
-        """The command line of a container in the foreground."""
-
-    def remove(self, name: str) -> None:
-        """Remove a container by force, if there is one."""
-
-
 class ImagePrograms:
-    """The model's real image."""
+    """The model's real image, by podman or Docker."""
 
     def __init__(
-        self,
-        engine: ContainerEngine,
-        home: Path,
-        environment: Mapping[str, str],
-        ambient: Mapping[str, str],
-        memory_mb: int,
+        self, containers: Containers, prefix: str, ambient: Mapping[str, str], memory_mb: int
     ) -> None:
-        """`environment` is for the container engine's own command line."""
-        self._engine = engine
-        self._home = home
-        self._environment = environment
+        """Every container's name starts with `prefix`."""
+        self._containers = containers
+        self._prefix = prefix
         self._ambient = ambient
         self._memory_mb = memory_mb
+        self._pulls: dict[str, asyncio.Lock] = {}
 
-    async def program(self, container: Container, port: int, name: str) -> Program:
-        """`IMAGE serve`, as SageMaker runs it."""
-        told = variables(container, port, self._ambient)
-        argv = self._engine.argv(
-            container.image, COMMAND, told, name=name, memory_mb=self._memory_mb
+    async def program(self, container: Container, port: int, instance: str) -> Program:
+        """`IMAGE serve`, as SageMaker runs it; the image is pulled before."""
+        async with self._pulls.setdefault(container.image, asyncio.Lock()):
+            try:
+                await asyncio.to_thread(self._containers.pull, container.image)
+            except ContainerError as error:
+                raise PullError(str(error)) from error
+        argv = self._containers.argv(
+            container.image,
+            COMMAND,
+            variables(container, port, self._ambient),
+            name=self._prefix + instance,
+            memory_mb=self._memory_mb,
         )
-        return Program(argv, self._home, self._environment)
+        return Program(argv, Path("/"), os.environ)
 
-    async def clean_up(self, name: str) -> None:
-        """The container outlives the command that showed it."""
-        await asyncio.to_thread(self._engine.remove, name)
+    async def clean_up(self, instance: str) -> None:
+        """A container outlives the process that holds it."""
+        await asyncio.to_thread(self._containers.remove, self._prefix + instance)
 
 
 def variables(container: Container, port: int, ambient: Mapping[str, str]) -> dict[str, str]:

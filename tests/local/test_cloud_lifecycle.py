@@ -124,7 +124,7 @@ def test_status_tells_what_runs(up: Up) -> None:
     done = cloud(up.home, "status")
     assert done.returncode == 0
     assert "gone" not in done.stdout
-    for role in ("supervisor", "engine", "lambda-host"):
+    for role in ("supervisor", "engine", "lambda-host", "sagemaker-host"):
         assert role in done.stdout
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import boto3
 import pytest
-from engine import ENGINES, Engine, EngineError, load
+from engine import ENGINES, Engine, EngineError, Hosts, load
 
 from tests.conftest import ROOT
 from tests.local.conftest import answers, eventually, free_port, process, processes_with
@@ -43,7 +43,7 @@ class Running:
     engine: Engine
     port: int
     endpoint: str
-    lambda_host: str
+    hosts: Hosts
     host_pid: int
     home: Path
 
@@ -59,7 +59,7 @@ class Running:
         return str(made["Role"]["Arn"])
 
     def variables(self) -> dict[str, str]:
-        return {"COLOUR": "blue", **self.engine.function_environment(self.lambda_host)}
+        return {"COLOUR": "blue", **self.engine.function_environment(self.hosts)}
 
 
 def variables(endpoint: str) -> dict[str, str]:
@@ -93,14 +93,15 @@ def running(
     log = home / "test.log"
     with process(host_argv, variables(endpoint), log, piped=True) as host:
         assert host.stdout is not None
-        lambda_host = f"http://127.0.0.1:{int(host.stdout.readline())}"
-        launch = engine.launch(port, home, lambda_host)
+        nowhere = "http://127.0.0.1:9"
+        hosts = Hosts(f"http://127.0.0.1:{int(host.stdout.readline())}", nowhere)
+        launch = engine.launch(port, home, hosts)
         env = {**launch.env, "TMPDIR": str(home)}
         with process(launch.argv, env, log) as emulator:
             health = engine.health_url(endpoint)
             assert eventually(lambda: answers(health) or emulator.poll() is not None, 90)
             assert emulator.poll() is None, log.read_text()[-3000:]
-            yield Running(engine, port, endpoint, lambda_host, host.pid, home)
+            yield Running(engine, port, endpoint, hosts, host.pid, home)
 
 
 @pytest.fixture(scope="module")

@@ -57,9 +57,26 @@ def shapes(shape: Shape, seen: set[str]) -> Iterator[Shape]:
         yield from shapes(part, seen)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_pattern_of_the_model_is_understood(operation: str) -> None:
-    for shape in shapes(input_shape("sagemaker", operation), set()):
+SCALING = (
+    "RegisterScalableTarget",
+    "DeregisterScalableTarget",
+    "DescribeScalableTargets",
+    "PutScalingPolicy",
+    "DeleteScalingPolicy",
+    "DescribeScalingPolicies",
+)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        *(("sagemaker", each) for each in OPERATIONS),
+        *(("application-autoscaling", each) for each in SCALING),
+        ("sagemaker-runtime", "InvokeEndpoint"),
+    ],
+)
+def test_every_pattern_of_the_model_is_understood(service: str, operation: str) -> None:
+    for shape in shapes(input_shape(service, operation), set()):
         if "pattern" in shape.metadata:
             compiled(shape.metadata["pattern"])
 

@@ -53,6 +53,19 @@ def test_an_endpoint_is_created_describes_itself_and_goes(world: SageMaker) -> N
     assert response["Error"]["Message"] == "Endpoint whole of account 000000000000 not found."
 
 
+def test_a_name_minds_its_case_in_an_invocation_alone(world: SageMaker) -> None:
+    world.endpoint("MixedCase", WHO="mixed")
+    found = world.client.describe_endpoint(EndpointName="mixedcase")
+    assert found["EndpointName"] == "MixedCase"
+    assert found["EndpointArn"].endswith("/mixedcase")
+    assert world.told("MixedCase")["who"] == "mixed"
+    assert "not found" in world.refused(world.call, "mixedcase")["Error"]["Message"]
+    response = world.refused(
+        world.client.create_endpoint, EndpointName="MIXEDCASE", EndpointConfigName="mixedcase"
+    )
+    assert "already existing" in response["Error"]["Message"]
+
+
 def test_the_container_gets_its_variables_and_listens_on_loopback(world: SageMaker) -> None:
     world.endpoint("variables", WHO="blue", COLOUR="red")
     environment = world.told("variables")["environment"]
