@@ -1,4 +1,4 @@
-"""From a bundle folder to a data plane: read the manifest, check it is the right one, open.
+"""From a bundle folder to a warm data plane: read the manifest, check it, open, rehearse.
 
 Hashes nothing: the image or the registry's download was verified when it was made, and reading the
 weights twice would double a cold start. Sizes are compared, which costs one ``stat`` per file.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modelport.envelope import Response
 from modelport.errors import IntegrityError, InvalidBundleError
-from modelport.manifest import Manifest
+from modelport.manifest import Manifest, ModelSettings, machine
 from modelport.settings import RuntimeSettings
 
 from functions.runtime.codecs import Subject
@@ -19,6 +19,7 @@ from functions.runtime.data_plane import DataPlane
 from functions.runtime.inference_script import open_script
 from functions.runtime.model import open_model
 from functions.runtime.providers import Accelerators
+from functions.runtime.warm_up import warm_up
 
 MANIFEST = "manifest.json"
 
@@ -30,21 +31,33 @@ def load(settings: RuntimeSettings, check: Callable[[Response], None] | None = N
     check_identity(manifest, settings)
     check_files(manifest, directory)
     content = manifest.content
+    accelerators = Accelerators.here(settings.providers, settings.tensorrt_cache)
     model = open_model(
         directory,
-        manifest.settings,
+        opening(manifest, accelerators),
         content.signature,
         settings.memory_mb,
         threads=settings.threads,
-        accelerators=Accelerators.here(settings.providers, settings.tensorrt_cache),
+        accelerators=accelerators,
     )
     script = content.settings.script
-    return DataPlane(
+    plane = DataPlane(
         Subject(manifest.model, manifest.version, manifest.digest, content.signature),
         model,
         open_script(directory / script, model) if script else None,
         check=check,
     )
+    warm_up(plane, model, manifest)
+    return plane
+
+
+def opening(manifest: Manifest, accelerators: Accelerators) -> ModelSettings:
+    """How to open the version here. What publish measured holds for a CPU, and for its graph."""
+    if accelerators.gpu or accelerators.named:
+        return manifest.content.settings
+    from onnxruntime import __version__  # open_model needs it anyway, nothing before that does
+
+    return manifest.settings_on(__version__, machine())
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -70,7 +83,7 @@ def check_identity(manifest: Manifest, settings: RuntimeSettings) -> None:
 
 def check_files(manifest: Manifest, directory: Path) -> None:
     """Every file is there in its full size."""
-    for file in manifest.content.files:
+    for file in manifest.files:
         path = directory / file.path
         if not path.is_file():
             raise InvalidBundleError(file.path, f"is in the manifest but not in {directory}")

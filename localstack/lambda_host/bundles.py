@@ -50,7 +50,7 @@ class Bundles:
                 raise IntegrityError(f"manifest of {name}:{version}", digest, manifest.digest)
             partial = target.with_name(f".{target.name}.{os.getpid()}")
             shutil.rmtree(partial, ignore_errors=True)
-            for file in manifest.content.files:
+            for file in manifest.files:
                 place = partial / file.path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 registry.fetch(file, place)

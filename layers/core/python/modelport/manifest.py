@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,20 @@ class Tuning:
     """What publish measured on the goldens and chose, with the figures behind the choice.
 
     Not part of the content's digest: figures differ from one run to the next, and the same bundle
-    must stay the same version.
+    must stay the same version. ``graph`` is the model optimised beforehand, if that was chosen: a
+    file beside the entry that shares its weights, for the CPU, and for the onnxruntime and kind of
+    machine that the figures name. The settings are those to open it with.
     """
 
     disable_prepacking: bool = False
     graph_optimization: str = "all"
     figures: dict[str, Any] = field(default_factory=dict)
+    graph: File | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Tuning:
+        graph = data.get("graph")
+        return cls(**{**data, "graph": File(**graph) if graph else None})
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,12 @@ class Draft:
     lineage: dict[str, Any] = field(default_factory=dict)
     tuning: Tuning | None = None
 
+    @property
+    def files(self) -> tuple[File, ...]:
+        """All files to store: the content's and what was made of it."""
+        made = self.tuning.graph if self.tuning else None
+        return (*self.content.files, made) if made else self.content.files
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -146,15 +161,38 @@ class Manifest:
             object.__setattr__(self, "digest", self.content.digest)
 
     @property
+    def files(self) -> tuple[File, ...]:
+        """All files of the version: what was published and what publish made of it."""
+        made = self.tuning.graph if self.tuning else None
+        return (*self.content.files, made) if made else self.content.files
+
+    @property
     def settings(self) -> ModelSettings:
         """The settings in force: the publisher's word, else what was measured, else defaults."""
         said, tuned = self.content.settings, self.tuning or Tuning()
+        # Measured with the graph optimised beforehand, a level says nothing about the entry.
+        level = "all" if tuned.graph else tuned.graph_optimization
+        return self._tuned(said.entry, said.graph_optimization or level)
+
+    def settings_on(self, onnxruntime: str, kind: str) -> ModelSettings:
+        """The same for a CPU: with the graph optimised beforehand as entry, where it was made for
+        this release of onnxruntime and this kind of `machine`."""
+        tuned = self.tuning
+        if tuned is None or tuned.graph is None:
+            return self.settings
+        made_for = (tuned.figures.get("onnxruntime"), tuned.figures.get("machine"))
+        if made_for != (onnxruntime, kind):
+            return self.settings
+        return self._tuned(tuned.graph.path, tuned.graph_optimization)
+
+    def _tuned(self, entry: str, level: str) -> ModelSettings:
+        said, tuned = self.content.settings, self.tuning or Tuning()
+        packing = said.disable_prepacking
         return replace(
             said,
-            disable_prepacking=tuned.disable_prepacking
-            if said.disable_prepacking is None
-            else said.disable_prepacking,
-            graph_optimization=said.graph_optimization or tuned.graph_optimization,
+            entry=entry,
+            disable_prepacking=tuned.disable_prepacking if packing is None else packing,
+            graph_optimization=level,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -186,7 +224,7 @@ class Manifest:
                 Content.from_json(data),
                 data["created"],
                 data["lineage"],
-                Tuning(**data["tuning"]) if data["tuning"] else None,
+                Tuning.from_json(data["tuning"]) if data["tuning"] else None,
                 data["digest"],
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -198,6 +236,12 @@ class Manifest:
                 manifest.content.digest,
             )
         return manifest
+
+
+def machine() -> str:
+    """The kind of processor this is, spelled alike on every system: ``x86_64``, ``aarch64``."""
+    kind = os.uname().machine
+    return "aarch64" if kind == "arm64" else kind
 
 
 def canonical(data: Any) -> bytes:

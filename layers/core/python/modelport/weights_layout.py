@@ -18,14 +18,14 @@ below the folder it is given and must not run the model.
 from __future__ import annotations
 
 import mmap
-from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from modelport.errors import InvalidBundleError
-from modelport.onnx_tensors import DATA_FIELDS, Stored, stored_tensors
-from modelport.onnx_wire import BYTES, Field, Wire, tagged, varint
+from modelport.onnx_rewrite import Place, Rewriter, Source, read, values_of, write
+from modelport.onnx_tensors import Stored, stored_tensors
+from modelport.onnx_wire import Wire
 from modelport.registry import Progress, silent
 
 __all__ = ["PAGE", "TENSOR", "WORTH_IT", "Layout", "lay_out"]
@@ -41,7 +41,6 @@ TENSOR = 128 << 10
 WORTH_IT = 1 << 20
 #: So much of values that were outside may come into the model; a model file must stay small.
 _INLINE = 64 << 20
-_CHUNK = 1 << 20
 _WAY_OUT = 'set TMPDIR to a folder with room, or in model.toml: [runtime] layout = "as-is"'
 
 
@@ -52,18 +51,6 @@ class Layout:
     model: Path
     data: Path
     replaced: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Plain bytes of a file."""
-
-    path: Path
-    start: int
-    size: int
-
-
-_Piece = bytes | _Source
 
 
 def lay_out(
@@ -93,8 +80,8 @@ def lay_out(
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             placed = _write_data(model, moves.outside, layout.data, progress)
-            writer = _Rewriter(wire, model, name, placed, moves.inside)
-            _write(layout.model, writer.message(wire.whole()), model)
+            rewritten = Rewriter(wire, model, placed, moves.inside).message(wire.whole())
+            write(layout.model, rewritten, model)
         except OSError as error:
             layout.data.unlink(missing_ok=True)
             layout.model.unlink(missing_ok=True)
@@ -154,135 +141,30 @@ class _Moves:
         return sum(tensor.length for tensor in self.outside)
 
 
-def _values(model: Path, tensor: Stored) -> _Source:
-    """Where the values of a tensor lie now."""
-    if tensor.raw is not None:
-        return _Source(model, tensor.raw[0], tensor.raw[1] - tensor.raw[0])
-    return _Source(model.parent / tensor.location, tensor.offset, tensor.length)
-
-
 # --- the data file --------------------------------------------------------------------------------
 
 
 def _write_data(
     model: Path, tensors: list[Stored], target: Path, progress: Progress
-) -> dict[int, tuple[int, int]]:
-    """Write the values one after the other; offset and length by where the tensor's field is."""
-    placed: dict[int, tuple[int, int]] = {}
-    written: dict[_Source, tuple[int, int]] = {}
-    total = sum(source.size for source in {_values(model, tensor) for tensor in tensors})
+) -> dict[int, Place]:
+    """Write the values one after the other; their places by where the tensor's field begins."""
+    placed: dict[int, Place] = {}
+    written: dict[Source, Place] = {}
+    total = sum(source.size for source in {values_of(model, tensor) for tensor in tensors})
     done = at = 0
     with target.open("wb") as out:
         for tensor in tensors:
-            source = _values(model, tensor)
+            source = values_of(model, tensor)
             if source in written:  # tied weights stay tied
                 placed[tensor.field.head] = written[source]
                 continue
             padding = -at % (LARGE_PAGE if source.size >= LARGE else PAGE)
             out.write(bytes(padding))
             at += padding
-            placed[tensor.field.head] = written[source] = (at, source.size)
-            for chunk in _read(source):
+            placed[tensor.field.head] = written[source] = Place(target.name, at, source.size)
+            for chunk in read(source):
                 out.write(chunk)
                 done += len(chunk)
                 progress(target.name, done, total)
             at += source.size
     return placed
-
-
-def _read(source: _Source) -> Iterator[bytes]:
-    # Unbuffered reads and not the memory map: pages of a map count as this process's memory.
-    with source.path.open("rb", buffering=0) as file:
-        file.seek(source.start)
-        left = source.size
-        while left and (chunk := file.read(min(left, _CHUNK))):
-            left -= len(chunk)
-            yield chunk
-    if left:
-        raise InvalidBundleError(source.path, "was cut off while it was read", "try again")
-
-
-# --- the model file -------------------------------------------------------------------------------
-
-
-class _Rewriter:
-    """The model as pieces: unchanged bytes where they lie, and what is new between them."""
-
-    def __init__(
-        self,
-        wire: Wire,
-        model: Path,
-        data: str,
-        placed: dict[int, tuple[int, int]],
-        inside: list[Stored],
-    ) -> None:
-        self._wire, self._model, self._data = wire, model, data
-        self._placed = placed
-        self._inside = {tensor.field.head: tensor for tensor in inside}
-        self._heads = sorted({*placed, *self._inside})
-
-    def message(self, message: Field) -> list[_Piece]:
-        """The message with every tensor in it changed that is to be changed."""
-        pieces: list[_Piece] = []
-        for part in self._wire.fields(message):
-            if part.head in self._placed or part.head in self._inside:
-                _enclose(pieces, part.number, self._tensor(part))
-            elif part.kind == BYTES and self._changes(part):
-                _enclose(pieces, part.number, self.message(part))
-            else:
-                self._keep(pieces, part)
-        return pieces
-
-    def _changes(self, message: Field) -> bool:
-        at = bisect_left(self._heads, message.start)
-        return at < len(self._heads) and self._heads[at] < message.end
-
-    def _keep(self, pieces: list[_Piece], part: Field) -> None:
-        """The field as it lies; joined with what was kept right before it."""
-        last = pieces[-1] if pieces else None
-        if (
-            isinstance(last, _Source)
-            and last.path == self._model
-            and last.start + last.size == part.head
-        ):
-            pieces[-1] = _Source(self._model, last.start, part.end - last.start)
-        else:
-            pieces.append(_Source(self._model, part.head, part.end - part.head))
-
-    def _tensor(self, tensor: Field) -> list[_Piece]:
-        pieces: list[_Piece] = []
-        for part in self._wire.fields(tensor):
-            if part.number not in DATA_FIELDS and part.number not in (13, 14):
-                self._keep(pieces, part)
-        if tensor.head in self._placed:
-            pieces.append(self._reference(*self._placed[tensor.head]))
-        else:
-            values = _values(self._model, self._inside[tensor.head])
-            pieces += [varint(9 << 3 | BYTES) + varint(values.size), values]
-        return pieces
-
-    def _reference(self, offset: int, length: int) -> bytes:
-        entries = {"location": self._data, "offset": str(offset), "length": str(length)}
-        body = b"".join(
-            tagged(13, tagged(1, key.encode()) + tagged(2, value.encode()))
-            for key, value in entries.items()
-        )
-        return body + varint(14 << 3) + varint(1)
-
-
-def _enclose(pieces: list[_Piece], number: int, inner: list[_Piece]) -> None:
-    size = sum(len(piece) if isinstance(piece, bytes) else piece.size for piece in inner)
-    pieces.append(varint(number << 3 | BYTES) + varint(size))
-    pieces += inner
-
-
-def _write(target: Path, pieces: Iterable[_Piece], model: Path) -> None:
-    with target.open("wb") as out, model.open("rb") as source:
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                out.write(piece)
-            elif piece.path == model and piece.size <= _CHUNK:  # thousands of them: one open file
-                source.seek(piece.start)
-                out.write(source.read(piece.size))
-            else:
-                out.writelines(_read(piece))

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from modelport import tuning
 from modelport.cli.console import facts, short, size, table
 from modelport.cli.session import AsJson, Bucket, Debug, Session
 from modelport.cli.traffic import alias_json, weights
@@ -193,11 +194,12 @@ def _show(session: Session, manifest: Manifest, routes: Routes) -> None:
             ("aliases", aliases),
             ("lineage", _lineage(manifest.lineage)),
             ("packages", _packages(manifest.lineage)),
+            ("opened", tuning.told(manifest.tuning)),
             ("goldens", ", ".join(f"{g.name} ({g.kind})" for g in content.goldens)),
         ]
         console.print(facts(pairs))
         _print_signature(console, manifest)
-        rows = [(file.path, size(file.size), short(file.digest)) for file in content.files]
+        rows = [(file.path, size(file.size), short(file.digest)) for file in manifest.files]
         console.print()
         console.print(table(("FILE", "SIZE", "DIGEST"), rows))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from modelport import tuning
 from modelport.bundle import load_bundle
 from modelport.cli.console import facts, short, size
 from modelport.cli.failures import InvalidUsageError
@@ -49,6 +50,13 @@ def publish(
             show_default=False,
         ),
     ] = None,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune/--no-tune",
+            help="Measure how it is opened fastest. Without: as model.toml or onnxruntime says.",
+        ),
+    ] = True,
     message: Message = "",
     bucket: Bucket = None,
     as_json: AsJson = False,
@@ -58,7 +66,8 @@ def publish(
 
     Uploads only what the registry lacks and gives the version its number. The same content again is
     the same version, so an interrupted publish is finished by running it again. Git commit, package
-    versions and who published are recorded.
+    versions and who published are recorded. Large weights are laid out in a file of their own, and
+    the model is opened and run a few times to find the settings it starts and answers fastest with.
     """
     session = Session.of(context, as_json, bucket)
     check_name(name)
@@ -69,6 +78,8 @@ def publish(
         draft = described(load_bundle(bundle, work=Path(work)), description, measures)
         draft = replace(draft, lineage={**draft.lineage, **lineage(bundle)})
         before = _latest(session, name)
+        if tune and not _is_latest(session, name, before, draft):
+            draft = _measured(session, draft, Path(work))
         with session.output.transfers() as progress:
             actor = session.actor(message)
             manifest = session.registry.publish(name, draft, who=actor, progress=progress)
@@ -101,6 +112,18 @@ def parse_metrics(pairs: Sequence[str]) -> dict[str, float]:
     return metrics
 
 
+def _is_latest(session: Session, name: str, latest: int, draft: Draft) -> bool:
+    """Whether the newest version is this very content: publishing it again changes nothing."""
+    return bool(latest) and session.registry.manifest(name, latest).digest == draft.content.digest
+
+
+def _measured(session: Session, draft: Draft, work: Path) -> Draft:
+    with session.output.working("measuring how it is opened fastest"):
+        draft, found = tuning.tune(draft, work, session.world.environ)
+    session.output.note(found)
+    return draft
+
+
 def _latest(session: Session, name: str) -> int:
     try:
         snapshot = session.registry.routes(name)
@@ -120,6 +143,7 @@ def _report(session: Session, manifest: Manifest, *, new: bool) -> None:
         "goldens": len(manifest.content.goldens),
         "created": manifest.created,
         "lineage": manifest.lineage,
+        "tuning": asdict(manifest.tuning) if manifest.tuning else None,
     }
 
     def render(console: Console) -> None:

@@ -51,7 +51,7 @@ def stored_manifest(store: Store, model: str, version: int) -> Manifest | None:
 
 
 def _upload(store: Store, draft: Draft, progress: Progress) -> None:
-    for file in draft.content.files:
+    for file in draft.files:
         source = draft.sources[file.path]
 
         def advance(done: int, path: str = file.path, size: int = file.size) -> None:
