@@ -351,14 +351,17 @@ class _Handler(BaseHTTPRequestHandler):
             cut = faults.cut_uploads.pop(0) if faults.cut_uploads else None
         if faults.forgets_parts:
             upload.clear()
+        asked = re.match(r"(\d+)-", self.headers.get("Content-Range", ""))
+        if asked and int(asked[1]) != len(upload):
+            self._drain()
+            self._answer(416)
+            return
         while self._body_left:
             step = min(self._body_left, 65536 if cut is None else max(min(65536, cut), 0))
-            if step == 0:
+            chunk = self.rfile.read1(step) if step else b""
+            if not chunk:  # Cut by us or by the other side.
                 self._hang_up()
                 return
-            chunk = self.rfile.read1(step)
-            if not chunk:
-                return  # The other side is gone; what came is kept.
             upload += chunk
             self._body_left -= len(chunk)
             cut = None if cut is None else cut - len(chunk)
@@ -496,7 +499,9 @@ def cutting_proxy(
                     break
         for end in (source, sink):
             with suppress(OSError):
+                # Closed at once: a peer that is only shut out keeps sending until nothing fits.
                 end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def accept() -> None:
         with suppress(OSError):
