@@ -1,9 +1,9 @@
 """A graph that onnxruntime optimised beforehand, kept beside the original without its weights.
 
-What onnxruntime writes holds every weight again. Those that are the original's, byte for byte, are
-replaced by references to where the original has them, so that the second graph costs kilobytes; one
-that needs many weights of its own (folded, transposed) is not worth its size and is not kept.
-Streams; must not run the model.
+onnxruntime writes weights that it left alone as references to the original's data file, and others
+once more. Those that are the original's after all, byte for byte, become references too, so that
+the second graph costs kilobytes; one that needs many weights of its own (folded, transposed) is not
+worth its size and is not kept. Streams; must not run the model.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ OWN_BYTES, OWN_SHARE = 1 << 20, 0.05
 def share_weights(optimized: Path, original: Path, target: Path) -> int:
     """Write ``optimized`` as ``target`` beside ``original``'s data; its size, 0 if not worth it."""
     theirs = _initializers(original)
+    places = {_place(tensor) for tensor in theirs.values()}
     with (
         optimized.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
@@ -33,14 +34,23 @@ def share_weights(optimized: Path, original: Path, target: Path) -> int:
         placed: dict[int, Place] = {}
         own = wire.size
         for tensor in _tensors(wire):
+            if tensor.external is not None:
+                if _place(tensor) not in places:
+                    return 0
+                continue
             twin = theirs.get(tensor.name) if tensor.raw and tensor.nbytes >= TENSOR else None
             if twin is not None and _same(optimized, tensor, original, twin):
-                placed[tensor.field.head] = Place(twin.location, twin.offset, twin.length)
+                placed[tensor.field.head] = _place(twin)
                 own -= tensor.nbytes
-        if own > max(OWN_BYTES, OWN_SHARE * (wire.size - own)):
+        shared = sum(place.length for place in places)
+        if own > max(OWN_BYTES, OWN_SHARE * shared):
             return 0
         write(target, Rewriter(wire, optimized, placed).message(wire.whole()), optimized)
     return target.stat().st_size
+
+
+def _place(tensor: Stored) -> Place:
+    return Place(tensor.location, tensor.offset, tensor.length)
 
 
 def _tensors(wire: Wire) -> list[Stored]:

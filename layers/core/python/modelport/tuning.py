@@ -35,8 +35,6 @@ __all__ = ["Measured", "Way", "best", "told", "tune", "ways"]
 REQUESTS = 20
 #: What is noise: this share of the cheapest way's cost, or so many milliseconds.
 NOISE, NOISE_MS = 0.05, 0.5
-#: Whole models larger than this are not optimised beforehand: onnxruntime writes them out once.
-LARGEST_GRAPH = 1 << 30
 #: Goldens measured, and how long everything may take.
 GOLDENS = 3
 LIMIT_S = 120.0
@@ -122,8 +120,7 @@ def _job(draft: Draft, scratch: Path) -> dict[str, Any]:
     said = draft.content.settings
     entry = draft.sources[said.entry]
     beside = _graph_path(draft)
-    small = sum(path.stat().st_size for path in draft.sources.values()) <= LARGEST_GRAPH
-    wanted = beside is not None and small and said.graph_optimization is None
+    wanted = beside is not None and said.graph_optimization is None
     return {
         "model": str(entry),
         "graph": str(scratch / PurePosixPath(beside).name) if wanted and beside else None,

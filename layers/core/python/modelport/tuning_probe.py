@@ -26,6 +26,8 @@ ROUNDS = 5
 BUDGET_S = 8.0
 #: After this many rounds, ways that cost this much more than the best are not measured again.
 SURE, HOPELESS = 2, 1.3
+#: Data files up to this size are copied where they cannot be linked.
+LARGEST_COPY = 1 << 30
 WARM_RUNS, WARM_S = 10, 0.1
 _LEVELS = {
     "all": "ORT_ENABLE_ALL",
@@ -143,14 +145,14 @@ def _optimize(ort: Any, job: dict[str, Any]) -> tuple[str | None, str]:
     try:
         ort.InferenceSession(job["model"], options, providers=["CPUExecutionProvider"])
         size = share_weights(whole, Path(job["model"]), graph)
+        for data in map(Path, job["data"] if size else ()):
+            _beside(data, graph.parent / data.name)
     except Exception as error:
         return None, f"cannot be made: {error}"[:200]
     finally:
         whole.unlink(missing_ok=True)
     if not size:
         return None, "not kept: it has too many weights of its own"
-    for data in map(Path, job["data"]):
-        _beside(data, graph.parent / data.name)
     return str(graph), f"{size} bytes"
 
 
@@ -159,6 +161,8 @@ def _beside(data: Path, link: Path) -> None:
     try:
         os.link(data.resolve(), link)
     except OSError:
+        if data.stat().st_size > LARGEST_COPY:
+            raise
         import shutil
 
         shutil.copyfile(data, link)
