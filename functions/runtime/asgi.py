@@ -59,7 +59,6 @@ class Application:
         headers: dict[str, str],
         max_body: int,
         *,
-        threads: int = WORKERS,
         metrics: Metrics | None = None,
         deadline: Deadline | None = None,
     ) -> None:
@@ -69,15 +68,18 @@ class Application:
         self._metrics = metrics
         self._deadline = deadline
         self._handle: Handler | None = None
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
+        self._gather: Callable[[Request], Awaitable[Response]] | None = None
+        self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="model")
 
-    def ready(self, handle: Handler) -> None:
-        """Start answering with this data plane."""
-        self._handle = handle
+    def ready(
+        self, handle: Handler, gather: Callable[[Request], Awaitable[Response]] | None = None
+    ) -> None:
+        """Start answering with this data plane; predictions with ``gather``, where there is one."""
+        self._handle, self._gather = handle, gather
 
     def close(self) -> None:
         """Let go of the worker threads without waiting for a model that hangs."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -117,14 +119,20 @@ class Application:
             return self._own(still_loading(request))
         if request.method != "POST":  # questions about the model are answered at once
             return self._handle(request)
-        loop = asyncio.get_running_loop()
-        answer = loop.run_in_executor(self._pool, self._handle, request)
+        answer = self._predict(self._handle, request)
         if self._deadline is None:
             return await answer
         try:
-            return await asyncio.wait_for(asyncio.shield(answer), self._deadline.seconds)
+            # Shielded, so that the log line of one that comes too late still tells how late.
+            waiting = asyncio.shield(asyncio.ensure_future(answer))
+            return await asyncio.wait_for(waiting, self._deadline.seconds)
         except TimeoutError:
             return self._overdue(request, self._deadline)
+
+    def _predict(self, handle: Handler, request: Request) -> Awaitable[Response]:
+        if self._gather:
+            return self._gather(request)
+        return asyncio.get_running_loop().run_in_executor(self.pool, handle, request)
 
     def _overdue(self, request: Request, deadline: Deadline) -> Response:
         """The thread cannot be stopped, so the caller is answered and the worker replaced."""

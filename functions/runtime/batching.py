@@ -5,20 +5,22 @@ influence each other; `unbatchable` and `mixes_rows` say no in words. It must no
 
 How long a request waits: a lone caller never does. The batcher remembers how many requests were
 in its hands when the last run ended, and waits only while fewer than that are queued, at most
-``max_delay`` from the moment the model is free. So a caller who is alone finds a model that
-starts at once, and callers who all come back after an answer meet in one full batch again, where a
-plain "run what is there" would settle into two half batches that wait for each other.
+``max_delay`` from the moment the model is free and something is queued. So a caller who is alone
+finds a model that starts at once, and callers who all come back after an answer meet in one full
+batch again, where a plain "run what is there" would settle into two half batches that wait for
+each other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from threading import Condition, Thread
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import accumulate
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -98,89 +100,84 @@ class _Waiting:
     """One request in the queue."""
 
     key: tuple[Any, ...]
-    inputs: Mapping[str, Array]
-    outputs: Sequence[str]
+    inputs: Tensors
+    outputs: tuple[str, ...]
     rows: int
-    arrived: float
-    answer: Future[Tensors] = field(default_factory=Future)
+    answer: asyncio.Future[Tensors]
+
+
+#: What became of one request of a batch.
+_Outcome = Tensors | Exception
 
 
 class Batcher:
-    """A model that gathers concurrent calls of `run`; safe to call from several threads."""
+    """A model that gathers concurrent calls of `run`, all of them on one event loop."""
 
     def __init__(
         self,
         model: Runner,
         batching: Batching,
+        pool: Executor,
         *,
-        observe: Callable[[int], None] = lambda rows: None,
-        clock: Callable[[], float] = time.monotonic,
+        observe: Callable[[int, float], None] = lambda rows, seconds: None,
     ) -> None:
-        """``observe`` is told the rows of every run."""
+        """Runs happen in ``pool``, one at a time; ``observe`` hears rows and seconds of each."""
         self._model = model
         self._max_rows = batching.max_rows
         self._max_delay = batching.max_delay_ms / 1000
+        self._pool = pool
         self._observe = observe
-        self._clock = clock
-        self._arrival = Condition()
         self._queue: deque[_Waiting] = deque()
+        self._queued_rows = 0
         self._expected = 1
-        self._free_at = 0.0
+        self._running = False
         self._enabled = True
-        self._thread = Thread(target=self._serve, name="batch", daemon=True)
-        self._thread.start()
+        self._timer: asyncio.TimerHandle | None = None
 
-    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> Tensors:
+    async def run(self, inputs: Tensors, outputs: tuple[str, ...] = ()) -> Tensors:
         """As the model's own `run`, perhaps together with others."""
+        loop = asyncio.get_running_loop()
         rows = _rows(inputs)
         if not self._enabled or not rows or rows >= self._max_rows:
-            self._observe(rows or 0)
-            return self._model.run(inputs, outputs)
-        waiting = _Waiting(_key(inputs, outputs), inputs, outputs, rows, self._clock())
-        with self._arrival:
-            if not self._enabled:
-                return self._model.run(inputs, outputs)
-            self._queue.append(waiting)
-            if len(self._queue) == 1 or self._is_enough():
-                self._arrival.notify()
-        return waiting.answer.result()
+            return await loop.run_in_executor(self._pool, self._model.run, inputs, outputs)
+        waiting = _Waiting(_key(inputs, outputs), inputs, outputs, rows, loop.create_future())
+        self._queue.append(waiting)
+        self._queued_rows += rows
+        self._consider()
+        return await waiting.answer
 
-    def close(self) -> None:
-        """Answer what is queued and stop gathering; later calls go straight to the model."""
-        with self._arrival:
-            self._enabled = False
-            self._arrival.notify()
-        self._thread.join()
+    def _consider(self) -> None:
+        """Start a batch if the model is free and everybody who is expected is here; else wait."""
+        if self._running or not self._queue:
+            return
+        enough = len(self._queue) >= self._expected or self._queued_rows >= self._max_rows
+        if enough or not self._enabled or not self._max_delay:
+            self._start()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._max_delay, self._start)
 
-    def _is_enough(self) -> bool:
-        waiting = len(self._queue)
-        return (
-            waiting >= self._expected
-            or waiting >= self._max_rows
-            or sum(one.rows for one in self._queue) >= self._max_rows
-        )
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch = self._take()
+        self._running = True
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._pool, self._outcomes, batch)
+        running.add_done_callback(lambda done: self._ended(batch, done.result()))
 
-    def _serve(self) -> None:
-        while batch := self._next():
-            self._answer(batch)
-            with self._arrival:
-                self._free_at = self._clock()
-                self._expected = len(batch) + len(self._queue)
-
-    def _next(self) -> list[_Waiting]:
-        """The next requests to run together; none once it is closed and everything is answered."""
-        with self._arrival:
-            while not self._queue and self._enabled:
-                self._arrival.wait()
-            if not self._queue:
-                return []
-            deadline = max(self._queue[0].arrived, self._free_at) + self._max_delay
-            while self._enabled and not self._is_enough():
-                left = deadline - self._clock()
-                if left <= 0:
-                    break
-                self._arrival.wait(left)
-            return self._take()
+    def _ended(self, batch: list[_Waiting], outcomes: list[_Outcome]) -> None:
+        for one, outcome in zip(batch, outcomes, strict=True):
+            if one.answer.done():  # its caller has given up
+                continue
+            if isinstance(outcome, Exception):
+                one.answer.set_exception(outcome)
+            else:
+                one.answer.set_result(outcome)
+        self._running = False
+        self._expected = len(batch) + len(self._queue)
+        self._consider()
 
     def _take(self) -> list[_Waiting]:
         """The first in the queue and all that fit with it, in order of arrival."""
@@ -194,36 +191,34 @@ class Batcher:
             else:
                 left.append(one)
         self._queue = left
+        self._queued_rows = sum(one.rows for one in left)
         return taken
 
-    def _answer(self, batch: list[_Waiting]) -> None:
+    # What follows runs in the pool.
+
+    def _outcomes(self, batch: list[_Waiting]) -> list[_Outcome]:
         if len(batch) > 1:
             try:
-                parts = self._together(batch)
+                return self._together(batch)
             except Exception as error:
                 # One bad request must not fail the others: each again, alone.
                 logger.debug("a batch failed and runs one by one: %s", error)
-            else:
-                for one, part in zip(batch, parts, strict=True):
-                    one.answer.set_result(part)
-                return
-        for one in batch:
-            self._alone(one)
+        return [self._alone(one) for one in batch]
 
-    def _together(self, batch: list[_Waiting]) -> list[Tensors]:
+    def _together(self, batch: list[_Waiting]) -> list[_Outcome]:
         joined = {
             name: np.concatenate([one.inputs[name] for one in batch]) for name in batch[0].inputs
         }
         rows = sum(one.rows for one in batch)
+        started = perf_counter()
         outputs = self._model.run(joined, batch[0].outputs)
+        self._observe(rows, perf_counter() - started)
         self._check(outputs, rows)
-        self._observe(rows)
-        parts, start = [], 0
-        for one in batch:
-            end = start + one.rows
-            parts.append({name: array[start:end] for name, array in outputs.items()})
-            start = end
-        return parts
+        ends = list(accumulate(one.rows for one in batch))
+        return [
+            {name: array[end - one.rows : end] for name, array in outputs.items()}
+            for one, end in zip(batch, ends, strict=True)
+        ]
 
     def _check(self, outputs: Tensors, rows: int) -> None:
         for name, array in outputs.items():
@@ -234,14 +229,14 @@ class Batcher:
                 logger.warning("batching is off from here on: %s", problem)
                 raise ValueError(problem)
 
-    def _alone(self, one: _Waiting) -> None:
+    def _alone(self, one: _Waiting) -> _Outcome:
+        started = perf_counter()
         try:
-            answer = self._model.run(one.inputs, one.outputs)
-        except BaseException as error:
-            one.answer.set_exception(error)
-            return
-        self._observe(one.rows)
-        one.answer.set_result(answer)
+            outputs = self._model.run(one.inputs, one.outputs)
+        except Exception as error:
+            return error
+        self._observe(one.rows, perf_counter() - started)
+        return outputs
 
 
 def _rows(inputs: Mapping[str, Array]) -> int | None:

@@ -8,7 +8,7 @@ and never raises: what goes wrong becomes an answer, and a traceback goes to the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter_ns
@@ -31,7 +31,7 @@ from functions.runtime.codecs import CODECS, Codec, Subject
 from functions.runtime.failures import failure, refusal
 from functions.runtime.identity import identity_headers
 from functions.runtime.inference_script import InferenceScript
-from functions.runtime.model import OnnxModel, Runner
+from functions.runtime.model import Runner
 from functions.runtime.tensors import Tensors, check_carried
 
 logger = logging.getLogger(__name__)
@@ -53,13 +53,36 @@ class Trace:
     model_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a request wants of the model."""
+
+    inputs: Tensors
+    outputs: tuple[str, ...]
+
+
+#: One request on its way: gives what it wants of the model, takes the outputs, ends in its answer.
+Steps = Generator[Run, Tensors, Response]
+
+
+def advance(steps: Steps, outcome: Tensors | Exception | None = None) -> Run | Response:
+    """The next thing a request wants, given what became of the last, or else its answer."""
+    try:
+        if isinstance(outcome, Exception):
+            return steps.throw(outcome)
+        return next(steps) if outcome is None else steps.send(outcome)
+    except StopIteration as end:
+        response: Response = end.value
+        return response
+
+
 class DataPlane:
     """One loaded version, in every protocol. Safe to call from several threads at once."""
 
     def __init__(
         self,
         subject: Subject,
-        model: OnnxModel,
+        model: Runner,
         script: InferenceScript | None = None,
         *,
         check: Callable[[Response], None] | None = None,
@@ -67,16 +90,12 @@ class DataPlane:
     ) -> None:
         """``check`` may refuse an answer its transport cannot carry, by raising."""
         self.subject = subject
-        self._model: Runner = model
+        self.model: Runner = model
         self._script = script
         self._check = check
         self._codecs = codecs
         self._cold = True
         self._observer: Callable[[Mapping[str, Any]], None] | None = None
-
-    def run_through(self, wrap: Callable[[Runner], Runner]) -> None:
-        """From now on run what ``wrap`` makes of the model."""
-        self._model = wrap(self._model)
 
     def observe(self, observer: Callable[[Mapping[str, Any]], None]) -> None:
         """Tell ``observer`` what each request's log line says."""
@@ -84,9 +103,28 @@ class DataPlane:
 
     def handle(self, request: Request) -> Response:
         """Answer one request."""
+        return self._walk(self.steps(request))
+
+    def _walk(self, steps: Steps) -> Response:
+        step = advance(steps)
+        while not isinstance(step, Response):
+            try:
+                outputs = self.model.run(step.inputs, step.outputs)
+            except Exception as error:
+                step = advance(steps, error)
+            else:
+                step = advance(steps, outputs)
+        return step
+
+    def runs_script(self, request: Request) -> bool:
+        """Whether this request is for ``inference.py``, which runs inside the first step."""
+        return self._script is not None and request.path.endswith("/invocations")
+
+    def steps(self, request: Request) -> Steps:
+        """Answer one request, leaving the runs of the model to whoever takes the steps."""
         trace = Trace(perf_counter_ns())
         try:
-            response = self._answer(request, trace)
+            response = yield from self._answer(request, trace)
             if self._check:
                 self._check(response)
         except RouteNotFoundError as error:
@@ -101,7 +139,11 @@ class DataPlane:
         self._log(request, response, trace)
         return response
 
-    def _answer(self, request: Request, trace: Trace) -> Response:
+    def rehearse(self, request: Request) -> Response:
+        """Answer a request that nobody sent: no log line, and the next one is still the first."""
+        return self._walk(self._answer(request, Trace(perf_counter_ns())))
+
+    def _answer(self, request: Request, trace: Trace) -> Steps:
         if request.path == "/" and request.method in ("GET", "HEAD"):
             trace.call = ALIVE
             return _json({"status": "alive"})
@@ -116,25 +158,20 @@ class DataPlane:
             raise UnsupportedMediaTypeError(f"content-encoding: {encoding}", ("identity",))
         if self._script and call.protocol == "sagemaker":
             return self._run_script(self._script, request, trace)
-        return self._predict(codec, request, trace)
+        return (yield from self._predict(codec, request, trace))
 
-    def _predict(self, codec: Codec, request: Request, trace: Trace) -> Response:
+    def _predict(self, codec: Codec, request: Request, trace: Trace) -> Steps:
         parsed = codec.parse(request.body, request.headers, self.subject.signature)
         check_carried(self.subject.signature, parsed.outputs)
-        outputs = self._run_model(parsed.tensors, parsed.outputs, request, trace)
-        headers, body = codec.format(outputs, parsed, self.subject)
-        return Response(200, headers, body)
-
-    def _run_model(
-        self, inputs: Tensors, outputs: tuple[str, ...], request: Request, trace: Trace
-    ) -> Tensors:
         started = perf_counter_ns()
         try:
-            return self._model.run(inputs, outputs)
+            outputs = yield Run(parsed.tensors, parsed.outputs)
         except Exception as error:
             raise self._blamed_on_model(request) from error
         finally:
             trace.model_ns = perf_counter_ns() - started
+        headers, body = codec.format(outputs, parsed, self.subject)
+        return Response(200, headers, body)
 
     def _run_script(self, script: InferenceScript, request: Request, trace: Trace) -> Response:
         started = perf_counter_ns()

@@ -41,7 +41,8 @@ _REQUESTS = 0
 _DURATION = _REQUESTS + len(CALLS) * len(STATUSES)
 _MODEL = _DURATION + len(PREDICTIONS) * _TIMED
 _BATCHES = _MODEL + len(PREDICTIONS) * _TIMED
-_BYTES_IN = _BATCHES + len(ROWS) + 2
+_BATCH_RUNS = _BATCHES + len(ROWS) + 2
+_BYTES_IN = _BATCH_RUNS + _TIMED
 _BYTES_OUT, _COLD, _LOAD_SECONDS, _READY, _IN_FLIGHT = range(_BYTES_IN + 1, _BYTES_IN + 6)
 #: Numbers in one worker's slot.
 SLOT = _IN_FLIGHT + 1
@@ -104,10 +105,11 @@ class Metrics:
         with self._lock:
             self._count((OTHER, OTHER), str(status))
 
-    def batch(self, rows: int) -> None:
-        """Count a run of the model by its rows."""
+    def batch(self, rows: int, seconds: float) -> None:
+        """Count a run of the model while batching is on."""
         with self._lock:
             self._add(_BATCHES, ROWS, float(rows))
+            self._add(_BATCH_RUNS, SECONDS, seconds)
 
     def _count(self, call: tuple[str, str], status: str) -> None:
         row = _CALL_AT.get(call, _CALL_AT[OTHER, OTHER])
@@ -141,6 +143,8 @@ class Metrics:
                 yield from self._histogram(name, labels, SECONDS, values, start + place * _TIMED)
         yield from _header("batch_rows", "histogram", "Rows of each run while batching is on.")
         yield from self._histogram("batch_rows", {}, ROWS, values, _BATCHES)
+        yield from _header("batch_duration_seconds", "histogram", "Time of each of these runs.")
+        yield from self._histogram("batch_duration_seconds", {}, SECONDS, values, _BATCH_RUNS)
         for name, kind, text, value in (
             ("request_bytes_total", "counter", "Bytes of request bodies.", values[_BYTES_IN]),
             ("response_bytes_total", "counter", "Bytes of answers.", values[_BYTES_OUT]),

@@ -13,9 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import uvicorn
+from modelport.manifest import Batching
 
 from functions.runtime.asgi import Application, Deadline
+from functions.runtime.batching import Batcher
 from functions.runtime.data_plane import DataPlane, identity
+from functions.runtime.gathering import GatheringPlane
 from functions.runtime.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -26,10 +29,9 @@ KEEP_ALIVE_S = 75
 
 @dataclass(frozen=True)
 class Limits:
-    """What one worker takes on: body bytes, requests at once, seconds per request and to drain."""
+    """What one worker takes on: bytes of a body, seconds to drain and for one request."""
 
     max_body: int
-    threads: int
     drain_s: int
     timeout_s: float | None = None
 
@@ -37,8 +39,10 @@ class Limits:
 class Service:
     """One worker's server; `run` once."""
 
-    def __init__(self, plane: DataPlane, limits: Limits, metrics: Metrics | None = None) -> None:
-        """Nothing is accepted before `run`."""
+    def __init__(
+        self, plane: DataPlane, limits: Limits, metrics: Metrics, batching: Batching | None = None
+    ) -> None:
+        """Gathers requests where there is ``batching``; nothing is accepted before `run`."""
         subject = plane.subject
         self._overdue = False
         deadline = None
@@ -47,11 +51,15 @@ class Service:
         self._application = Application(
             identity(subject),
             limits.max_body,
-            threads=limits.threads,
             metrics=metrics,
             deadline=deadline,
         )
-        self._application.ready(plane.handle)
+        gathering = None
+        if batching is not None:
+            pool = self._application.pool
+            batcher = Batcher(plane.model, batching, pool, observe=metrics.batch)
+            gathering = GatheringPlane(plane, batcher, pool).handle
+        self._application.ready(plane.handle, gathering)
         self._server = _Server(
             uvicorn.Config(
                 self._application,

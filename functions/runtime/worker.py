@@ -21,20 +21,15 @@ from modelport.errors import ModelportError
 from modelport.manifest import Batching
 from modelport.settings import RuntimeSettings
 
-from functions.runtime.asgi import WORKERS
-from functions.runtime.batching import Batcher, in_force, mixes_rows, sample_of, unbatchable
+from functions.runtime.batching import in_force, mixes_rows, sample_of, unbatchable
 from functions.runtime.data_plane import DataPlane
 from functions.runtime.loading import load, read_manifest
 from functions.runtime.logs import configure
 from functions.runtime.metrics import Metrics
-from functions.runtime.model import Runner
 from functions.runtime.server import ServerSettings, labels_of, runtime_settings
 from functions.runtime.supervisor import CANNOT_LOAD, READY
 
 logger = logging.getLogger("functions.runtime.worker")
-
-#: While one batch runs the next one gathers, so requests of two are under way; at most this many.
-MOST_THREADS = 256
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -60,9 +55,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     # Imported only now: the model loads no later for a web server that is not needed yet.
     from functions.runtime.service import Limits, Service
 
-    threads = min(MOST_THREADS, max(WORKERS, 2 * batching.max_rows)) if batching else WORKERS
-    limits = Limits(settings.max_body, threads, settings.drain_s, settings.timeout_s)
-    service = Service(plane, limits, metrics)
+    limits = Limits(settings.max_body, settings.drain_s, settings.timeout_s)
+    service = Service(plane, limits, metrics, batching)
     metrics.loaded(monotonic() - started)
     # uvicorn raises the signal again once it has shut down; that is no reason to end by it.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -75,28 +69,23 @@ def _load(runtime: RuntimeSettings, metrics: Metrics) -> tuple[DataPlane, Batchi
     try:
         plane = load(runtime)
         plane.observe(metrics.request)
-        batching = _batch(plane, runtime, metrics)
+        batching = _batching(plane, runtime)
     finally:
         gc.enable()
     gc.freeze()
     return plane, batching
 
 
-def _batch(plane: DataPlane, runtime: RuntimeSettings, metrics: Metrics) -> Batching | None:
-    """Gather requests if that is asked for and possible; what is in force."""
+def _batching(plane: DataPlane, runtime: RuntimeSettings) -> Batching | None:
+    """What is in force: only what is asked for and does no harm to this model's answers."""
     manifest = read_manifest(Path(runtime.bundle_dir))
     batching = in_force(manifest.settings.batching, runtime)
     if batching is None:
         return None
-    signature = plane.subject.signature
-    problem = unbatchable(signature)
-
-    def gathered(model: Runner) -> Runner:
-        nonlocal problem
-        problem = problem or mixes_rows(model, signature, sample_of(manifest.content))
-        return model if problem else Batcher(model, batching, observe=metrics.batch)
-
-    plane.run_through(gathered)
+    signature = manifest.content.signature
+    problem = unbatchable(signature) or mixes_rows(
+        plane.model, signature, sample_of(manifest.content)
+    )
     if problem:
         logger.warning("batching is refused, requests run one by one: %s", problem)
         return None

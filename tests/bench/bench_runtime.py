@@ -53,7 +53,7 @@ def measure(title: str, onnx: bytes, array: np.ndarray[Any, Any], rounds: int) -
     with tempfile.TemporaryDirectory() as folder:
         plane = load(write_bundle(Path(folder), onnx))
         print(f"\n{title}: µs, median of {rounds}")
-        run = median_us(lambda: plane._model.run({"x": array}), rounds)
+        run = median_us(lambda: plane.model.run({"x": array}), rounds)
         print(f"  model alone                      {run:10.1f}")
         for protocol, body in bodies(array).items():
             report(plane, protocol, body, array, rounds)

@@ -253,7 +253,7 @@ def test_a_bug_of_ours_is_an_answer_too(tmp_path: Path, caplog: pytest.LogCaptur
             raise RuntimeError("bug")
 
     loaded = open_plane(tmp_path, bundles.DOUBLE).plane
-    plane = DataPlane(loaded.subject, loaded._model, codecs={**CODECS, "v2": Broken()})  # type: ignore[dict-item]
+    plane = DataPlane(loaded.subject, loaded.model, codecs={**CODECS, "v2": Broken()})  # type: ignore[dict-item]
     response = plane.handle(Request("GET", "/v2", {}, b"", "id-9"))
     assert response.status == 500
     assert b"bug" not in response.body
@@ -267,7 +267,7 @@ def test_an_answer_its_transport_refuses_becomes_that_error(tmp_path: Path) -> N
     def refuse(response: Response) -> None:
         raise PayloadTooLargeError(2, 1, "the answer")
 
-    plane = DataPlane(loaded.subject, loaded._model, check=refuse)
+    plane = DataPlane(loaded.subject, loaded.model, check=refuse)
     assert plane.handle(Request("GET", "/v2")).status == 413
 
 
