@@ -59,13 +59,17 @@ def lock(wanted: Requirements, ours: str, platform: Platform, resolve: Resolve) 
     carried = pins(ours)
     text = resolve(wanted.text, _constraints(ours), platform, wanted.names)
     beside = {name: pin for name, pin in _entries(text) if name not in carried}
-    if wanted.hashed and (unnamed := sorted(set(beside) - set(wanted.names))):
+    if not wanted.hashed:
+        return "".join(f"{pin}\n" for _, pin in sorted(beside.items()))
+    if unnamed := sorted(set(beside) - set(wanted.names)):
         raise RequirementError(
             unnamed[0],
             "is needed by requirements.txt, which has hashes but does not name it",
             "lock it whole: uv pip compile --generate-hashes requirements.in",
         )
-    return "".join(f"{pin}\n" for _, pin in sorted(beside.items()))
+    # The author's own hashes, not those of whatever the index has today.
+    said = zip(wanted.names, wanted.lines, strict=True)
+    return "".join(f"{line}\n" for name, line in sorted(said) if name in beside)
 
 
 def pins(text: str) -> dict[str, str]:

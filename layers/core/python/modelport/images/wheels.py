@@ -88,20 +88,28 @@ def resolve(requirements: str, constraints: str, platform: Platform, names: Iter
         ours.write_text(constraints)
         arguments = ["compile", "--generate-hashes", "--no-header", "--no-annotate"]
         arguments += ["--no-emit-index-url", "--no-emit-find-links", "--constraint", str(ours)]
-        return _uv([*arguments, str(wanted)], platform, tuple(names))
+        carried = tuple(re.findall(r"^[\w.-]+==[^\s;]+", constraints, re.MULTILINE))
+        return _uv([*arguments, str(wanted)], platform, tuple(names), carried)
 
 
-def _uv(arguments: Sequence[str], platform: Platform, names: tuple[str, ...]) -> str:
+def _uv(
+    arguments: Sequence[str],
+    platform: Platform,
+    names: tuple[str, ...],
+    carried: tuple[str, ...] = (),
+) -> str:
     command = [find_uv_bin(), "pip", *arguments, "--quiet", "--no-progress", "--color", "never"]
     command += ["--python", sys.executable, "--only-binary", ":all:"]
     command += ["--python-version", platform.python, "--python-platform", platform.tag]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise _error(done.stderr, platform, names)
+        raise _error(done.stderr, platform, names, carried)
     return done.stdout
 
 
-def _error(said: str, platform: Platform, names: tuple[str, ...]) -> RequirementError:
+def _error(
+    said: str, platform: Platform, names: tuple[str, ...], carried: tuple[str, ...]
+) -> RequirementError:
     """What uv said, as our error about the requirement it is about."""
     text = " ".join(
         said.replace("error: No solution found when resolving dependencies", "").split()
@@ -121,4 +129,7 @@ def _error(said: str, platform: Platform, names: tuple[str, ...]) -> Requirement
             " ".join(exist) or "it exists as source only, and nothing is built from source"
         )
         return RequirementError(about, f"{problem} ({cause})", "choose a version that has one")
+    ours = next((pin for pin in carried if re.search(rf"{re.escape(pin)}(?![\w.])", text)), None)
+    if ours:
+        hints = [f"the image itself carries {ours}; ask for versions that work with it"]
     return RequirementError(about, cause, " ".join(hints))
