@@ -2,7 +2,8 @@
 
 It wants Python 3.13 and its dependencies as they were when it was released, so it gets an
 environment of its own. Its functions, model images and zip functions alike, come to the
-Lambda host through its runtime-executor plugin point (``localstack_plugin/``).
+Lambda host through its runtime-executor plugin point, and SageMaker's resource types to the
+SageMaker host through its plugin point for those (``localstack_plugin/``).
 """
 
 import os
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from engine import EngineError, Hosts, Launch
+from engine import DEFAULT_REGION, EngineError, Hosts, Launch
 
 PYTHON = "3.13"
 REQUIREMENT = "localstack-core[runtime]==2026.3.0"
@@ -56,7 +57,8 @@ class LocalStackCore:
         return Launch(
             (str(VENV / "bin/python"), "-P", "-m", "localstack.runtime.main"),
             {
-                "PYTHONPATH": str(PLUGIN),
+                # The folder above holds what a resource type of ours does.
+                "PYTHONPATH": os.pathsep.join((str(PLUGIN), str(PLUGIN.parent))),
                 "GATEWAY_LISTEN": f"127.0.0.1:{port}",
                 "GATEWAY_SERVER": "hypercorn",
                 "DNS_ADDRESS": "0",
@@ -65,7 +67,8 @@ class LocalStackCore:
                 "FILESYSTEM_ROOT": str(home / "run" / "localstack"),
                 "LAMBDA_RUNTIME_EXECUTOR": "modelport",
                 "MODELPORT_LAMBDA_HOST": hosts.functions,
-                "MODELPORT_SAGEMAKER_HOST": hosts.endpoints,
+                **hosts.variables,
+                "AWS_DEFAULT_REGION": DEFAULT_REGION,
             },
         )
 

@@ -37,6 +37,7 @@ class MiniStack:
                 "SFTP_ENABLED": "0",
                 "IOT_MTLS_ENABLED": "0",
                 "MINISTACK_REGION": DEFAULT_REGION,
+                "AWS_DEFAULT_REGION": DEFAULT_REGION,
                 "MINISTACK_ACCOUNT_ID": self.account,
                 "LOG_LEVEL": "INFO",
             },

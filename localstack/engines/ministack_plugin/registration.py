@@ -7,7 +7,7 @@ and does not fail in the middle of a deploy.
 
 import ministack.services.cloudformation.provisioners as provisioners  # type: ignore[import-untyped]
 import ministack.services.cloudformation.stacks as stacks  # type: ignore[import-untyped]
-from engines.ministack_plugin import sagemaker_types, scaling_types
+from engines.resource_types import sagemaker_types, scaling_types
 
 TYPES = {**sagemaker_types.TYPES, **scaling_types.TYPES}
 TABLES = (
@@ -26,7 +26,7 @@ def register() -> None:
     if missing:
         raise SystemExit(f"this MiniStack has no {', '.join(missing)}: install the locked version")
     for name, each in TYPES.items():
-        provisioners._RESOURCE_HANDLERS[name] = each.handlers
+        provisioners._RESOURCE_HANDLERS[name] = each.operations
         provisioners._REPLACING_PROPERTIES[name] = each.replacing
         if each.name_property:
             provisioners._CUSTOM_NAME_REPLACEMENT[name] = {"name": each.name_property}

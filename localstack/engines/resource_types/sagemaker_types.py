@@ -12,7 +12,8 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
-from engines.ministack_plugin.resource_type import Made, Properties, ResourceType, parameters
+
+from .resource_type import Made, Properties, ResourceType, parameters
 
 POLL_S = 0.1
 BUSY = ("Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting")
@@ -42,7 +43,7 @@ def sagemaker() -> Any:
     return boto3.client(
         "sagemaker",
         endpoint_url=os.environ["AWS_ENDPOINT_URL_SAGEMAKER"],
-        region_name=os.environ["MINISTACK_REGION"],
+        region_name=os.environ["AWS_DEFAULT_REGION"],
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )

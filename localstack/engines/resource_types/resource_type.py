@@ -1,7 +1,8 @@
 """What a resource type of ours is made of, and how template properties become API parameters.
 
 Templates carry numbers and truth values as text when they come through parameters; the API's
-own model says what they are. Nothing here knows a particular type.
+own model says what they are. Nothing here knows a particular type, nor an emulator: the folder
+is imported inside each of them, under a name of its choosing, so it imports itself relatively.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,8 +30,8 @@ class ResourceType:
     tagged: bool = False
 
     @property
-    def handlers(self) -> dict[str, Callable[..., Any]]:
-        """The type as MiniStack's table has it."""
+    def operations(self) -> dict[str, Callable[..., Any]]:
+        """The type's operations by name."""
         found: dict[str, Callable[..., Any]] = {"create": self.create, "delete": self.delete}
         return {**found, **({"update": self.update} if self.update else {})}
 

@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 import boto3
-from engines.ministack_plugin.resource_type import Made, Properties, ResourceType, parameters
+
+from .resource_type import Made, Properties, ResourceType, parameters
 
 _TARGET = ("ResourceId", "ScalableDimension", "ServiceNamespace")
 _POLICY = ("PolicyName", *_TARGET, "ScalingTargetId")
@@ -21,7 +22,7 @@ def scaling() -> Any:
     return boto3.client(
         "application-autoscaling",
         endpoint_url=os.environ["AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING"],
-        region_name=os.environ["MINISTACK_REGION"],
+        region_name=os.environ["AWS_DEFAULT_REGION"],
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
