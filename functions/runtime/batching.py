@@ -73,7 +73,7 @@ def mixes_rows(
 ) -> str | None:
     """Why rows of this model influence each other, or None; found by running it.
 
-    Runs ``sample`` (else one made up from the shapes) alone and then between rows of zeros. A model
+    Runs ``sample`` (else one made up from the shapes) alone and then between other rows. A model
     that a made-up sample does not fit stays unchecked.
     """
     rows = sample or _made_up(signature)
@@ -82,7 +82,7 @@ def mixes_rows(
     count = len(next(iter(rows.values())))
     try:
         alone = model.run(rows)
-        among = model.run({name: _between_zeros(array) for name, array in rows.items()})
+        among = model.run({name: _among_others(array) for name, array in rows.items()})
     except Exception as error:
         logger.info("whether rows are independent was not checked: %s", error)
         return None
@@ -267,11 +267,16 @@ def _numeric(spec: TensorSpec) -> bool:
     return spec.datatype in DTYPES and spec.datatype != "BYTES"
 
 
-def _between_zeros(array: Array) -> Array:
-    around = np.zeros_like(array)
+def _among_others(array: Array) -> Array:
+    """The rows between as many zeros and as many of another size: what adds up or compares shows.
+
+    Whole numbers and text, which are often keys of something, are repeated instead.
+    """
+    zeros = np.zeros_like(array)
     if array.dtype.hasobject:
-        around[...] = ""
-    return np.concatenate([around, array, around])
+        zeros[...] = ""
+    others = array * 2 + 1 if array.dtype.kind == "f" else array
+    return np.concatenate([zeros, array, others])
 
 
 def _alike(want: Array, got: Array) -> bool:
