@@ -3,7 +3,8 @@
 Creating → InService or Failed. An update starts the new fleet beside the old one and moves
 over once every container of it is healthy; when that fails, the old fleet has never stopped
 answering, and the endpoint is InService with a failure reason, as after the service's own
-rollback. Traffic moves at once: a canary's waits and alarms are kept, not acted on.
+rollback. Traffic moves at once, without a canary's steps and waits; the alarms of the
+deployment are looked at once, when it has moved, and one that is raised moves it back.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Any
 
 from lambda_host.journal import Journal
 from sagemaker_host import faults
+from sagemaker_host.alarms import Raised
 from sagemaker_host.catalog import Document, Record
 from sagemaker_host.fleet import Fleet, StartError
 
@@ -27,7 +29,7 @@ UNEXPECTED = "Request to service failed. If failure persists after retry, contac
 class Endpoint:
     """A stable name in front of changing fleets."""
 
-    def __init__(self, name: str, arn: str, journal: Journal) -> None:
+    def __init__(self, name: str, arn: str, journal: Journal, raised: Raised) -> None:
         self.name = name
         self.arn = arn
         self.journal = journal
@@ -37,6 +39,7 @@ class Endpoint:
         self.fleet: Fleet | None = None
         self.pending: Record | None = None
         self.deployment: Document | None = None
+        self._raised = raised
         self._work: asyncio.Task[None] | None = None
         self._running: set[Fleet] = set()
 
@@ -112,9 +115,13 @@ class Endpoint:
             self._become(IN_SERVICE, failure)
             return
         self.fleet = fleet
+        if alarms := await self._raised(self.deployment):
+            failure = f"The endpoint update was rolled back: alarm {', '.join(alarms)} is raised."
+            self._become(ROLLING_BACK, failure)
+            self.fleet, old = old, fleet
         await self._attempt(old.retire)
         self._running.discard(old)
-        self._become(IN_SERVICE)
+        self._become(IN_SERVICE, failure)
 
     async def _start(self, fleet: Fleet) -> None:
         self._running.add(fleet)

@@ -15,12 +15,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import boto3
 from containers import EXECUTORS, ContainerError, Containers
 from lambda_host.bundles import Bundles
 from lambda_host.journal import Journal
 from lambda_host.wire import Answer, Request, serving
 from modelport.registry import Registry
 from sagemaker_host import scaling
+from sagemaker_host.alarms import Raised, raised_by
 from sagemaker_host.catalog import Account
 from sagemaker_host.container_http import ContainerHttp
 from sagemaker_host.control_plane import TARGET, ControlPlane
@@ -44,14 +46,16 @@ class Host:
         workshop: Workshop,
         logs: Path,
         account: Account,
-        chance: random.Random | None = None,
+        raised: Raised,
+        chance: random.Random,
     ) -> None:
-        """`chance` decides between variants and instances; tests give a seeded one."""
+        """`chance` decides between variants and instances."""
         self._workshop = workshop
         self._logs = logs
+        self._raised = raised
         self.control = ControlPlane(account, self._endpoint, self._variant)
         self._scaling = Scaling(account, self.control.endpoints)
-        self._data = DataPlane(account, self.control.endpoints, chance or random.Random())
+        self._data = DataPlane(account, self.control.endpoints, chance)
 
     async def handle(self, request: Request) -> Answer:
         """Answer one HTTP request."""
@@ -74,7 +78,7 @@ class Host:
         await asyncio.gather(*(each.close(CLOSING_GRACE_S) for each in endpoints))
 
     def _endpoint(self, name: str, arn: str) -> Endpoint:
-        return Endpoint(name, arn, Journal(self._logs / f"{name}.log"))
+        return Endpoint(name, arn, Journal(self._logs / f"{name}.log"), self._raised)
 
     def _variant(self, plan: Plan, endpoint: Endpoint) -> Variant:
         return Variant(plan, self._workshop, endpoint.journal)
@@ -105,7 +109,6 @@ def programs(options: argparse.Namespace, resources: contextlib.ExitStack) -> Pr
 
 
 def _open_registry(bucket: str) -> Registry:
-    import boto3
     from modelport.registry.s3 import S3Registry
 
     return S3Registry(boto3.client("s3"), bucket)
@@ -124,6 +127,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--region", default=Account.region)
     parser.add_argument("--instances", type=int, default=2, help="most processes per variant")
     parser.add_argument("--invoke-limit", type=float, default=limits.invoke_s, help="seconds")
+    parser.add_argument("--health-interval", type=float, default=limits.health_s, help="seconds")
     parser.add_argument("--startup-limit", type=float, default=limits.startup_s, help="seconds")
     return parser.parse_args(argv)
 
@@ -135,13 +139,15 @@ async def run(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(0, _stop_at_the_end_of_stdin, stop)
-    limits = Limits(invoke_s=options.invoke_limit, startup_s=options.startup_limit)
+    limits = Limits(options.invoke_limit, options.startup_limit, health_s=options.health_interval)
     async with contextlib.AsyncExitStack() as resources:
         held = resources.enter_context(contextlib.ExitStack())
         http = await resources.enter_async_context(ContainerHttp())
         workshop = Workshop(programs(options, held), http, limits, options.instances)
         logs = options.home / "logs" / "endpoints"
-        host = Host(workshop, logs, Account(options.account, options.region))
+        account = Account(options.account, options.region)
+        raised = raised_by(boto3.client("cloudwatch", region_name=options.region))
+        host = Host(workshop, logs, account, raised, random.Random())
         resources.push_async_callback(host.close)
         port = await resources.enter_async_context(serving(host.handle, options.port))
         log.info("listening on 127.0.0.1:%s", port)

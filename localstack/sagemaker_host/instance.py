@@ -20,6 +20,8 @@ from sagemaker_host.faults import BODY_LIMIT
 from sagemaker_host.program import Container, Programs
 
 PING_INTERVAL_S = 0.05
+MISSES = 3
+"""Pings in a row that a container in service may miss before it is replaced."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 
 
@@ -32,6 +34,8 @@ class Limits:
     """Until ``/ping`` must have answered, where the variant says nothing else."""
     grace_s: float = 30
     """Between SIGTERM and SIGKILL."""
+    health_s: float = 5
+    """Between two pings of a container in service."""
     attempts: int = 2
     """Starts of a container that ends before it is healthy, before the endpoint fails."""
 
@@ -126,7 +130,7 @@ class Instance:
         assert self._process is not None
         pause = FIRST_PAUSE_S
         while True:
-            await self._process.wait()
+            await self._end_or_silence(self._process)
             self._healthy = False
             self._say(f"ended with {self._end()}; it is started again")
             await self._remove()
@@ -138,6 +142,19 @@ class Instance:
                     pause = FIRST_PAUSE_S
             except (PullError, OSError) as problem:
                 self._say(f"cannot be started again: {problem}")
+
+    async def _end_or_silence(self, process: asyncio.subprocess.Process) -> None:
+        """Wait until the process has ended; one that no longer answers pings is ended here."""
+        missed = 0
+        while process.returncode is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), self._limits.health_s)
+                return
+            missed = 0 if await self._http.ping(self._port) else missed + 1
+            if missed == MISSES:
+                self._say(f"missed {MISSES} pings")
+                kill_group(process.pid)
+                await process.wait()
 
     async def invoke(self, headers: Mapping[str, str], body: bytes) -> Answered:
         """Have the container answer; raises what `ContainerHttp.invoke` raises."""

@@ -20,7 +20,9 @@ from tests.support.sagemaker_world import SageMaker, container_tree, sagemaker
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SageMaker]:
     folder = tmp_path_factory.mktemp("sagemaker")
     tree = container_tree(folder / "tree")
-    with sagemaker(tree, folder / "home", "--startup-limit", "4") as running:
+    with sagemaker(
+        tree, folder / "home", "--startup-limit", "4", "--health-interval", "0.1"
+    ) as running:
         yield running
 
 
@@ -195,6 +197,17 @@ def test_a_dead_container_is_started_again(world: SageMaker) -> None:
     os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: world.pids("mortal") != [pid] and answers(world, "mortal"))
     assert "ended with signal 9; it is started again" in world.log("mortal")
+
+
+def test_a_container_that_falls_silent_is_replaced(world: SageMaker, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    world.endpoint("silent", MOOD="falls-ill", MARK=str(mark))
+    (pid,) = world.pids("silent")
+    mark.touch()
+    assert eventually(lambda: world.pids("silent") != [pid])
+    mark.unlink()
+    assert "missed 3 pings" in world.log("silent")
+    assert eventually(lambda: answers(world, "silent"))
 
 
 def answers(world: SageMaker, name: str) -> bool:

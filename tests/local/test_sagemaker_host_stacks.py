@@ -26,6 +26,7 @@ class World:
     engine: str
     sagemaker: SageMaker
     cloudformation: Any
+    cloudwatch: Any
     scaling: Any
 
     def deploy(self, name: str, template: dict[str, Any], *, update: bool = False) -> Any:
@@ -67,12 +68,14 @@ def world(
     except EngineError as missing:
         pytest.skip(str(missing))
     port = free_port()
-    with sagemaker(container_tree(folder / "tree"), folder / "home") as host:
+    here = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+    tree = container_tree(folder / "tree")
+    with sagemaker(tree, folder / "home", environment=here) as host:
         launch = engine.launch(port, folder, Hosts("http://127.0.0.1:9", host.url))
         log = folder / "engine.log"
         env = {**launch.env, "TMPDIR": str(folder)}
         with process(launch.argv, env, log) as emulator:
-            endpoint = f"http://127.0.0.1:{port}"
+            endpoint = here["AWS_ENDPOINT_URL"]
             health = engine.health_url(endpoint)
             assert eventually(lambda: answers(health) or emulator.poll() is not None, 90)
             assert emulator.poll() is None, log.read_text()
@@ -83,8 +86,10 @@ def world(
             }
             cloudformation = boto3.client("cloudformation", endpoint_url=endpoint, **options)
             scaling = boto3.client("application-autoscaling", endpoint_url=host.url, **options)
-            yield World(engine.name, host, cloudformation, scaling)
+            cloudwatch = boto3.client("cloudwatch", endpoint_url=endpoint, **options)
+            yield World(engine.name, host, cloudformation, cloudwatch, scaling)
             cloudformation.close()
+            cloudwatch.close()
             scaling.close()
 
 
@@ -204,6 +209,41 @@ def test_an_update_that_fails_is_rolled_back_and_the_old_fleet_has_answered(worl
     assert world.sagemaker.pids("stacked") == [pid]
     world.destroy("good")
     nothing_is_left(world)
+
+
+def test_an_update_under_a_raised_alarm_moves_back(world: World) -> None:
+    client = world.sagemaker.client
+    world.cloudwatch.put_metric_alarm(
+        AlarmName="errors",
+        MetricName="Invocation5XXErrors",
+        Namespace="AWS/SageMaker",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="ignore",
+    )
+    world.sagemaker.endpoint("watched", WHO="blue")
+    world.sagemaker.model("watched-green", WHO="green")
+    world.sagemaker.config("watched-2", {"model": "watched-green"})
+    rollback = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]}}
+    for state, who in (("ALARM", "blue"), ("OK", "green")):
+        world.cloudwatch.set_alarm_state(AlarmName="errors", StateValue=state, StateReason="test")
+        client.update_endpoint(
+            EndpointName="watched", EndpointConfigName="watched-2", DeploymentConfig=rollback
+        )
+        found = world.sagemaker.settled("watched")
+        assert found["EndpointStatus"] == "InService"
+        assert ("alarm errors is raised" in found.get("FailureReason", "")) is (state == "ALARM")
+        assert world.sagemaker.told("watched")["who"] == who
+        assert len(world.sagemaker.pids("watched")) == 1
+    client.delete_endpoint(EndpointName="watched")
+    for name in ("watched", "watched-green"):
+        client.delete_model(ModelName=name)
+    for name in ("watched", "watched-2"):
+        client.delete_endpoint_config(EndpointConfigName=name)
+    assert eventually(lambda: not world.sagemaker.status())
 
 
 def test_a_model_that_cannot_start_fails_its_stack_with_the_services_words(world: World) -> None:

@@ -53,7 +53,8 @@ class Server(BaseHTTPRequestHandler):
 
     def do_GET(self):
         patient = MOOD == "waits" and not os.path.exists(os.environ["MARK"])
-        self.answer(503 if MOOD == "ill" or patient else 200)
+        fallen = MOOD == "falls-ill" and os.path.exists(os.environ["MARK"])
+        self.answer(503 if MOOD == "ill" or patient or fallen else 200)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -214,6 +215,8 @@ def sagemaker(
                 "PYTHONPATH": os.pathsep.join(map(str, folders)),
                 "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
                 "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
                 **(environment or {}),
             },
             stdin=subprocess.PIPE,
