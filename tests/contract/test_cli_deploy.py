@@ -30,6 +30,7 @@ from modelport.routes import Routes
 from modelport.signature import Signature
 
 from tests.support.cli_world import ADA, Terminal, calls, fake_cdk, register, repository
+from tests.support.oci_registry import oci_registry
 
 EVENT = (
     "modelport-dev-magika-v1 |  2/5 | 8:08:21 PM | {status} | Custom::Registration"
@@ -45,6 +46,7 @@ FILE = """# kept
 [environment]
 name = "dev"
 auth = "none"
+image = "registry.invalid/placeholder"
 """
 
 
@@ -213,7 +215,10 @@ def test_what_others_wrote_meanwhile_survives_a_failure(terminal: Terminal) -> N
 def test_a_first_deploy_that_fails_leaves_no_file(terminal: Terminal) -> None:
     (terminal.folder / "deployments.toml").unlink()
     failing(terminal, "sys.exit(1)")
-    assert terminal("deploy", "magika:1").code == 5
+    with oci_registry() as images:
+        digest = images.put_manifest("models", b"{}")
+        pinned = f"{images.host}/models@{digest}"
+        assert terminal("deploy", "magika:1", "--image", pinned).code == 5
     assert not (terminal.folder / "deployments.toml").exists()
 
 

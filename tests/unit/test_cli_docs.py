@@ -7,15 +7,27 @@ import re
 
 import pytest
 import typer.main
-from modelport.cli.app import EPILOG, VERBS, create_app
+from modelport.cli.app import EPILOG, GROUPS, VERBS, create_app
 from modelport.cli.failures import EXIT_CODES
 
 FIXED = {
     *("publish", "list", "show", "deploy", "undeploy", "route", "promote", "rollback"),
-    *("invoke", "log", "status"),
+    *("invoke", "log", "status", "build", "image show", "image base"),
 }
-COMMANDS = typer.main.get_command(create_app()).commands  # type: ignore[attr-defined]
-NAMES = [name for name, *_ in VERBS]
+TOP = typer.main.get_command(create_app()).commands  # type: ignore[attr-defined]
+COMMANDS = {
+    name: command
+    for top, found in TOP.items()
+    for name, command in (
+        [(f"{top} {verb}", command) for verb, command in found.commands.items()]
+        if hasattr(found, "commands")
+        else [(top, found)]
+    )
+}
+FUNCTIONS = {name: function for name, _, function, _ in VERBS} | {
+    f"{noun} {verb}": function for noun, _, _, verbs in GROUPS for verb, function, _ in verbs
+}
+NAMES = list(FUNCTIONS)
 
 
 def test_the_verbs_are_the_ones_people_know() -> None:
@@ -50,10 +62,16 @@ def test_every_parameter_has_help(name: str) -> None:
     assert not silent
 
 
-@pytest.mark.parametrize(("name", "function"), [(name, verb) for name, _, verb, _ in VERBS])
+@pytest.mark.parametrize(("name", "function"), FUNCTIONS.items())
 def test_help_is_the_functions_docstring(name: str, function: object) -> None:
     flat = " ".join((inspect.getdoc(function) or "").split())
     assert " ".join(COMMANDS[name].help.replace("\\[", "[").split()) == flat
+
+
+@pytest.mark.parametrize("noun", [noun for noun, *_ in GROUPS])
+def test_a_noun_says_what_its_verbs_are_about(noun: str) -> None:
+    assert TOP[noun].help.endswith(".")
+    assert len(TOP[noun].help) <= 90
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "function_name",
     "platform_stack",
     "version_stack",
+    "with_base_image",
     "with_entry",
     "without_entry",
 ]
@@ -193,6 +194,15 @@ def without_entry(path: Path, model: str, version: int) -> None:
         if not tables:
             # An empty array of tables would be written inline, where no entry can follow.
             del document["deployment"]
+        _write(path, document)
+
+
+def with_base_image(path: Path, image: str) -> None:
+    """Say what images are built on from now on, by digest."""
+    with _locked(path):
+        document = _document(path)
+        environment = document.setdefault("environment", tomlkit.table())
+        environment["base_image"] = image
         _write(path, document)
 
 

@@ -18,7 +18,7 @@ import httpx
 import typer
 
 from modelport import __version__
-from modelport.cli import calling, deploying, history, listing, publishing, traffic
+from modelport.cli import building, calling, deploying, history, listing, publishing, traffic
 from modelport.cli.cloud import Aws
 from modelport.cli.console import Output
 from modelport.cli.failures import (
@@ -50,6 +50,7 @@ EPILOG = """
   MODELPORT_DEPLOYMENTS  the desired state; else deployments.toml
   MODELPORT_USER         who changes are logged as; else the AWS caller
   MODELPORT_CDK          the cdk command
+  MODELPORT_CACHE        keeps image layers; else ~/.cache/modelport
   MODELPORT_LOGS         where its whole output goes; else .local/logs
   MODELPORT_DEBUG        show tracebacks
   NO_COLOR               no colours
@@ -78,6 +79,16 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
         RUNNING,
         deploying.deploy,
         ("modelport deploy magika:3", "modelport deploy magika:3 --memory 3008 --timeout 10"),
+    ),
+    (
+        "build",
+        RUNNING,
+        building.build,
+        (
+            "modelport build magika:3",
+            "modelport build magika:3 --to ghcr.io/me/magika:3 --platform linux/arm64",
+            "modelport build magika:3 --layout ./image --budget 500MB",
+        ),
     ),
     ("undeploy", RUNNING, deploying.undeploy, ("modelport undeploy magika:2",)),
     (
@@ -128,6 +139,35 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
     ("status", LOOKING, history.status, ("modelport status", "modelport status --json")),
 )
 
+#: Verbs of a noun: its name, panel and what it is about, and its verbs as above.
+GROUPS: tuple[
+    tuple[str, str, str, tuple[tuple[str, Callable[..., None], tuple[str, ...]], ...]], ...
+] = (
+    (
+        "image",
+        LOOKING,
+        "Look into container images, and choose what they are built on.",
+        (
+            (
+                "show",
+                building.show,
+                (
+                    "modelport image show magika:3",
+                    "modelport image show ghcr.io/me/magika:3 --json",
+                ),
+            ),
+            (
+                "base",
+                building.base,
+                (
+                    "modelport image base public.ecr.aws/lambda/python:3.12",
+                    "modelport image base docker.io/library/python:3.12-slim",
+                ),
+            ),
+        ),
+    ),
+)
+
 
 def create_app() -> typer.Typer:
     """The typer application with every verb; its context object must be a `World`."""
@@ -142,9 +182,24 @@ def create_app() -> typer.Typer:
     )
     app.callback()(_root)
     for name, panel, function, examples in VERBS:
-        epilog = "\n".join(["[bold]Examples[/bold]", *(f"  $ {_plain(e)}" for e in examples)])
-        app.command(name, help=_reflowed(function), epilog=epilog, rich_help_panel=panel)(function)
+        _add(app, name, function, examples, panel)
+    for noun, panel, about, verbs in GROUPS:
+        group = typer.Typer(name=noun, help=about, no_args_is_help=True, rich_markup_mode="rich")
+        for name, function, examples in verbs:
+            _add(group, name, function, examples, None)
+        app.add_typer(group, rich_help_panel=panel)
     return app
+
+
+def _add(
+    app: typer.Typer,
+    name: str,
+    function: Callable[..., None],
+    examples: Sequence[str],
+    panel: str | None,
+) -> None:
+    epilog = "\n".join(["[bold]Examples[/bold]", *(f"  $ {_plain(e)}" for e in examples)])
+    app.command(name, help=_reflowed(function), epilog=epilog, rich_help_panel=panel)(function)
 
 
 def run(arguments: Sequence[str], world: World) -> int:
@@ -181,6 +236,7 @@ def main() -> None:
         outputs=aws.outputs,
         credentials=aws.credentials,
         region=lambda: aws.region,
+        container_login=aws.container_login,
         http=lambda: httpx.Client(timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10)),
     )
     sys.exit(run(sys.argv[1:], world))

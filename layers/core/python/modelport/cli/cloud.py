@@ -6,6 +6,7 @@ is loaded with the first question, so ``--help`` does not wait for it.
 
 from __future__ import annotations
 
+import base64
 import getpass
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from modelport.cli.failures import AwsUnavailableError
+from modelport.images.reference import Reference
 from modelport.registry import Registry
 
 if TYPE_CHECKING:
@@ -91,6 +93,16 @@ class Aws:
         """The credentials requests are signed with, if there are any."""
         with _answering("the credential provider"):
             return self._session.get_credentials()
+
+    def container_login(self, registry: str) -> tuple[str, str] | None:
+        """User and password of a private registry in ECR, for twelve hours; None for any other."""
+        if (region := Reference(registry, "any").ecr_region) is None:
+            return None
+        with _answering("ecr"):
+            client = self._session.client("ecr", region_name=region)
+            told = client.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+        user, _, password = base64.b64decode(told).decode().partition(":")
+        return user, password
 
     def _client(self, service: str, config: Any = None) -> Any:
         with _answering(service):

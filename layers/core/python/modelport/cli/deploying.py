@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from modelport.cli.building import with_image
 from modelport.cli.caller import path_of
 from modelport.cli.cdk import Cdk, find_cdk
 from modelport.cli.console import facts
@@ -40,8 +41,14 @@ def deploy(
     context: typer.Context,
     ref: VersionRef,
     target: Annotated[
-        Literal["lambda"], typer.Option("--target", help="Where.", rich_help_panel=SIZING)
-    ] = "lambda",
+        Literal["lambda", "sagemaker"] | None,
+        typer.Option(
+            "--target",
+            help="Where. Without it: as before, else lambda.",
+            rich_help_panel=SIZING,
+            show_default=False,
+        ),
+    ] = None,
     memory: Annotated[
         int | None,
         typer.Option(
@@ -68,7 +75,27 @@ def deploy(
         typer.Option(
             "--image",
             metavar="URI",
-            help="The container image, by digest. Without it: the version's own.",
+            help="The container image, by digest. Without it: as before, else built and pushed.",
+            rich_help_panel=SIZING,
+            show_default=False,
+        ),
+    ] = None,
+    instance_type: Annotated[
+        str | None,
+        typer.Option(
+            "--instance-type",
+            metavar="TYPE",
+            help="Of a SageMaker endpoint, such as ml.g5.xlarge (GPU) or ml.c6i.large.",
+            rich_help_panel=SIZING,
+            show_default=False,
+        ),
+    ] = None,
+    instances: Annotated[
+        int | None,
+        typer.Option(
+            "--instances",
+            metavar="N",
+            help="How many of them. Without it: as before, else 1.",
             rich_help_panel=SIZING,
             show_default=False,
         ),
@@ -79,6 +106,9 @@ def deploy(
     debug: Debug = False,
 ) -> None:
     """Run a version: write it into deployments.toml and deploy its stack.
+
+    A version without an image, or whose image is gone, is built and pushed first; the file names it
+    by digest from then on, so later code changes no version that runs.
 
     The stack sends a new version its golden requests before any caller can reach it; one that
     answers wrongly fails the deploy, and everything is put back. Aliases stay as they are. A model
@@ -92,7 +122,8 @@ def deploy(
     manifest = session.registry.manifest(name, version)
     before = session.deployments.entry(name, version)
     asked = {"target": target, "memory_mb": memory, "timeout_s": timeout, "image": image}
-    entry = entry_for(manifest, before, asked)
+    endpoint = {"instance_type": instance_type, "instances": instances}
+    entry = entry_for(manifest, before, asked, endpoint)
     environment = session.deployments.environment.name
     platform = platform_stack(environment)
     # Read before anything is written: without AWS or its platform there is nothing to begin.
@@ -100,6 +131,7 @@ def deploy(
         raise PlatformMissingError(platform)
     cdk = _cdk(session)
     stack = version_stack(environment, name, version)
+    entry = with_image(session, manifest, entry, given=image is not None)
     if entry.timeout_s > ROUTER_LIMIT_S:
         session.output.note(
             f"{name}:{version} may take {entry.timeout_s} s, but callers of the API are answered"

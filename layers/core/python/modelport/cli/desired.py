@@ -6,13 +6,14 @@ Knows the file and what a command was asked; neither cdk nor the registry.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from modelport.cli.failures import InvalidUsageError
 from modelport.deployments import DeploymentEntry, with_entry, without_entry
 from modelport.errors import InvalidSettingError
 from modelport.manifest import Manifest
@@ -23,10 +24,26 @@ UNKNOWN_IMAGE = "image.invalid/unknown@sha256:" + "0" * 64
 
 
 def entry_for(
-    manifest: Manifest, before: DeploymentEntry | None, asked: dict[str, Any]
+    manifest: Manifest,
+    before: DeploymentEntry | None,
+    asked: dict[str, Any],
+    endpoint: Mapping[str, Any] | None = None,
 ) -> DeploymentEntry:
-    """The entry to write: what was asked, else what stood there, else the defaults."""
+    """The entry to write: what was asked, else what stood there, else the defaults.
+
+    ``endpoint`` is what was asked of a SageMaker endpoint; asking that of a function is an error.
+    """
     kept = before.model_dump(exclude_none=True) if before else {}
+    wanted = {name: value for name, value in (endpoint or {}).items() if value is not None}
+    target = asked.get("target") or kept.get("target")
+    if wanted and target != "sagemaker":
+        option = "--" + next(iter(wanted)).replace("_", "-")
+        raise InvalidUsageError(
+            f"{option} is for endpoints, and {manifest.model}:{manifest.version} is a function",
+            hint="add --target sagemaker",
+        )
+    if wanted:
+        kept["sagemaker"] = {**kept.get("sagemaker", {}), **wanted}
     values = {
         **kept,
         **{name: value for name, value in asked.items() if value is not None},
@@ -38,7 +55,7 @@ def entry_for(
         return DeploymentEntry(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
+        name = ".".join(str(part) for part in first["loc"]) or "deployment"
         raise InvalidSettingError(name, first["input"], first["msg"]) from None
 
 

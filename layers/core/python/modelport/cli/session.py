@@ -89,6 +89,8 @@ class World:
     credentials: Callable[[], Credentials | None]
     http: Callable[[], httpx.Client]
     region: Callable[[], str]
+    #: User and password of a container registry that AWS keeps; None for any other.
+    container_login: Callable[[str], tuple[str, str] | None] = lambda registry: None
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Session:
     def bucket(self) -> str:
         """The registry's bucket; raises `InvalidSettingError` when nothing names one."""
         named = self.bucket_option or self.world.environ.get("MODELPORT_BUCKET")
-        found = named or self._platform_output(BUCKET_OUTPUT)
+        found = named or self.platform_output(BUCKET_OUTPUT)
         if not found:
             raise _missing("MODELPORT_BUCKET", "give --bucket, or deploy the platform first")
         return found
@@ -131,7 +133,7 @@ class Session:
     def endpoint(self) -> str | None:
         """The API's base URL, if anything names one."""
         named = self.world.environ.get("MODELPORT_ENDPOINT")
-        return named or self._platform_output(ENDPOINT_OUTPUT)
+        return named or self.platform_output(ENDPOINT_OUTPUT)
 
     @cached_property
     def deployments_path(self) -> Path:
@@ -148,7 +150,8 @@ class Session:
         """Who acts: MODELPORT_USER, else the AWS caller, else the local user."""
         return Actor(self.world.environ.get("MODELPORT_USER") or self.world.identity(), message)
 
-    def _platform_output(self, name: str) -> str | None:
+    def platform_output(self, name: str) -> str | None:
+        """What the platform's stack says under a name; None without a platform or AWS."""
         stack = platform_stack(self.deployments.environment.name)
         try:
             outputs = self.world.outputs(stack)

@@ -95,6 +95,18 @@ class Repository:
         said = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         return str(document.get("mediaType") or said or OCI_MANIFEST), answer.body, digest
 
+    def has_manifest(self, which: str) -> bool:
+        """Whether a tag or digest leads to an image."""
+        answer = self._connection.ask(
+            "HEAD",
+            self._url(f"manifests/{which}"),
+            self._pull,
+            f"looking for {_short(which)}",
+            (200, 404),
+            headers={"Accept": _ACCEPTED},
+        )
+        return answer.status == 200
+
     def manifest_for(self, which: str, platform: str) -> tuple[bytes, str]:
         """The manifest for ``linux/amd64`` and the like; a lone manifest is taken as it is."""
         media_type, body, digest = self.manifest(which)
