@@ -57,6 +57,7 @@ class Terminal:
     outputs: Callable[[str], Mapping[str, str] | None] | None = None
     identity: Callable[[], str] = lambda: "arn:aws:iam::1:user/eve"
     credentials: Credentials | None = None
+    container_login: Callable[[str], tuple[str, str] | None] = lambda registry: None
     stdin: bytes = b""
     buckets: list[str] = field(default_factory=list)
 
@@ -75,6 +76,7 @@ class Terminal:
             credentials=lambda: self.credentials,
             http=lambda: httpx.Client(timeout=30),
             region=lambda: "eu-central-1",
+            container_login=self.container_login,
         )
         code = run(arguments, world)
         out.flush()
