@@ -26,7 +26,7 @@ from tests.support import runtime_bundles as bundles
 from tests.support.runtime_planes import open_plane
 
 FOREVER_MS = 1e6
-FLOAT = bundles.FLOAT
+FLOAT = int(bundles.FLOAT)
 X = TensorSpec("x", "FP32", (-1, 2))
 Y = TensorSpec("y", "FP32", (-1, 2))
 
@@ -272,10 +272,9 @@ def test_only_free_first_dimensions_can_be_joined(
 
 def mixing(kind: str, **attributes: Any) -> bytes:
     """A model whose shapes look innocent."""
-    spec = ("x", FLOAT, ["N", 2])
-    return bundles.model(
-        [bundles.node(kind, ["x"], ["y"], **attributes)], [spec], [("y", *spec[1:])]
-    )
+    shape: list[int | str] = ["N", 2]
+    nodes = [bundles.node(kind, ["x"], ["y"], **attributes)]
+    return bundles.model(nodes, [("x", FLOAT, shape)], [("y", FLOAT, shape)])
 
 
 @pytest.mark.parametrize(
