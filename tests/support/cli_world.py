@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import httpx
 from botocore.credentials import Credentials
 from modelport.cli.app import run
-from modelport.cli.session import World
+from modelport.cli.console import Output
+from modelport.cli.session import Session, World
 from modelport.manifest import Manifest
 from modelport.registry import Actor, Registry
 from modelport.registry.memory import MemoryRegistry
@@ -64,12 +65,19 @@ class Terminal:
     def __call__(self, *arguments: str) -> Result:
         written, err = io.BytesIO(), io.StringIO()
         out = io.TextIOWrapper(written, "utf-8")
-        world = World(
+        code = run(arguments, self.world(out, err))
+        out.flush()
+        raw = written.getvalue()
+        return Result(code, raw.decode("utf-8", "replace"), err.getvalue(), raw)
+
+    def world(self, out: TextIO | None = None, err: TextIO | None = None) -> World:
+        """Everything a command reaches outside itself."""
+        return World(
             environ=self.environ,
             folder=self.folder,
             stdin=io.BytesIO(self.stdin),
-            stdout=out,
-            stderr=err,
+            stdout=out or io.StringIO(),
+            stderr=err or io.StringIO(),
             registry=self._open,
             identity=self.identity,
             outputs=self.outputs or self.stacks.get,
@@ -78,10 +86,11 @@ class Terminal:
             region=lambda: "eu-central-1",
             container_login=self.container_login,
         )
-        code = run(arguments, world)
-        out.flush()
-        raw = written.getvalue()
-        return Result(code, raw.decode("utf-8", "replace"), err.getvalue(), raw)
+
+    def session(self) -> Session:
+        """What a command that writes nowhere has to hand."""
+        world = self.world()
+        return Session(world, Output(world.stdout, world.stderr, self.environ))
 
     def ok(self, *arguments: str) -> Result:
         """Run a command that must succeed."""

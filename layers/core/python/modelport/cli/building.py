@@ -30,7 +30,7 @@ from modelport.manifest import Manifest
 MADE = "What it is made of"
 WHERE = "Where it goes"
 DEFAULT_PLATFORM: Platform = "linux/amd64"
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?", re.IGNORECASE)
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 VersionRef = Annotated[str, typer.Argument(metavar="NAME:V", help="The model and its version.")]
