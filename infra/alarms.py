@@ -11,12 +11,22 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
 from constructs import Construct
+from modelport.errors import ROUTER_LIMIT_S
+from modelport.sagemaker_settings import SageMaker
 
 from infra import naming
 
 _PERIOD = Duration.minutes(5)
 #: An alarm on latency wants three bad periods of five: one cold start is not an incident.
 _SLOW_PERIODS, _SLOW_OF = 3, 5
+#: Share of what callers wait for at which an endpoint's p99 is alarming.
+_SLOW = 0.8
+#: SageMaker adds milliseconds to a call; a second is trouble of its own.
+_OVERHEAD_S = 1.0
+#: The latencies of SageMaker are in these.
+_MICROSECONDS = 1_000_000
+#: Refused calls in a period: a caller's mistake now and then is none of ours.
+_MANY_REFUSED = 10
 
 
 class FunctionAlarms(Construct):
@@ -26,46 +36,121 @@ class FunctionAlarms(Construct):
         self, scope: Construct, id: str, *, function: str, slow: Duration, topic: str | None
     ) -> None:
         super().__init__(scope, id)
-        errors = self._alarm(
-            "Errors", function, f"{function} crashed or timed out", statistic="Sum", threshold=1
+        alarms = [
+            _alarm(self, metric, function, description, lambda_metric(metric, function, "Sum"), 1)
+            for metric, description in (
+                ("Errors", f"{function} crashed or timed out"),
+                ("Throttles", f"{function} is out of concurrency"),
+            )
+        ]
+        alarms.append(
+            _alarm(
+                self,
+                "Duration",
+                function,
+                f"{function}: p99 is close to what callers wait for",
+                lambda_metric("Duration", function, "p99"),
+                slow.to_milliseconds(),
+                slowly=True,
+            )
         )
-        throttles = self._alarm(
-            "Throttles", function, f"{function} is out of concurrency", statistic="Sum", threshold=1
-        )
-        duration = self._alarm(
-            "Duration",
-            function,
-            f"{function}: p99 is close to what callers wait for",
-            statistic="p99",
-            threshold=slow.to_milliseconds(),
-            periods=_SLOW_PERIODS,
-            of=_SLOW_OF,
-        )
-        notify(topic, errors, throttles, duration)
+        notify(topic, *alarms)
 
-    def _alarm(
+
+class EndpointAlarms(Construct):
+    """Failed calls, p99 latency of model and of SageMaker, and what is full, of one endpoint."""
+
+    def __init__(
         self,
-        metric: str,
-        function: str,
-        description: str,
+        scope: Construct,
+        id: str,
         *,
-        statistic: str,
-        threshold: float,
-        periods: int = 1,
-        of: int = 1,
-    ) -> cloudwatch.Alarm:
-        return cloudwatch.Alarm(
-            self,
-            metric,
-            alarm_name=f"{function}-{metric.lower()}",
-            alarm_description=description,
-            metric=lambda_metric(metric, function, statistic),
-            threshold=threshold,
-            datapoints_to_alarm=periods,
-            evaluation_periods=of,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        endpoint: str,
+        variant: str,
+        settings: SageMaker,
+        topic: str | None,
+    ) -> None:
+        super().__init__(scope, id)
+        self._endpoint, self._variant = endpoint, variant
+        failed = self._calls("Invocation5XXErrors", f"{endpoint} crashed or timed out", "Sum", 1)
+        refused = self._calls(
+            "Invocation4XXErrors", f"{endpoint} refuses calls", "Sum", _MANY_REFUSED
         )
+        slow = self._calls(
+            "ModelLatency",
+            f"{endpoint}: p99 is close to what callers wait for",
+            "p99",
+            ROUTER_LIMIT_S * _SLOW * _MICROSECONDS,
+        )
+        overhead = self._calls(
+            "OverheadLatency",
+            f"{endpoint}: SageMaker itself is slow",
+            "p99",
+            _OVERHEAD_S * _MICROSECONDS,
+        )
+        notify(topic, failed, refused, slow, overhead, *self._full(settings))
+        #: Names of those that take a change back; callers' own mistakes do not.
+        self.roll_back = [each.alarm_name for each in (failed, slow, overhead)]
+
+    def _full(self, settings: SageMaker) -> list[cloudwatch.Alarm]:
+        limit = settings.alarm_utilization_percent
+        if limit is None:
+            return []
+        watched = {"DiskUtilization": "a disk"}
+        if settings.gpu:
+            watched["GPUMemoryUtilization"] = "the memory of a GPU"
+        return [
+            self._of(
+                "/aws/sagemaker/Endpoints",
+                metric,
+                f"{self._endpoint}: {what} is filling up",
+                "Maximum",
+                limit,
+            )
+            for metric, what in watched.items()
+        ]
+
+    def _calls(
+        self, metric: str, description: str, statistic: str, threshold: float
+    ) -> cloudwatch.Alarm:
+        return self._of("AWS/SageMaker", metric, description, statistic, threshold)
+
+    def _of(
+        self, namespace: str, metric: str, description: str, statistic: str, threshold: float
+    ) -> cloudwatch.Alarm:
+        measured = cloudwatch.Metric(
+            namespace=namespace,
+            metric_name=metric,
+            dimensions_map={"EndpointName": self._endpoint, "VariantName": self._variant},
+            statistic=statistic,
+            period=_PERIOD,
+        )
+        slowly = statistic == "p99"
+        return _alarm(self, metric, self._endpoint, description, measured, threshold, slowly=slowly)
+
+
+def _alarm(
+    scope: Construct,
+    id: str,
+    of: str,
+    description: str,
+    metric: cloudwatch.Metric,
+    threshold: float,
+    *,
+    slowly: bool = False,
+) -> cloudwatch.Alarm:
+    return cloudwatch.Alarm(
+        scope,
+        id,
+        alarm_name=f"{of}-{id.lower()}",
+        alarm_description=description,
+        metric=metric,
+        threshold=threshold,
+        datapoints_to_alarm=_SLOW_PERIODS if slowly else 1,
+        evaluation_periods=_SLOW_OF if slowly else 1,
+        comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+        treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+    )
 
 
 def notify(topic: str | None, *alarms: cloudwatch.Alarm) -> None:

@@ -27,6 +27,7 @@ from modelport.deployments import Deployments
 from modelport.errors import ModelportError
 
 from infra.assets import Assets, deps_layer, stage
+from infra.deployed_version import DeployedVersion
 from infra.platform_stack import PlatformStack
 from infra.version_stack import VersionStack
 
@@ -50,7 +51,13 @@ def add_stacks(app: App, deployments: Deployments, assets: Assets) -> None:
     environment = deployments.environment
     platform = PlatformStack(app, environment=environment, assets=assets)
     for entry in deployments.deployments:
-        VersionStack(app, environment=environment, entry=entry).add_stack_dependency(platform)
+        wanted = entry.sagemaker.shadow
+        shadow = deployments.entry(entry.model, wanted.version) if wanted else None
+        VersionStack(
+            app,
+            version=DeployedVersion(environment, entry),
+            shadow=DeployedVersion(environment, shadow) if shadow else None,
+        ).add_stack_dependency(platform)
     Tags.of(app).add("modelport:environment", environment.name)
 
 

@@ -54,6 +54,23 @@ def version_logs(
     )
 
 
+def endpoint_logs(
+    scope: Construct, id: str, endpoint: str, environment: Environment, key: kms.IKey
+) -> logs.LogGroup:
+    """The log group of an endpoint, which goes with it: SageMaker fixes its name.
+
+    Kept, it would stand in the way of the version's next deploy.
+    """
+    return logs.LogGroup(
+        scope,
+        id,
+        log_group_name=f"/aws/sagemaker/Endpoints/{endpoint}",
+        encryption_key=key,
+        retention=_RETENTION[environment.log_retention_days],
+        removal_policy=RemovalPolicy.DESTROY,
+    )
+
+
 def log_group(
     scope: Construct, id: str, name: str, environment: Environment, key: kms.IKey
 ) -> logs.LogGroup:

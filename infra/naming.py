@@ -16,12 +16,17 @@ def registrar(environment: str) -> str:
     return f"modelport-{environment}-registrar"
 
 
-def model_functions(environment: str) -> str:
-    """A pattern of all model functions of an environment, and of no other function.
+def model_versions(environment: str) -> str:
+    """A pattern of all model functions and endpoints of an environment, and of nothing else.
 
     Router and registrar do not end in ``-v<number>``, and no environment's name has a hyphen.
     """
     return f"modelport-{environment}-*-v*"
+
+
+def image_repository(environment: str) -> str:
+    """The ECR repository of the images of an environment."""
+    return f"modelport-{environment}"
 
 
 def export(environment: str, what: str) -> str:
@@ -30,5 +35,6 @@ def export(environment: str, what: str) -> str:
 
 
 #: Exports that version stacks import.
+BUCKET_NAME = "bucket-name"
 KEY_ARN = "key-arn"
 REGISTRAR_ARN = "registrar-arn"

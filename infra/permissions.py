@@ -20,44 +20,85 @@ def function_role(
     scope: Construct, id: str, log_group: logs.LogGroup, *more: iam.PolicyStatement
 ) -> iam.Role:
     """A role for one function: its own log group, and what else is passed in."""
-    write_logs = iam.PolicyStatement(
-        sid="OwnLogs",
-        actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-        resources=[log_group.log_group_arn],
-    )
+    return _role(scope, id, "lambda", "function", [write_logs(log_group), *more])
+
+
+def endpoint_role(
+    scope: Construct, id: str, log_group: logs.LogGroup, *more: iam.PolicyStatement
+) -> iam.Role:
+    """A role for one endpoint: its own log group, and what else is passed in."""
+    own = write_logs(log_group, "logs:DescribeLogStreams")
+    return _role(scope, id, "sagemaker", "endpoint", [own, *more])
+
+
+def _role(
+    scope: Construct, id: str, service: str, policy: str, statements: list[iam.PolicyStatement]
+) -> iam.Role:
     return iam.Role(
         scope,
         id,
-        assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-        inline_policies={"function": iam.PolicyDocument(statements=[write_logs, *more])},
+        assumed_by=iam.ServicePrincipal(f"{service}.amazonaws.com"),
+        inline_policies={policy: iam.PolicyDocument(statements=statements)},
     )
 
 
-def invoke_models(stack: Stack, environment: str) -> iam.PolicyStatement:
-    """Call the model functions of this environment, and no others."""
+def write_logs(log_group: logs.LogGroup, *more: str) -> iam.PolicyStatement:
+    """Write streams into one log group."""
     return iam.PolicyStatement(
-        sid="InvokeModels",
-        actions=["lambda:InvokeFunction"],
-        resources=[models_arn(stack, environment)],
+        sid="OwnLogs",
+        actions=["logs:CreateLogStream", "logs:PutLogEvents", *more],
+        resources=[log_group.log_group_arn],
     )
 
 
-def watch_models(stack: Stack, environment: str) -> iam.PolicyStatement:
-    """See whether a model function is ready."""
-    return iam.PolicyStatement(
-        sid="WatchModels",
-        actions=["lambda:GetFunctionConfiguration"],
-        resources=[models_arn(stack, environment)],
-    )
+def invoke_models(stack: Stack, environment: str) -> list[iam.PolicyStatement]:
+    """Call the model functions and endpoints of this environment, and no others."""
+    return [
+        iam.PolicyStatement(
+            sid="InvokeModels",
+            actions=["lambda:InvokeFunction"],
+            resources=[functions_arn(stack, environment)],
+        ),
+        iam.PolicyStatement(
+            sid="InvokeEndpoints",
+            actions=["sagemaker:InvokeEndpoint"],
+            resources=[endpoints_arn(stack, environment)],
+        ),
+    ]
 
 
-def models_arn(stack: Stack, environment: str) -> str:
-    """The ARN pattern of this environment's model functions."""
+def watch_models(stack: Stack, environment: str) -> list[iam.PolicyStatement]:
+    """See whether a model function or endpoint is ready."""
+    return [
+        iam.PolicyStatement(
+            sid="WatchModels",
+            actions=["lambda:GetFunctionConfiguration"],
+            resources=[functions_arn(stack, environment)],
+        ),
+        iam.PolicyStatement(
+            sid="WatchEndpoints",
+            actions=["sagemaker:DescribeEndpoint"],
+            resources=[endpoints_arn(stack, environment)],
+        ),
+    ]
+
+
+def functions_arn(stack: Stack, environment: str) -> str:
+    """The ARN pattern of this environment's model functions and their published versions."""
     return stack.format_arn(
         service="lambda",
         resource="function",
-        resource_name=naming.model_functions(environment),
+        resource_name=naming.model_versions(environment),
         arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
+def endpoints_arn(stack: Stack, environment: str) -> str:
+    """The ARN pattern of this environment's endpoints."""
+    return stack.format_arn(
+        service="sagemaker",
+        resource="endpoint",
+        resource_name=naming.model_versions(environment),
     )
 
 
@@ -112,7 +153,7 @@ def encrypt_logs(stack: Stack, environment: str) -> iam.PolicyStatement:
             arn_format=ArnFormat.COLON_RESOURCE_NAME,
         )
         # No prefix: names of CloudFormation's making, which begin with the stack's.
-        for prefix in ("/aws/lambda/", "/aws/vendedlogs/", "")
+        for prefix in ("/aws/lambda/", "/aws/sagemaker/Endpoints/", "/aws/vendedlogs/", "")
     ]
     return iam.PolicyStatement(
         sid="EncryptLogs",

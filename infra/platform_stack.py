@@ -20,6 +20,7 @@ from infra import alarms, naming, permissions, review
 from infra.api import Door, open_door
 from infra.assets import Assets
 from infra.function_logs import function_logs, log_group, removal
+from infra.image_repository import image_repository
 
 _RUNTIMES = {
     "3.11": lambda_.Runtime.PYTHON_3_11,
@@ -59,7 +60,11 @@ class PlatformStack(Stack):
         )
         door = open_door(self, environment, router, access_log)
         self._watch(door)
-        self._outputs(door, bucket, registrar, key)
+        outputs = self._outputs(door, bucket, registrar, key)
+        if (images := image_repository(self, environment, key)) is not None:
+            outputs["ImageRepositoryUri"] = ("image-repository-uri", images.repository_uri)
+        for id, (what, value) in outputs.items():
+            CfnOutput(self, id, value=value, export_name=naming.export(environment.name, what))
 
     def _key(self) -> kms.Key:
         key = kms.Key(
@@ -121,7 +126,7 @@ class PlatformStack(Stack):
             key,
             [
                 *permissions.read_registry(bucket, key),
-                permissions.invoke_models(self, environment.name),
+                *permissions.invoke_models(self, environment.name),
             ],
             settings=RouterSettings(bucket.bucket_name, environment.name).to_env(),
             memory_mb=1024,
@@ -148,8 +153,8 @@ class PlatformStack(Stack):
             [
                 *permissions.read_registry(bucket, key),
                 *permissions.change_routes(bucket, key),
-                permissions.invoke_models(self, self._environment.name),
-                permissions.watch_models(self, self._environment.name),
+                *permissions.invoke_models(self, self._environment.name),
+                *permissions.watch_models(self, self._environment.name),
             ],
             settings=RegistrarSettings(bucket.bucket_name, self._environment.name).to_env(),
             memory_mb=512,
@@ -210,14 +215,12 @@ class PlatformStack(Stack):
 
     def _outputs(
         self, door: Door, bucket: s3.Bucket, registrar: lambda_.Function, key: kms.Key
-    ) -> None:
-        values = {
+    ) -> dict[str, tuple[str, str]]:
+        """Output → name of its export, value."""
+        return {
             "ApiEndpoint": ("api-endpoint", door.endpoint),
             "ApiId": ("api-id", door.id),
-            "BucketName": ("bucket-name", bucket.bucket_name),
+            "BucketName": (naming.BUCKET_NAME, bucket.bucket_name),
             "RegistrarArn": (naming.REGISTRAR_ARN, registrar.function_arn),
             "KeyArn": (naming.KEY_ARN, key.key_arn),
         }
-        for id, (what, value) in values.items():
-            export_name = naming.export(self._environment.name, what)
-            CfnOutput(self, id, value=value, export_name=export_name)

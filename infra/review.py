@@ -22,7 +22,14 @@ _WILDCARDS = {
     "ReadRecords": "Models come and go without a deploy; the models' bytes lie elsewhere.",
     "WriteRoutes": "Records below each model's own prefix, and models come without a deploy.",
     "InvokeModels": "Matches the model functions of this environment and nothing else.",
+    "InvokeEndpoints": "Matches the endpoints of this environment and nothing else.",
     "WatchModels": "Matches the model functions of this environment and nothing else.",
+    "WatchEndpoints": "Matches the endpoints of this environment and nothing else.",
+    "LogInToRegistry": "ECR's login knows no resources; what may be pulled is another statement.",
+    "WriteCaptures": "Objects below this endpoint's own prefix, which SageMaker names by the hour.",
+    "MakeInterfaces": "An interface has no name before it is made; its subnets are named.",
+    "KeepInterfaces": "Interfaces that SageMaker makes have names of its making.",
+    "SeeNetwork": "EC2's descriptions know no resources.",
 }
 
 
@@ -100,6 +107,8 @@ def _as_reported(construct: IConstruct, arn: str) -> str:
         ((function, value),) = part.items()
         if function == "Fn::Join":
             return "".join(show(piece) for piece in value[1])
+        if function == "Fn::ImportValue":
+            return str(value)
         return f"<{'.'.join(value) if isinstance(value, list) else value}>"
 
     return show(Stack.of(construct).resolve(arn))

@@ -11,9 +11,13 @@ from modelport.registry.bucket import BucketRegistry
 from modelport.registry.memory import MemoryStore
 
 from tests.support.registry_world import ADA, Killed, MortalStore, make_draft
-from tests.support.synthesis import Stack, Synthesis
+from tests.support.synthesis import ENDPOINTS as ENDPOINT_ENTRIES
+from tests.support.synthesis import IMAGE, VERSIONS, Stack, Synthesis, Synthesiser
 
 MODELS = "arn:<AWS::Partition>:lambda:<AWS::Region>:<AWS::AccountId>:function:modelport-{}-*-v*"
+ENDPOINTS = (
+    "arn:<AWS::Partition>:sagemaker:<AWS::Region>:<AWS::AccountId>:endpoint/modelport-{}-*-v*"
+)
 BUCKET = "<AWS::S3::Bucket.Arn>"
 KEY = "<AWS::KMS::Key.Arn>"
 LOGS = "<AWS::Logs::LogGroup.Arn>"
@@ -26,6 +30,18 @@ def as_list(value: Any) -> list[Any]:
 def rights(stack: Stack, function: str) -> set[tuple[str, str]]:
     """Every (action, resource) that a function's role allows."""
     role_id = stack.properties("AWS::Lambda::Function", FunctionName=function)["Role"]
+    return allowed(stack, role_id)
+
+
+def endpoint_rights(stack: Stack) -> set[tuple[str, str]]:
+    """Every (action, resource) that the role of a stack's endpoint allows."""
+    roles = [model["Properties"]["ExecutionRoleArn"] for model in stack.of("AWS::SageMaker::Model")]
+    assert all(role == roles[0] for role in roles)
+    return allowed(stack, roles[0])
+
+
+def allowed(stack: Stack, role_id: dict[str, Any]) -> set[tuple[str, str]]:
+    """Every (action, resource) that a role allows."""
     role = stack.resources[role_id["Fn::GetAtt"][0]]["Properties"]
     assert "ManagedPolicyArns" not in role
     policies = [each["PolicyDocument"] for each in role["Policies"]]
@@ -51,7 +67,10 @@ READ_REGISTRY = {
 
 
 def test_the_router_reads_records_and_calls_models_and_nothing_else(default: Synthesis) -> None:
-    invoke = {("lambda:InvokeFunction", MODELS.format("prod"))}
+    invoke = {
+        ("lambda:InvokeFunction", MODELS.format("prod")),
+        ("sagemaker:InvokeEndpoint", ENDPOINTS.format("prod")),
+    }
     got = rights(default.platform, "modelport-prod-router")
     assert got == OWN_LOGS | READ_REGISTRY | invoke
 
@@ -63,6 +82,8 @@ def test_the_registrar_also_writes_routes_and_their_log(default: Synthesis) -> N
         | {
             ("lambda:InvokeFunction", MODELS.format("prod")),
             ("lambda:GetFunctionConfiguration", MODELS.format("prod")),
+            ("sagemaker:InvokeEndpoint", ENDPOINTS.format("prod")),
+            ("sagemaker:DescribeEndpoint", ENDPOINTS.format("prod")),
             ("s3:PutObject", f"{BUCKET}/models/*/routes.json"),
             ("s3:PutObject", f"{BUCKET}/models/*/log/*"),
             ("s3:PutObject", f"{BUCKET}/models/*/publications/*"),
@@ -129,21 +150,90 @@ def test_a_model_function_has_nothing_that_leads_to_the_registry(default: Synthe
     assert "BUCKET" not in str(function["Properties"]["Environment"]).upper()
 
 
+REPOSITORY = "arn:<AWS::Partition>:ecr:eu-central-1:123456789012:repository/models"
+PLATFORM_KEY = "<modelport-prod-key-arn>"
+OWN_ENDPOINT = {
+    *OWN_LOGS,
+    ("logs:DescribeLogStreams", LOGS),
+    ("ecr:BatchCheckLayerAvailability", REPOSITORY),
+    ("ecr:BatchGetImage", REPOSITORY),
+    ("ecr:GetDownloadUrlForLayer", REPOSITORY),
+    ("ecr:GetAuthorizationToken", "*"),
+}
+
+
+def test_an_endpoint_may_pull_its_image_and_write_its_log_and_nothing_else(
+    default: Synthesis,
+) -> None:
+    assert endpoint_rights(default.version(3)) == OWN_ENDPOINT
+
+
+def test_an_endpoint_may_do_what_its_settings_ask_for_and_nothing_else(default: Synthesis) -> None:
+    def ec2(what: str) -> str:
+        return f"arn:<AWS::Partition>:ec2:<AWS::Region>:<AWS::AccountId>:{what}"
+
+    captures = "<modelport-prod-bucket-name>/captures/modelport-prod-magika-v4/*"
+    interfaces = ec2("network-interface/*")
+    assert endpoint_rights(default.version(4)) == (
+        OWN_ENDPOINT
+        | {("kms:Decrypt", PLATFORM_KEY), ("kms:CreateGrant", PLATFORM_KEY)}
+        | {
+            ("s3:PutObject", f"arn:<AWS::Partition>:s3:::{captures}"),
+            ("kms:GenerateDataKey", PLATFORM_KEY),
+        }
+        | {
+            ("ec2:CreateNetworkInterface", resource)
+            for resource in (
+                ec2("subnet/subnet-0a1b2c3d"),
+                ec2("subnet/subnet-0a1b2c3d4e5f60718"),
+                ec2("security-group/sg-0123456789abcdef0"),
+                interfaces,
+            )
+        }
+        | {
+            (f"ec2:{action}", interfaces)
+            for action in (
+                "CreateNetworkInterfacePermission",
+                "DeleteNetworkInterface",
+                "DeleteNetworkInterfacePermission",
+            )
+        }
+        | {
+            (f"ec2:Describe{what}", "*")
+            for what in ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
+        }
+    )
+
+
+def test_an_image_outside_ecr_needs_no_right_of_aws(synthesise: Synthesiser) -> None:
+    image = f"127.0.0.1:5000/modelport@sha256:{'b' * 64}"
+    text = '[environment]\nname = "t"\n' + (VERSIONS + ENDPOINT_ENTRIES).replace(IMAGE, image)
+    rights = endpoint_rights(synthesise.fresh(text, "outside-ecr").version(3))
+    assert rights == {*OWN_LOGS, ("logs:DescribeLogStreams", LOGS)}
+
+
+#: They know no resources.
+NOT_NARROWER = ("ecr:GetAuthorizationToken", "ec2:Describe")
+
+
 def test_no_role_has_a_wildcard_action_or_every_resource(any_environment: Synthesis) -> None:
     for stack in any_environment.stacks.values():
         for role in stack.of("AWS::IAM::Role"):
             for policy in role["Properties"].get("Policies", []):
                 for statement in policy["PolicyDocument"]["Statement"]:
-                    assert not [a for a in as_list(statement["Action"]) if "*" in a]
-                    assert "*" not in as_list(statement["Resource"])
+                    actions = as_list(statement["Action"])
+                    assert not [action for action in actions if "*" in action]
+                    if not all(action.startswith(NOT_NARROWER) for action in actions):
+                        assert "*" not in as_list(statement["Resource"])
 
 
-def test_only_lambda_and_api_gateway_assume_roles(any_environment: Synthesis) -> None:
+def test_only_lambda_sagemaker_and_api_gateway_assume_roles(any_environment: Synthesis) -> None:
     for stack in any_environment.stacks.values():
         for role in stack.of("AWS::IAM::Role"):
             for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
-                services = ("lambda.amazonaws.com", "apigateway.amazonaws.com")
-                assert statement["Principal"]["Service"] in services
+                service, _, rest = statement["Principal"]["Service"].partition(".")
+                assert service in ("lambda", "sagemaker", "apigateway")
+                assert rest == "amazonaws.com"
 
 
 def test_only_this_api_may_call_the_router(any_environment: Synthesis) -> None:
@@ -166,6 +256,7 @@ def test_the_key_serves_the_account_and_only_this_environments_logs(default: Syn
     arn = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:"
     assert {stack.text(group).removeprefix(arn) for group in groups} == {
         "/aws/lambda/modelport-prod-*",
+        "/aws/sagemaker/Endpoints/modelport-prod-*",
         "/aws/vendedlogs/modelport-prod-*",
         "modelport-prod-*",
     }

@@ -227,9 +227,57 @@ def test_the_dashboard_shows_every_version_without_being_told(default: Synthesis
     assert "magika" not in body
 
 
+OUTPUTS = {"ApiEndpoint", "ApiId", "BucketName", "RegistrarArn", "KeyArn"}
+
+
 def test_the_outputs_have_the_names_that_tools_read(any_environment: Synthesis) -> None:
     outputs = any_environment.platform.template["Outputs"]
-    assert outputs.keys() == {"ApiEndpoint", "ApiId", "BucketName", "RegistrarArn", "KeyArn"}
+    images = (
+        {"ImageRepositoryUri"} if any_environment.platform.of("AWS::ECR::Repository") else set()
+    )
+    assert outputs.keys() == OUTPUTS | images
+
+
+@pytest.mark.parametrize(
+    ("environment", "deletion"), [("default", "RetainExceptOnCreate"), ("open", "Delete")]
+)
+def test_images_have_a_repository_whose_tags_never_move(
+    synthesise: Synthesiser, environment: str, deletion: str
+) -> None:
+    platform = synthesise(environment).platform
+    repository = platform.one("AWS::ECR::Repository")
+    properties = repository["Properties"]
+    assert properties["ImageTagMutability"] == "IMMUTABLE"
+    assert properties["ImageScanningConfiguration"] == {"ScanOnPush": True}
+    encryption = properties["EncryptionConfiguration"]
+    assert encryption["EncryptionType"] == "KMS"
+    assert platform.text(encryption["KmsKey"]) == "<AWS::KMS::Key.Arn>"
+    assert repository["DeletionPolicy"] == deletion
+    assert properties.get("EmptyOnDelete", False) is (deletion == "Delete")
+    # Versions run by digest, whether tagged or not: nothing may expire under them.
+    assert "LifecyclePolicy" not in properties
+
+
+def test_only_lambda_pulls_and_only_for_this_environments_functions(default: Synthesis) -> None:
+    platform = default.platform
+    policy = platform.one("AWS::ECR::Repository")["Properties"]["RepositoryPolicyText"]
+    (statement,) = policy["Statement"]
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    assert statement["Action"] == ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    (source,) = statement["Condition"]["ArnLike"].values()
+    assert platform.text(source).endswith(":function:modelport-prod-*-v*")
+
+
+@pytest.mark.parametrize(
+    "settings", ['image_repository = "registry.example/m"', f'image = "m@sha256:{"0" * 64}"']
+)
+def test_a_cloud_that_names_its_images_gets_no_repository(
+    synthesise: Synthesiser, settings: str
+) -> None:
+    text = f'[environment]\nname = "t"\n{settings}\n'
+    platform = synthesise.fresh(text, f"images-{settings[:10].strip()}").platform
+    assert not platform.of("AWS::ECR::Repository")
+    assert platform.template["Outputs"].keys() == OUTPUTS
 
 
 def test_the_rest_endpoint_names_its_stage(synthesise: Synthesiser) -> None:

@@ -14,7 +14,7 @@ from modelport.deployments import Deployments
 
 from infra.app import add_stacks, new_app
 from infra.assets import Assets
-from tests.support.synthesis import ENVIRONMENTS, VERSIONS, Synthesiser
+from tests.support.synthesis import ENDPOINTS, ENVIRONMENTS, VERSIONS, Synthesiser
 
 
 def review(app: App) -> None:
@@ -28,7 +28,7 @@ def test_every_finding_is_fixed_or_accepted_with_a_reason(
     environment: str, assets: Assets, tmp_path: Path
 ) -> None:
     app = new_app(str(tmp_path))
-    text = ENVIRONMENTS[environment] + VERSIONS
+    text = ENVIRONMENTS[environment] + VERSIONS + ENDPOINTS
     add_stacks(app, Deployments.parse(text, Path("deployments.toml")), assets)
     review(app)
 

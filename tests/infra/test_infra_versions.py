@@ -20,6 +20,8 @@ def test_stacks_and_functions_are_named_after_model_and_version(default: Synthes
         "modelport-prod-platform",
         "modelport-prod-magika-v1",
         "modelport-prod-magika-v2",
+        "modelport-prod-magika-v3",
+        "modelport-prod-magika-v4",
     }
     for number in (1, 2):
         function = default.version(number).one("AWS::Lambda::Function")["Properties"]
@@ -62,7 +64,11 @@ def test_the_registration_is_created_last_and_deleted_first(default: Synthesis) 
     stack = default.version(1)
     needed = set(stack.one(REGISTRATION)["DependsOn"])
     for logical_id, resource in stack.resources.items():
-        if resource["Type"] in ("AWS::Lambda::Function", "AWS::CloudWatch::Alarm"):
+        if resource["Type"] in (
+            "AWS::Lambda::Function",
+            "AWS::Lambda::Version",
+            "AWS::CloudWatch::Alarm",
+        ):
             assert logical_id in needed
 
 
@@ -71,14 +77,14 @@ def test_the_registrar_is_told_what_runs_where(default: Synthesis) -> None:
     told = {k: v for k, v in properties.items() if k[0].isupper()}
     told.pop("ServiceToken")
     told.pop("ServiceTimeout")
-    configuration = told.pop("Configuration")
-    assert configuration
+    assert told.pop("Configuration")
+    resource = default.version(2).text(told.pop("Resource"))
+    assert resource == "modelport-prod-magika-v2:<AWS::Lambda::Version.Version>"
     assert told == {
         "Model": "magika",
         "Version": 2,
         "Digest": DIGEST,
         "Target": "lambda",
-        "Resource": "modelport-prod-magika-v2",
         "MemoryMb": 3008,
         "TimeoutS": 60,
     }
@@ -115,6 +121,58 @@ def test_a_change_of_what_runs_is_verified_again(synthesise: Synthesiser, change
     before = synthesise.fresh(base, "before").version(1).one(REGISTRATION)["Properties"]
     after = synthesise.fresh(text, "after").version(1).one(REGISTRATION)["Properties"]
     assert before != after
+
+
+def published(synthesise: Synthesiser, name: str, change: str = "") -> tuple[str, str]:
+    """The logical ids of version 1's published version and of its function."""
+    text = '[environment]\nname = "prod"\n' + VERSIONS.replace(
+        "version = 1\n", f"version = 1\n{change}"
+    )
+    stack = synthesise.fresh(text, name).version(1)
+    ids = {each["Type"]: id for id, each in stack.resources.items()}
+    return ids["AWS::Lambda::Version"], ids["AWS::Lambda::Function"]
+
+
+def test_whatever_is_published_with_a_function_makes_a_new_published_version(
+    synthesise: Synthesiser,
+) -> None:
+    before, function = published(synthesise, "p0")
+    for number, change in enumerate(("memory_mb = 512\n", "timeout_s = 9\n", "snapstart = true\n")):
+        assert published(synthesise, f"p1{number}", change) != (before, function)
+        assert published(synthesise, f"p2{number}", change)[1] == function
+
+
+def test_what_is_not_published_makes_none(synthesise: Synthesiser) -> None:
+    """Lambda refuses to publish the same again."""
+    assert published(synthesise, "p3") == published(synthesise, "p4", "reserved_concurrency = 2\n")
+
+
+def test_published_versions_outlive_the_next_one_but_not_a_failed_deploy(
+    default: Synthesis,
+) -> None:
+    version = default.version(1).one("AWS::Lambda::Version")
+    assert version["DeletionPolicy"] == "RetainExceptOnCreate"
+
+
+def test_a_function_starts_from_a_snapshot_only_if_its_entry_says_so(
+    synthesise: Synthesiser,
+) -> None:
+    text = '[environment]\nname = "prod"\n' + VERSIONS.replace(
+        "memory_mb", "snapstart = true\nmemory_mb"
+    )
+    done = synthesise.fresh(text, "snapstart")
+    function = done.version(2).one("AWS::Lambda::Function")["Properties"]
+    assert function["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert "SnapStart" not in done.version(1).one("AWS::Lambda::Function")["Properties"]
+
+
+def test_stacks_say_whose_they_are_in_their_tags(any_environment: Synthesis) -> None:
+    for number, kind in ((1, "AWS::Lambda::Function"), (3, "AWS::SageMaker::Endpoint")):
+        tags = any_environment.version(number).one(kind)["Properties"]["Tags"]
+        named = {tag["Key"]: tag["Value"] for tag in tags}
+        assert named["modelport:model"] == "magika"
+        assert named["modelport:version"] == str(number)
+        assert "modelport:environment" in named
 
 
 def test_an_environments_image_stands_in_for_a_deployment_without_one(

@@ -37,6 +37,46 @@ timeout_s = 60
 reserved_concurrency = 5
 """
 
+#: Version 3 as it is without settings, version 4 with every one there is.
+ENDPOINTS = f"""
+[[deployment]]
+model = "magika"
+version = 3
+digest = "{DIGEST}"
+image = "{IMAGE}"
+target = "sagemaker"
+
+[[deployment]]
+model = "magika"
+version = 4
+digest = "{DIGEST}"
+image = "{IMAGE}"
+target = "sagemaker"
+[deployment.sagemaker]
+instance_type = "ml.m5.xlarge"
+instances = 2
+volume_gb = 50
+startup_timeout_s = 900
+download_timeout_s = 1200
+alarm_utilization_percent = 90
+[deployment.sagemaker.autoscaling]
+max_instances = 8
+invocations_per_instance = 600
+[deployment.sagemaker.data_capture]
+percent = 20
+[deployment.sagemaker.shadow]
+version = 2
+percent = 25
+[deployment.sagemaker.vpc]
+subnets = ["subnet-0a1b2c3d", "subnet-0a1b2c3d4e5f60718"]
+security_groups = ["sg-0123456789abcdef0"]
+[deployment.sagemaker.rollout]
+kind = "canary"
+step_percent = 5
+wait_s = 600
+keep_old_s = 120
+"""
+
 ENVIRONMENTS = {
     "default": '[environment]\nname = "prod"\n',
     "rest": f'[environment]\nname = "prod"\napi = "rest"\nalarm_topic = "{TOPIC}"\n',
@@ -45,7 +85,10 @@ ENVIRONMENTS = {
         'architecture = "x86_64"\nlog_retention_days = 7\n'
         '[environment.function_environment]\nPROXY = "http://proxy"\nMODELPORT_VERSION = "9"\n'
     ),
-    "open-rest": '[environment]\nname = "test"\nauth = "none"\napi = "rest"\n',
+    "open-rest": (
+        '[environment]\nname = "test"\nauth = "none"\napi = "rest"\n'
+        'image_repository = "registry.example:5000/models"\n'
+    ),
 }
 
 
@@ -117,7 +160,7 @@ class Synthesiser:
 
     def __call__(self, environment: str) -> Synthesis:
         if environment not in self._done:
-            text = ENVIRONMENTS[environment] + VERSIONS
+            text = ENVIRONMENTS[environment] + VERSIONS + ENDPOINTS
             self._done[environment] = self.fresh(text, environment)
         return self._done[environment]
 

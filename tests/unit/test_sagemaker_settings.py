@@ -97,8 +97,8 @@ def test_an_unknown_instance_type_names_what_is_near_it(wrong: str, near: str) -
         ({"data_capture": {"percent": 0}}, "greater than or equal to 1"),
         ({"data_capture": {"percent": 1, "what": []}}, "at least 1"),
         ({"shadow": {"version": 1, "percent": 101}}, "less than or equal to 100"),
-        ({"vpc": {"subnets": [], "security_groups": ["sg-1"]}}, "at least 1"),
-        ({"vpc": {"subnets": ["a"], "security_groups": ["sg-1"]}}, "match pattern"),
+        ({"vpc": {"subnets": [], "security_groups": ["sg-0123abcd"]}}, "at least 1"),
+        ({"vpc": {"subnets": ["a"], "security_groups": ["sg-0123abcd"]}}, "match pattern"),
         ({"rollout": {"kind": "canary", "step_percent": 51}}, "less than or equal to 50"),
         ({"rollout": {"kind": "linear", "step_percent": 5}}, "10 to 50"),
         ({"rollout": {"wait_s": 300, "keep_old_s": 300, "limit_s": 600}}, "less than limit_s"),
@@ -137,7 +137,7 @@ def test_an_entry_is_written_with_what_it_says_and_read_back_equal(tmp_path: Pat
             "autoscaling": {"max_instances": 4, "invocations_per_instance": 600},
             "data_capture": {"percent": 10, "what": ["input"]},
             "rollout": {"kind": "canary"},
-            "vpc": {"subnets": ["subnet-1"], "security_groups": ["sg-1"]},
+            "vpc": {"subnets": ["subnet-0123abcd"], "security_groups": ["sg-0123abcd"]},
         }
     )
     entry = DeploymentEntry(

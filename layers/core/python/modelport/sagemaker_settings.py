@@ -123,11 +123,11 @@ class Vpc(BaseModel):
     model_config = _STRICT
 
     subnets: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...],
+        tuple[Annotated[str, Field(pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$")], ...],
         Field(min_length=1, max_length=16),
     ]
     security_groups: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...],
+        tuple[Annotated[str, Field(pattern=r"^sg-([0-9a-f]{8}|[0-9a-f]{17})$")], ...],
         Field(min_length=1, max_length=5),
     ]
 
