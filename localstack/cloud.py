@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ports
+from container_registry import ContainerRegistry
+from containers import EXECUTORS, ContainerError, Containers, clear
 from engine import DEFAULT_ENGINE, ENGINES
 from rich.console import Console
 from rich.markup import escape
@@ -33,15 +35,19 @@ class Up:
         self._console = console
         self._began: dict[str, tuple[str, float]] = {}
 
-    def run(self, engine: str, port: int) -> int:
+    def run(self, engine: str, port: int, executor: str) -> int:
         """Start the cloud, or say that it runs already."""
         if self._home.held:
             return self._already()
+        clear(self._home.folder)
+        if executor == "container" and (missing := self._missing()):
+            self._failed(missing)
+            return 1
         port = port or ports.free()
         if ports.taken(port):
             return self._port_taken(port)
         began = time.monotonic()
-        process = self._supervise(engine, port)
+        process = self._supervise(engine, port, executor)
         try:
             ready = self._follow(process)
         except BaseException:
@@ -58,9 +64,21 @@ class Up:
         self._how_to_use()
         return 0
 
-    def _supervise(self, engine: str, port: int) -> "subprocess.Popen[str]":
+    def _missing(self) -> str:
+        """What containers need and this machine lacks, and what to do about it."""
         self._home.create()
-        options = ("--engine", engine, "--port", str(port), "--home", str(self._home.folder))
+        try:
+            Containers.require(self._home.folder)
+            ContainerRegistry.command()
+        except ContainerError as error:
+            clear(self._home.folder)
+            return f"{error}.\nNext: {error.hint}."
+        return ""
+
+    def _supervise(self, engine: str, port: int, executor: str) -> "subprocess.Popen[str]":
+        self._home.create()
+        options = ["--engine", engine, "--port", str(port), "--home", str(self._home.folder)]
+        options += ["--executor", executor]
         with (self._home.logs / "supervisor.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("supervisor.py")), *options],
@@ -133,6 +151,7 @@ def down(home: Home, console: Console) -> int:
         if home.held:
             console.print("[red]A local cloud is starting; try again in a moment.[/]")
             return 1
+        clear(home.folder)
         home.clear()
         console.print("The local cloud is not up.")
         return 0
@@ -142,6 +161,7 @@ def down(home: Home, console: Console) -> int:
         while cloud.alive("supervisor") and time.monotonic() < deadline:
             time.sleep(0.02)
     left = cloud.kill_leftovers()
+    clear(home.folder)
     home.clear()
     what = f" (killed what was left: {', '.join(left)})" if left else ""
     console.print(f"The local cloud is down{what}. Logs stay in {_short(home.logs)}.")
@@ -180,6 +200,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     start = commands.add_parser("up", help="start it, deploy the platform, write .local/env")
     start.add_argument("--engine", choices=ENGINES, default=DEFAULT_ENGINE)
     start.add_argument("--port", type=int, default=4566, help="0: any that is free")
+    how = "container: run the real images with podman or docker"
+    start.add_argument("--executor", choices=EXECUTORS, default=EXECUTORS[0], help=how)
     commands.add_parser("down", help="stop it")
     commands.add_parser("status", help="say what runs")
     return parser.parse_args(argv)
@@ -191,7 +213,7 @@ def main() -> int:
     console = Console(highlight=False)
     home = Home(options.home.resolve())
     if options.command == "up":
-        return Up(home, console).run(options.engine, options.port)
+        return Up(home, console).run(options.engine, options.port, options.executor)
     return down(home, console) if options.command == "down" else status(home, console)
 
 

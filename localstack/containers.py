@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from container_tools.podman import BrokenPodmanError, configure
+from container_tools.podman import BrokenPodmanError, configure, volatile
 
 NOT_HERE = (
     "the container executor needs podman, or docker with its service running, and found neither"
@@ -25,6 +25,8 @@ INSTALL = (
     "install it (Debian, Ubuntu: sudo apt-get install podman runc), "
     "or leave out --executor container"
 )
+EXECUTORS = ("process", "container")
+"""How the hosts run what has an image: our tree in a process, or the real image."""
 SWEEPS = 5
 GUARD_LIMIT_S = 30
 
@@ -54,8 +56,9 @@ class Containers:
     """The containers and images of one local cloud."""
 
     def __init__(self, home: Path, tool: Tool) -> None:
-        self.prefix = f"modelport-{hashlib.sha256(str(home).encode()).hexdigest()[:10]}-"
+        self.prefix = f"{_name(home)}-"
         """Every name starts with it; a host adds a word of its own."""
+        self.command = tool.command
         self._home = home
         self._tool = tool
 
@@ -156,11 +159,6 @@ class Containers:
             watcher.stdin.close()
             watcher.wait(GUARD_LIMIT_S)
 
-    def clear(self) -> None:
-        """Remove every container of this cloud and what podman keeps for it, images too."""
-        self.sweep(self.prefix)
-        forget(self._home)
-
     def _remove(self, *names: str) -> None:
         self._run("rm", "--force", *self._tool.remove, *names)
         if self._tool.pids is not None:
@@ -184,20 +182,26 @@ class Containers:
         )
 
 
-def forget(home: Path) -> None:
-    """Remove what podman keeps below a cloud's folder; nothing of it may still run."""
+def clear(home: Path) -> None:
+    """Remove what is left of a cloud's containers, and podman's images with them."""
     folder = _folder(home)
-    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return
+    if containers := Containers.find(home):
+        containers.sweep(containers.prefix)
+    for each in (volatile(_name(home)), folder):
+        shutil.rmtree(each, ignore_errors=True)
     if folder.exists():  # without root, images hold files of other users
         subprocess.run(["podman", "unshare", "rm", "-rf", str(folder)], check=False)
 
 
-def leftovers(home: Path) -> bool:
-    """Whether podman was used below this folder and not cleared."""
-    return _folder(home).exists()
+def _name(home: Path) -> str:
+    """What tells this cloud's containers from those of others."""
+    return f"modelport-{hashlib.sha256(str(home).encode()).hexdigest()[:10]}"
 
 
 def _folder(home: Path) -> Path:
+    """Where podman's own things lie; that it is there tells that containers were used."""
     return home / "containers"
 
 
@@ -205,7 +209,7 @@ def _podman(home: Path) -> Tool:
     if not shutil.which("podman"):
         raise ContainerError("")
     try:
-        variables = configure(_folder(home))
+        variables = configure(_folder(home), _name(home))
     except BrokenPodmanError as error:
         raise ContainerError(f"podman does not run here: {error}") from error
     pids = _folder(home) / "pids"
@@ -227,6 +231,7 @@ def _docker(home: Path) -> Tool:
     done = subprocess.run(probe, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ContainerError(f"docker does not run here: {_last_line(done)}")
+    _folder(home).mkdir(parents=True, exist_ok=True)  # tells `clear` that there is something
     return Tool(("docker",))
 
 
@@ -238,8 +243,7 @@ def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
 def _watch(home: Path, prefix: str) -> None:
     """Wait until whoever started us has ended, then sweep."""
     os.read(0, 1)
-    containers = Containers.find(home)
-    if containers is not None:
+    if _folder(home).exists() and (containers := Containers.find(home)):
         containers.sweep(prefix)
 
 

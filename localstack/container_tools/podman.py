@@ -1,7 +1,8 @@
 """A podman of our own: configured below one folder, so that none of the machine's is needed.
 
-Everything podman keeps, images too, lies in that folder and goes with it. What a machine can
-do is tried, not guessed: file systems and kernels differ in what they let podman have.
+Images lie in that folder and go with it; what only holds until the machine restarts lies where
+the system keeps such things. What a machine can do is tried, not guessed: file systems and
+kernels differ in what they let podman have.
 """
 
 import json
@@ -24,27 +25,40 @@ class BrokenPodmanError(Exception):
     """Podman is here but does not run; the message is its own."""
 
 
-def configure(folder: Path) -> Mapping[str, str]:
+def configure(folder: Path, name: str) -> Mapping[str, str]:
     """The variables that make podman use this folder alone; raises `BrokenPodmanError`."""
     folder.mkdir(parents=True, exist_ok=True)
+    volatile(name).mkdir(mode=0o700, exist_ok=True)
     variables = {
         "CONTAINERS_CONF": str(folder / "containers.conf"),
         "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
     }
-    _write(folder / "containers.conf", _engine(folder))
+    _write(folder / "containers.conf", _engine(volatile(name)))
     kept = folder / "storage.conf"
-    problem = _trial(variables) if kept.exists() else _first_that_works(folder, kept, variables)
+    problem = _trial(variables) if kept.exists() else _first_that_works(folder, name, variables)
     if problem:
         raise BrokenPodmanError(problem)
     return variables
 
 
-def _first_that_works(folder: Path, kept: Path, variables: Mapping[str, str]) -> str:
+def volatile(name: str) -> Path:
+    """The folder of that name that lasts until the machine restarts.
+
+    It is short on purpose: below a path of more than 50 characters, podman runs containers but
+    takes 20 seconds to notice their end.
+    """
+    if os.geteuid() == 0:
+        return Path("/run", name)
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp", name)
+
+
+def _first_that_works(folder: Path, name: str, variables: Mapping[str, str]) -> str:
     """Choose how images are stored; what the last try complained about, or nothing."""
+    kept = folder / "storage.conf"
     problem = ""
     for driver in DRIVERS:
         shutil.rmtree(folder / "images", ignore_errors=True)
-        _write(kept, _storage(folder, driver))
+        _write(kept, _storage(folder / "images", volatile(name) / "state", driver))
         problem = _trial(variables)
         if not problem:
             return ""
@@ -63,15 +77,15 @@ def _trial(variables: Mapping[str, str]) -> str:
         check=False,
     )
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-    return lines[-1] if done.returncode else ""
+    return lines[-1].removeprefix("Error: ") if done.returncode else ""
 
 
-def _engine(folder: Path) -> str:
+def _engine(state: Path) -> str:
     limits = (_limit("nofile", resource.RLIMIT_NOFILE), _limit("nproc", resource.RLIMIT_NPROC))
     engine: dict[str, object] = {
         "events_logger": "none",
         "lock_type": "file",
-        "tmp_dir": str(folder / "tmp"),
+        "tmp_dir": str(state / "tmp"),
     }
     if shutil.which("runc", path=os.pathsep.join(PLACES)):
         engine["runtime"] = "runc"  # crun fails on hosts that mix both kinds of cgroups
@@ -91,8 +105,8 @@ def _limit(name: str, which: int) -> str:
     return f"{name}={most}:{most}"
 
 
-def _storage(folder: Path, driver: str) -> str:
-    where = {"graphroot": str(folder / "images"), "runroot": str(folder / "state")}
+def _storage(images: Path, state: Path, driver: str) -> str:
+    where = {"graphroot": str(images), "runroot": str(state)}
     # Unskipped, the store is mounted onto itself, and a folder with a mount cannot be removed.
     options = {"skip_mount_home": "true"}
     return _toml({"storage": {"driver": driver, **where}, "storage.options.overlay": options})

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 from zipfile import BadZipFile
 
-from containers import ContainerError, Containers
+from containers import EXECUTORS, ContainerError, Containers
 from lambda_host import faults
 from lambda_host.archives import Archives
 from lambda_host.bundles import Bundles, PullError
@@ -38,8 +38,6 @@ from modelport.registry import Registry
 log = logging.getLogger("lambda_host")
 HEADER = "x-amzn-lambda-"
 CALLER_TIMER_S = 1.0
-EXECUTORS = ("process", "container")
-"""What runs an image function: our tree in a process, or its real image."""
 
 
 class Executor(Protocol):
@@ -166,7 +164,8 @@ def build(options: argparse.Namespace, resources: contextlib.ExitStack) -> Host:
     directory = Directory(boto3.client("lambda"))
     endpoint = os.environ["AWS_ENDPOINT_URL"]
     archives = Archives(options.home / "code", directory.code_url, directory.layer_url, endpoint)
-    ambient = {"AWS_ENDPOINT_URL": endpoint}
+    # Every service's own address too: functions call endpoints that another host has.
+    ambient = {name: at for name, at in os.environ.items() if name.startswith("AWS_ENDPOINT_URL")}
     images = _containers if options.executor == "container" else _processes
     return Host(
         directory,
