@@ -41,6 +41,8 @@ SUM = model(
     [("a:0", FLOAT, ["N", 2]), ("b:0", FLOAT, ["N", 2])],
     [("sum:0", FLOAT, ["N", 2]), ("diff:0", FLOAT, ["N", 2])],
 )
+#: DOUBLE's signature, other answers.
+NEGATE = model([node("Neg", ["x"], ["y"])], [("x", FLOAT, ["N", 2])], [("y", FLOAT, ["N", 2])])
 #: A rank-0 input beside a matrix.
 SCALE = model(
     [node("Mul", ["x", "factor"], ["y"])],

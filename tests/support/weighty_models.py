@@ -65,3 +65,18 @@ def answer(path: Path, level: str = "ORT_ENABLE_ALL") -> list[Any]:
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     feeds = {arg.name: np.arange(3, dtype=np.float32) for arg in session.get_inputs()}
     return [np.asarray(output).tobytes() for output in session.run(None, feeds)]
+
+
+def outside(tensor: TensorProto, folder: Path, location: str, offset: int) -> TensorProto:
+    """The tensor with its values at ``offset`` of a data file, which may be huge and hollow."""
+    body = tensor.raw_data
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / location).touch()
+    with (folder / location).open("r+b") as file:
+        file.seek(offset)
+        file.write(body)
+    moved = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    moved.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", len(body))):
+        moved.external_data.add(key=key, value=str(value))
+    return moved

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli_world import Terminal
 from tests.support.runtime_bundles import DOUBLE, SUM
+from tests.support.weighty_models import PAYS, adding, saved, weights
 
 
 @pytest.fixture
@@ -112,3 +114,47 @@ def test_lineage_names_the_commit_and_whether_the_bundle_differs_from_it(tmp_pat
 def test_a_bundle_outside_git_has_no_commit(terminal: Terminal) -> None:
     told = terminal.ok("publish", "model.onnx", "--name", "double", "--json").json
     assert told["lineage"]["git"] is None
+
+
+# --- laid out and measured ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weighty(tmp_path: Path) -> Terminal:
+    saved(adding(weights("w", PAYS)), tmp_path)
+    return Terminal(tmp_path)
+
+
+def test_weights_and_figures_are_published_and_shown(weighty: Terminal) -> None:
+    published = weighty.ok("publish", "model.onnx", "--name", "m")
+    assert "measuring how it is opened fastest" in published.err
+    manifest = weighty.registry.manifest("m", 1)
+    assert [file.path for file in manifest.content.files] == ["model.onnx", "model.onnx.data"]
+    assert manifest.tuning is not None
+    shown = weighty.ok("show", "m:1")
+    assert "ms with its first answer, then" in shown.out
+    assert weighty.ok("show", "m:1", "--json").json["tuning"]["figures"]["ways"]
+
+
+def test_publishing_again_measures_nothing_and_is_the_same_version(weighty: Terminal) -> None:
+    weighty.ok("publish", "model.onnx", "--name", "m")
+    again = weighty.ok("publish", "model.onnx", "--name", "m")
+    assert "already published as m:1" in again.out
+    assert "measuring" not in again.err
+    other = weighty.ok("publish", "model.onnx", "--name", "m", "--no-tune", "--json").json
+    assert (other["version"], other["new"]) == (1, False)
+
+
+def test_measuring_can_be_left_out(weighty: Terminal) -> None:
+    told = weighty.ok("publish", "model.onnx", "--name", "m", "--no-tune", "--json").json
+    assert told["tuning"] is None
+    assert "opened" not in weighty.ok("show", "m:1").out
+
+
+def test_nothing_laid_out_is_left_behind(weighty: Terminal) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("modelport-*"))
+    weighty.ok("publish", "model.onnx", "--name", "m")
+    refused = weighty("publish", "model.onnx", "--name", "m", "--metric", "x")
+    assert refused.code == 2
+    ours = set(Path(tempfile.gettempdir()).glob("modelport-*")) - before
+    assert not [folder for folder in ours if (folder / "model.onnx.data").exists()]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelport.errors import InvalidBundleError
-from modelport.manifest import ModelSettings
+from modelport.manifest import Batching, ModelSettings
 from modelport.model_toml import ModelToml, read_model_toml
 
 
@@ -28,6 +28,10 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         threads = 2
         disable_prepacking = true
         graph_optimization = "basic"
+        layout = "as-is"
+        [runtime.batching]
+        max_rows = 8
+        max_delay_ms = 1.5
         [metrics]
         accuracy = 0.98
         rows = 1000
@@ -37,8 +41,15 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         "Größe", "onnx/net.onnx", "classes.txt",
     )  # fmt: skip
     assert told.metrics == {"accuracy": 0.98, "rows": 1000.0}
-    assert told.settings(entry="e", labels="l", script=None) == ModelSettings(
-        "e", "l", threads=2, disable_prepacking=True, graph_optimization="basic"
+    assert told.runtime.layout == "as-is"
+    assert told.settings(entry="e", labels="l", script=None, requirements="r") == ModelSettings(
+        "e",
+        "l",
+        requirements="r",
+        threads=2,
+        disable_prepacking=True,
+        graph_optimization="basic",
+        batching=Batching(8, 1.5),
     )
 
 
@@ -54,6 +65,14 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("[modle]\n", "unknown key 'modle'", "allowed here: model, runtime, metrics"),
         ("[model]\nname='x'", "unknown key 'model.name'", "description, entry, labels"),
         ("[runtime]\ngpu=1", "unknown key 'runtime.gpu'", "threads, disable_prepacking, graph_opt"),
+        ("[runtime]\nlayout='slow'", "runtime.layout = 'slow': Input should be 'fast' or", ""),
+        ("[runtime.batching]\nrows=1", "unknown key 'runtime.batching.rows'", "max_rows, max_del"),
+        ("[runtime.batching]\nmax_rows=8", "runtime.batching.max_delay_ms is missing", ""),
+        (
+            "[runtime.batching]\nmax_rows=1\nmax_delay_ms=1",
+            "runtime.batching.max_rows = 1: Input should be greater than or equal to 2",
+            "",
+        ),
         ("[runtime]\nthreads=0", "runtime.threads = 0: Input should be greater", ""),
         ("[runtime]\nthreads='2'", "runtime.threads = '2': Input should be a valid integer", ""),
         ("[runtime]\ndisable_prepacking=1", "should be a valid boolean", ""),

@@ -32,6 +32,7 @@ from tests.support.weighty_models import (
     adding,
     answer,
     made,
+    outside,
     saved,
     weights,
 )
@@ -224,21 +225,6 @@ def test_functions_travel_with_the_model(tmp_path: Path) -> None:
 
 
 # --- models with data files already ---------------------------------------------------------------
-
-
-def outside(tensor: TensorProto, folder: Path, location: str, offset: int) -> TensorProto:
-    """The tensor with its values at ``offset`` of a data file, which may be huge and hollow."""
-    body = tensor.raw_data
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / location).touch()
-    with (folder / location).open("r+b") as file:
-        file.seek(offset)
-        file.write(body)
-    moved = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-    moved.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", offset), ("length", len(body))):
-        moved.external_data.add(key=key, value=str(value))
-    return moved
 
 
 def test_badly_laid_data_files_become_one_and_small_tensors_come_inside(tmp_path: Path) -> None:

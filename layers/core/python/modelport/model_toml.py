@@ -121,11 +121,15 @@ def read_model_toml(path: Path) -> ModelToml:
 
 
 def _problem(path: Path, error: ValidationError) -> InvalidBundleError:
-    first = error.errors()[0]
+    errors = error.errors()
+    # A misspelt key is why another one is missing.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         allowed = ", ".join(_keys(first["loc"]))
         return InvalidBundleError(path, f"unknown key {where!r}", f"allowed here: {allowed}")
+    if first["type"] == "missing":
+        return InvalidBundleError(path, f"{where} is missing")
     message = first["msg"].removeprefix("Value error, ")
     return InvalidBundleError(path, f"{where} = {_shown(first['input'])}: {message}")
 
