@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from isal import igzip
+from zlib_ng import zlib_ng
 
 from modelport.errors import IntegrityError
 from modelport.images import cache
@@ -42,6 +42,12 @@ _LIBC_FILE = re.compile(r"(?:^|/)libc(?:\.so\.6|-2\.\d+\.so)$")
 _LIBC_SAYS = re.compile(rb"GNU C Library[^\n]*?version (2)\.(\d+)")
 _MUSL = re.compile(r"(?:^|/)ld-musl-[^/]*\.so")
 _LIBC_MAX = 16 << 20
+_UNREADABLE: tuple[type[Exception], ...] = (
+    tarfile.TarError,
+    EOFError,
+    OSError,
+    cast("type[Exception]", zlib_ng.error),
+)
 
 
 class Source(Protocol):
@@ -210,7 +216,7 @@ def _members(
                 yield member, archive
                 # tarfile would remember every entry it ever saw
                 cast("Any", archive).members = []
-    except (tarfile.TarError, EOFError, igzip.BadGzipFile, OSError) as error:
+    except _UNREADABLE as error:
         raise BaseImageError(str(reference), f"a layer cannot be read: {error}") from None
 
 

@@ -33,7 +33,7 @@ Accelerator = Literal["cpu", "cuda"]
 Fetch = Callable[[File, Path], None]
 #: Modules whose change may change a layer's bytes, and the tools that do.
 _MADE_BY = ("bytecode.py", "layer.py", "requirements.py", "tar.py", "trim.py", "wheels.py")
-_TOOLS = ("isal", "uv")
+_TOOLS = ("uv", "zlib-ng")
 _PYTHON, _USER_PYTHON, _BUNDLE = "opt/python", "opt/user-python", BUNDLE_DIR.lstrip("/")
 
 

@@ -1,7 +1,8 @@
 """One layer of an image: a tar stream, gzipped, hashed in the same pass and kept on disk.
 
-Two ways to gzip: weights do not compress, so the model's layer is stored as it is, at the speed of
-the disk and with the same bytes on every machine; everything else takes ISA-L's fastest level.
+Two ways to gzip, both with the same bytes on every machine: weights do not compress, so the model's
+layer is stored as it is, at the speed of the disk; everything else takes zlib-ng, whose output does
+not depend on the processor (that of ISA-L does, and that of Python's own zlib on how it was built).
 A layer appears under its final name only when it is complete. Nothing here knows what is in it.
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, cast
 
-from isal import igzip, isal_zlib
+from zlib_ng import gzip_ng, zlib_ng
 
 from modelport.images import tar
 
@@ -25,6 +26,7 @@ Kind = Literal["base", "deps", "code", "user", "model"]
 #: Writes small enough for memory to stay flat, large enough for hashing to run beside them.
 _BATCH = 1 << 20
 _STORED = 0xFFFF
+_LEVEL = 5
 #: No name, no time, unknown system: the same ten bytes everywhere.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
@@ -85,7 +87,7 @@ class Unpacked:
     """A layer's bytes unpacked, hashed and counted as they are read."""
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = cast("Any", igzip).open(path, "rb")
+        self._file: BinaryIO = cast("Any", gzip_ng).open(path, "rb")
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -188,10 +190,10 @@ def _stored_header(size: int, *, last: bool) -> bytes:
 
 
 class _Deflated:
-    """Raw deflate at ISA-L's level 1."""
+    """Raw deflate by zlib-ng; above this level time grows faster than size shrinks."""
 
     def __init__(self) -> None:
-        self._stream = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
+        self._stream = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, -15)
 
     def compress(self, chunk: bytes) -> bytes:
         return self._stream.compress(chunk)
@@ -213,7 +215,7 @@ class _Packed:
         self._put(_GZIP_HEADER)
 
     def write(self, chunk: bytes) -> None:
-        self._crc = isal_zlib.crc32(chunk, self._crc)
+        self._crc = zlib_ng.crc32(chunk, self._crc)
         self._plain += len(chunk)
         self._put(self._compressor.compress(chunk))
 
