@@ -130,6 +130,7 @@ def template(config: str, variables: dict[str, str], count: Any = 1) -> dict[str
                 "RoleARN": ROLE,
                 "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
                 "ServiceNamespace": "sagemaker",
+                "Tags": [{"Key": "team", "Value": "vision"}],
             },
         },
         "Policy": {

@@ -52,6 +52,8 @@ def _fitted(shape: Shape, value: Any) -> Any:
         }
     if isinstance(shape, ListShape) and isinstance(value, list):
         return [_fitted(shape.member, each) for each in value]
+    if isinstance(shape, MapShape) and isinstance(value, list):  # tags, which templates list
+        return {each["Key"]: each["Value"] for each in value}
     if isinstance(shape, MapShape) and isinstance(value, Mapping):
         return {str(name): _fitted(shape.value, each) for name, each in value.items()}
     if shape.type_name == "boolean" and isinstance(value, str):
