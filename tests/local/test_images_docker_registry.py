@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,48 +14,17 @@ from modelport.images.push import push
 from modelport.images.reference import Reference
 from modelport.images.uploads import CHUNK
 
-from tests.local.conftest import eventually, free_port
+from tests.support.docker_registry import PROGRAM, docker_registry
 from tests.support.oci_registry import cutting_proxy
 from tests.support.small_images import SmallImage, image_of, layer, noise, small_image
 
-PROGRAM = shutil.which("docker-registry")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="docker-registry is not installed")
-
-
-def serving(folder: Path, **more: object) -> Iterator[str]:
-    """A docker-registry over ``folder``; its host and port."""
-    host = f"127.0.0.1:{free_port()}"
-    settings = {
-        "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-        "http": {"addr": host},
-        **more,
-    }
-    (folder / "config.yml").write_text(json.dumps(settings))
-    command = [PROGRAM or "", "serve", str(folder / "config.yml")]
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(
-            command, stdout=log, stderr=log, env={"OTEL_TRACES_EXPORTER": "none"}
-        ) as process,
-    ):
-        try:
-            assert eventually(lambda: _answers(host)), (folder / "log").read_text()
-            yield host
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _answers(host: str) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", int(host.rpartition(":")[2]))) == 0
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from serving(tmp_path_factory.mktemp("registry"))
+    with docker_registry(tmp_path_factory.mktemp("registry")) as host:
+        yield host
 
 
 def open_(reference: Reference) -> Repository:
@@ -152,7 +117,7 @@ def test_a_password_is_asked_for_and_taken(tmp_path: Path) -> None:
     htpasswd.write_text("ada:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")
     auth = {"htpasswd": {"realm": "a realm, quoted", "path": str(htpasswd)}}
     image = small_image(tmp_path)
-    for host in serving(tmp_path, auth=auth):
+    with docker_registry(tmp_path, auth=auth) as host:
         reference = Reference(host, "private")
         with open_(reference) as nobody, pytest.raises(ImageRegistryError, match="without a login"):
             push(image, nobody)
