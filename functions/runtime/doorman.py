@@ -1,8 +1,10 @@
-"""Answers in place of the workers while none of them is ready: "not yet", at once.
+"""Accepts every connection: hands it to a worker, or answers "not yet" while there is none.
 
-Runs in the supervising parent, which never loads a model, so no model can hold it up: SageMaker's
-``/ping`` gets its 503 within milliseconds even while a script keeps the interpreter to itself.
-Knows just enough HTTP/1.1 for that: one request per connection, its body read and dropped.
+Runs in the supervising parent, which never loads a model, so no model can hold it up: connections
+are accepted at once under any load, and SageMaker's ``/ping`` gets its 503 within milliseconds even
+while a script keeps the interpreter to itself. Workers in turn get one connection each, because
+processes that accept from one listener take whole bursts from each other. For its own answers it
+knows just enough HTTP/1.1: one request per connection, its body read and dropped.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from http import HTTPStatus
 
 from modelport.envelope import Request, Response
@@ -19,6 +22,11 @@ from functions.runtime.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+#: Gives a connection to a worker; False when none takes it.
+HandOver = Callable[[socket.socket], bool]
+
+LOADING = "the model is still loading"
+ACCEPTED_AT_ONCE = 64
 #: A head larger than this is no request of ours.
 HEAD_BYTES = 65_536
 #: Longest wait for the rest of a head, and for a caller to read its answer.
@@ -27,38 +35,41 @@ CHUNK = 65_536
 
 
 class Doorman:
-    """Accepts on the shared listener between `open` and `close`."""
+    """Stands at the listener from `open` to `close`."""
 
     def __init__(
-        self, listener: socket.socket, headers: dict[str, str], metrics: Metrics | None = None
+        self,
+        listener: socket.socket,
+        headers: dict[str, str],
+        metrics: Metrics | None = None,
     ) -> None:
         """``headers`` say which version this is."""
         self._listener = listener
         self._headers = headers
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open = False
-        self.reason = "the model is still loading"
+        self._hand_over: HandOver = lambda connection: False
+        self.reason = LOADING
 
-    def open(self) -> None:
-        """Start accepting; from inside the event loop."""
-        if not self._open:
-            self._open = True
-            self._listener.setblocking(False)
-            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+    def open(self, hand_over: HandOver) -> None:
+        """Start accepting; whoever ``hand_over`` finds no worker for is answered here."""
+        self._hand_over = hand_over
+        self._listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """Leave what comes from now on to the workers; answers under way are finished."""
-        if self._open:
-            self._open = False
-            asyncio.get_running_loop().remove_reader(self._listener)
+        """Accept no more."""
+        asyncio.get_running_loop().remove_reader(self._listener)
 
     def _accept(self) -> None:
-        while True:
+        for _ in range(ACCEPTED_AT_ONCE):
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # nobody left, or taken by a worker
+            except OSError:  # nobody left
                 return
+            if self._hand_over(connection):
+                connection.close()  # the worker has its own hold of it
+                continue
             task = asyncio.get_running_loop().create_task(self._serve(connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -103,9 +103,8 @@ def labels_of(runtime: RuntimeSettings) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Spawner:
-    """Starts worker processes that share the listener and the metrics' memory."""
+    """Starts worker processes that share the metrics' memory."""
 
-    listener: socket.socket
     metrics: int
     environ: Mapping[str, str]
 
@@ -113,10 +112,10 @@ class Spawner:
         """Start the worker of this slot; a fresh interpreter, so nothing half-done is copied."""
         from functions.runtime.supervisor import Worker
 
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with theirs:
             theirs.set_inheritable(True)
-            shared = (self.listener.fileno(), theirs.fileno(), self.metrics, slot)
+            shared = (theirs.fileno(), self.metrics, slot)
             pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-m", "functions.runtime.worker", *map(str, shared)],
@@ -157,10 +156,9 @@ def _supervise(
 ) -> int:
     shares = _share(runtime, settings)
     shared = shared_memory(shares.workers)
-    for descriptor in (listener.fileno(), shared):
-        os.set_inheritable(descriptor, True)
+    os.set_inheritable(shared, True)
     threads = {"MODELPORT_THREADS": str(runtime.threads or shares.threads)}
-    spawn = Spawner(listener, shared, {**environ, **threads})
+    spawn = Spawner(shared, {**environ, **threads})
     logger.info("%d workers, %d threads each for the model", shares.workers, shares.threads)
     first = spawn(0)
     # Imported with the first worker already on its way.

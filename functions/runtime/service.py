@@ -1,7 +1,7 @@
-"""A loaded version behind the inherited listener: uvicorn around the ASGI application.
+"""A loaded version as one worker: uvicorn around the ASGI application.
 
-Accepts until it is told to stop, then finishes what it has. It must not load, configure or read the
-environment: `worker` is the composition root.
+Takes the connections that the parent hands it until it is told to stop, then finishes what it has.
+It must not load, listen or read the environment: `worker` is the composition root.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import uvicorn
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 #: Longer than the idle time of load balancers, so that they close connections and not we.
 KEEP_ALIVE_S = 75
+#: Connections taken before the loop looks after those it has.
+RECEIVED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -74,23 +76,15 @@ class Service:
             )
         )
 
-    def run(self, listener: socket.socket, parent: socket.socket, hello: bytes) -> bool:
+    def run(self, parent: socket.socket, hello: bytes) -> bool:
         """Serve until a signal, the parent's end or a missed deadline; whether that was it.
 
-        ``hello`` is what the parent is told once connections are accepted.
+        ``hello`` tells the parent that connections may come.
         """
-        self._server.accepting = lambda: self._announce(parent, hello)
-        self._server.run(sockets=[listener])
+        self._server.parent, self._server.hello = parent, hello
+        self._server.run()
         self._application.close()
         return self._overdue
-
-    def _announce(self, parent: socket.socket, hello: bytes) -> None:
-        # Nothing is ever sent the other way, so the parent's end can only mean that it is gone.
-        asyncio.get_running_loop().add_reader(parent, self._stop)
-        try:
-            parent.send(hello)
-        except OSError:
-            self._stop()
 
     def _give_up(self) -> None:
         self._overdue = True
@@ -101,10 +95,51 @@ class Service:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, with a word when it accepts."""
+    """uvicorn's server on connections that the parent accepted and hands out."""
 
-    accepting: Callable[[], None]
+    parent: socket.socket
+    hello: bytes
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.accepting()
+        self.servers = []
+        self._connecting: set[asyncio.Task[object]] = set()
+        self.parent.setblocking(False)
+        asyncio.get_running_loop().add_reader(self.parent, self._receive)
+        self.started = True
+        with suppress(OSError):  # without a parent the reader finds out next
+            self.parent.send(self.hello)
+
+    def _receive(self) -> None:
+        for _ in range(RECEIVED_AT_ONCE):
+            try:
+                said, descriptors, _, _ = socket.recv_fds(self.parent, 1, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                said, descriptors = b"", []
+            if not said:  # the parent is gone
+                asyncio.get_running_loop().remove_reader(self.parent)
+                self.should_exit = True
+                return
+            for descriptor in descriptors:
+                self._connect(socket.socket(fileno=descriptor))
+
+    def _connect(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[object] = loop.create_task(
+            loop.connect_accepted_socket(self._protocol, connection)
+        )
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )  # type: ignore[call-arg]
+        return protocol
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().remove_reader(self.parent)
+        await super().shutdown(sockets)

@@ -16,14 +16,16 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from functions.runtime.doorman import Doorman
+from functions.runtime.doorman import LOADING, Doorman
 
 logger = logging.getLogger(__name__)
 
 #: Exit status of a worker whose version cannot be loaded.
 CANNOT_LOAD = 3
-#: What a worker says over its socket once it accepts.
+#: What a worker says over its socket once it takes connections.
 READY = b"r"
+#: What goes to a worker with each connection.
+HERE = b"c"
 #: Deaths in a row, none of them ready, after which the version counts as one that cannot load.
 TRIES = 3
 #: A worker that served this long died of something new, and is replaced at once.
@@ -62,7 +64,7 @@ class Supervisor:
         ready: Callable[[], None] = lambda: None,
         vacated: Callable[[int], None] = lambda slot: None,
     ) -> None:
-        """``ready`` is called once, when the first worker accepts; ``vacated`` when one ended."""
+        """``ready`` is called once, when the first worker is ready; ``vacated`` when one ended."""
         self._spawn = spawn
         self._count = count
         self._doorman = doorman
@@ -71,6 +73,7 @@ class Supervisor:
         self._on_vacated = vacated
         self._workers: dict[int, Worker] = {}
         self._deaths = 0
+        self._turn = 0
         self._served = False
         self._stopping = False
         self._status = 0
@@ -82,7 +85,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        self._doorman.open()
+        self._doorman.open(self._hand_over)
         self._watch(first or self._spawn(0))
         if self._patience.startup is not None:
             loop.call_later(self._patience.startup, self._too_late)
@@ -97,10 +100,25 @@ class Supervisor:
             return
         self._stopping, self._status = True, status
         self._doorman.reason = "the server is shutting down"
-        self._doorman.open()
         self._kill(signal.SIGTERM)
         asyncio.get_running_loop().call_later(self._patience.drain, self._kill, signal.SIGKILL)
         self._finish_if_empty()
+
+    def _hand_over(self, connection: socket.socket) -> bool:
+        """Give a connection to the next ready worker that has room for it."""
+        if self._stopping:
+            return False
+        ready = [worker for worker in self._workers.values() if worker.ready_at is not None]
+        for _ in ready:
+            self._turn += 1
+            worker = ready[self._turn % len(ready)]
+            try:
+                socket.send_fds(worker.control, [HERE], [connection.fileno()])
+            except OSError:  # it ended, or takes nothing for now
+                continue
+            return True
+        self._doorman.reason = "all workers are busy" if ready else LOADING
+        return False
 
     def _start(self, slot: int) -> None:
         if not self._stopping:
@@ -122,7 +140,6 @@ class Supervisor:
         worker.ready_at = asyncio.get_running_loop().time()
         if self._stopping:
             return
-        self._doorman.close()
         if not self._served:
             self._served = True
             self._on_ready()
@@ -148,8 +165,6 @@ class Supervisor:
         if self._stopping:
             self._finish_if_empty()
             return
-        if not any(other.ready_at is not None for other in self._workers.values()):
-            self._doorman.open()
         self._replace(worker, status)
 
     def _replace(self, worker: Worker, status: int) -> None:

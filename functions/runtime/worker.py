@@ -1,12 +1,13 @@
-"""Composition root of one worker process of the HTTP server: load the version, then accept.
+"""Composition root of one worker process of the HTTP server: load the version, then serve.
 
-Started by `server` with what they share, as inherited file descriptors: the listening socket, a
-socket to the parent (a byte when ready; its end means the parent is gone) and the memory of the
-metrics. It accepts nothing before it can answer; until then the parent does.
+Started by `server` with two inherited file descriptors: a socket to the parent (a byte says that
+this worker is ready, connections come back, its end means the parent is gone) and the memory of the
+metrics. It gets nothing before it can answer; until then the parent does.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -31,13 +32,19 @@ from functions.runtime.supervisor import CANNOT_LOAD, READY
 
 logger = logging.getLogger("functions.runtime.worker")
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Serve with these file descriptors (listener, parent, metrics) and this slot."""
+    """Serve with these file descriptors (parent, metrics) and this slot."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # nothing to finish while it loads
-    listener_fd, parent_fd, metrics_fd, slot = map(int, arguments)
-    listener, parent = socket.socket(fileno=listener_fd), socket.socket(fileno=parent_fd)
+    # A parent that is killed cannot end us, and a model that loads looks at no socket.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _is_gone(parent):  # it was before the line above
+        return 0
+    parent_fd, metrics_fd, slot = map(int, arguments)
+    parent = socket.socket(fileno=parent_fd)
     runtime, settings = runtime_settings(environ), ServerSettings.from_env(environ)
     configure(runtime.log_level, sys.stdout)
     metrics = Metrics(metrics_fd, slot, labels_of(runtime))
@@ -61,7 +68,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     # uvicorn raises the signal again once it has shut down; that is no reason to end by it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    return 1 if service.run(listener, parent, READY) else 0
+    return 1 if service.run(parent, READY) else 0
+
+
+def _is_gone(parent: socket.socket) -> bool:
+    try:
+        return not parent.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
 
 
 def _load(runtime: RuntimeSettings, metrics: Metrics) -> tuple[DataPlane, Batching | None]:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +32,7 @@ PATIENCE_S = 30.0
 class RuntimeProcess:
     """A child process of the runtime, its log lines collected as they come."""
 
-    def __init__(self, arguments: list[str], environ: Mapping[str, str]) -> None:
+    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         path = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "core" / "python")])
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -73,6 +73,10 @@ class RuntimeProcess:
             time.sleep(0.01)
         raise AssertionError(f"no log line with {text!r}:\n{self.log}")
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
@@ -90,14 +94,20 @@ class RuntimeProcess:
 class HttpRuntime(RuntimeProcess):
     """The HTTP server on a free port of the loopback interface."""
 
-    def __init__(self, settings: RuntimeSettings, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        environ: Mapping[str, str] | None = None,
+        *,
+        program: Sequence[str] = ("-m", "functions.runtime", "serve"),
+    ) -> None:
         own = {
             "MODELPORT_HOST": "127.0.0.1",
             "SAGEMAKER_BIND_TO_PORT": "0",
             "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
         }
         super().__init__(
-            ["-m", "functions.runtime", "serve"],
+            program,
             {**settings.to_env(), **own, **(environ or {})},
         )
 
