@@ -37,14 +37,14 @@ _PR_SET_PDEATHSIG = 1
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve with these file descriptors (parent, metrics) and this slot."""
+    parent_fd, metrics_fd, slot = map(int, arguments)
+    parent = socket.socket(fileno=parent_fd)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # nothing to finish while it loads
     # A parent that is killed cannot end us, and a model that loads looks at no socket.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if _is_gone(parent):  # it was before the line above
         return 0
-    parent_fd, metrics_fd, slot = map(int, arguments)
-    parent = socket.socket(fileno=parent_fd)
     runtime, settings = runtime_settings(environ), ServerSettings.from_env(environ)
     configure(runtime.log_level, sys.stdout)
     metrics = Metrics(metrics_fd, slot, labels_of(runtime))
