@@ -7,6 +7,7 @@ import json
 import marshal
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -177,6 +178,49 @@ def test_bytecode_in_the_image_is_what_python_takes(workspace: Path, tmp_path: P
     module.write_text("raise SystemExit('the source was compiled again')\n")
     script = "import json, modelport.errors as e; print(json.dumps(e.ModelportError.code))"
     assert run(folder, script) == "modelport-error"
+
+
+# --- that the Dockerfile makes the same -----------------------------------------------------------
+
+
+def test_the_dockerfiles_own_commands_make_the_same_files(workspace: Path, tmp_path: Path) -> None:
+    """Runs what its first stage runs, but for the folders' places and pip instead of uv."""
+    image, _ = image_of(workspace)
+    expected = laid_out(image, tmp_path / "expected")
+    shutil.rmtree(expected / "opt/model")
+    text = (ROOT / "functions/runtime/Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line.partition(" ")[::2] for line in text.splitlines()]
+    copies = [rest.split() for word, rest in lines if word == "COPY" and "--from" not in rest]
+    for source, target in copies:
+        source = source.replace("${LOCK}", "runtime.txt")
+        place = tmp_path / target.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copyfile
+        copy(ROOT / source, place)
+    deps, code = [rest for word, rest in lines if word == "RUN"][:2]
+    for command in (deps, code):
+        moved = re.sub(r"(?<= )/(made|deps|code)", rf"{tmp_path}/\1", command)
+        # the standard library alone has to do for everything but pip
+        moved = moved.replace("python3 -m modelport", "python3 -S -m modelport")
+        done = subprocess.run(
+            ["bash", "-c", moved.replace("python3", sys.executable)],
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "made/layers/core/python")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    made = files_of(tmp_path / "deps") | files_of(tmp_path / "code")
+    assert made.keys() == files_of(expected).keys()
+    assert [path for path, body in files_of(expected).items() if made[path] != body] == []
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 # --- that it is the same every time ---------------------------------------------------------------

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -305,6 +308,43 @@ def test_a_build_that_was_cut_leaves_nothing_behind_and_can_be_repeated(
     assert again.digest == build(manifest, bundle.fetch, base, checkout, tmp_path / "o").digest
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from modelport.images.build import build
+from tests.support.images_world import base_image, version
+def fetch(file, to):
+    to.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+manifest, _ = version({"model.onnx": b"weights" * 1000})
+build(manifest, fetch, base_image(Path(sys.argv[4])), Path(sys.argv[3]), Path(sys.argv[4]))
+"""
+
+
+def test_a_killed_build_is_repeated_and_what_it_left_is_swept_up_later(
+    checkout: Path, base: Base, root: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "w"
+    core = root / "layers/core/python"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(root), str(core), str(checkout), str(work)],
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    left = list(work.rglob(".*"))
+    assert left
+    files = {"model.onnx": b"weights" * 1000}
+    image, _ = made(checkout, base, work, files=files)
+    assert image.digest == made(checkout, base, tmp_path / "other", files=files)[0].digest
+    assert all(path.exists() for path in left)
+    for path in left:
+        os.utime(path, (0, 0))
+    made(checkout, base, work, files=files)
+    assert not list(work.rglob(".*"))
+
+
 def test_builders_at_once_in_one_workspace_make_the_same_image(
     checkout: Path, base: Base, tmp_path: Path
 ) -> None:
@@ -348,6 +388,16 @@ def test_a_path_out_of_the_bundle_is_refused_before_it_is_fetched(
     manifest, bundle = hostile({path: b"x"})
     with pytest.raises(UnsafePathError):
         build(manifest, bundle.fetch, base, checkout, tmp_path / "w")
+    assert bundle.fetched == []
+
+
+@pytest.mark.parametrize("changed", [{"model": "a\nPATH=/evil"}, {"version": 0}])
+def test_a_name_that_would_become_another_variable_is_refused(
+    checkout: Path, base: Base, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    manifest, bundle = version(FILES)
+    with pytest.raises(InvalidInputError):
+        build(replace(manifest, **changed), bundle.fetch, base, checkout, tmp_path / "w")
     assert bundle.fetched == []
 
 

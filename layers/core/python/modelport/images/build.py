@@ -25,6 +25,7 @@ from modelport.images.errors import ImageTooLargeError, InterpreterError
 from modelport.images.image import BUNDLE_DIR, Image, compose
 from modelport.images.layer import Kind, Layer, Part
 from modelport.manifest import File, Manifest, digest_of
+from modelport.refs import check_name, check_version
 from modelport.registry import Progress, silent
 
 #: What Lambda takes at most, unpacked.
@@ -57,12 +58,15 @@ def build(
     if interpreter is None:
         raise InterpreterError(base.python)
     workspace.mkdir(parents=True, exist_ok=True)
+    cache.sweep(workspace)
     builder = _Builder(manifest, fetch, base, sources, workspace, interpreter, progress)
     return builder.image(accelerator, budget)
 
 
 def _check(manifest: Manifest) -> None:
-    """Refuse files that are no plain files of a bundle, whoever wrote this manifest."""
+    """Refuse what is no version or no plain file of a bundle, whoever wrote this manifest."""
+    check_name(manifest.model)
+    check_version(manifest.version)
     for file in manifest.files:
         tar.check_path(file.path)
         if file.size < 0:
@@ -245,7 +249,7 @@ class _Builder:
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(dir=self.workspace, prefix=".building-") as folder:
+        with tempfile.TemporaryDirectory(dir=self.workspace, prefix=cache.SCRATCH) as folder:
             yield Path(folder)
 
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from modelport.images.layer import Kind, Layer, Part, scratch_file
 from modelport.manifest import canonical, digest_of
+
+#: What folders of a build at work are called.
+SCRATCH = ".building-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,15 @@ def located(facts: dict[str, Any], blobs: Path) -> Layer:
     """The layer of such facts, among these blobs."""
     path = blobs / facts["digest"].removeprefix("sha256:")
     return Layer(**{**facts, "path": path, "parts": tuple(Part(**p) for p in facts["parts"])})
+
+
+def sweep(workspace: Path, older_than_s: float = 86_400) -> None:
+    """Remove what builds that were killed left behind; whatever is younger may still be at work."""
+    oldest = time.time() - older_than_s
+    for left in (*workspace.glob(f"{SCRATCH}*"), *workspace.glob("*/.*.part")):
+        with suppress(OSError):
+            if left.lstat().st_mtime < oldest:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def remembered(folder: Path, key: str, learn: Callable[[], dict[str, Any]]) -> dict[str, Any]:
