@@ -26,12 +26,13 @@ ROLE = "arn:aws:iam::000000000000:role/endpoint"
 IMAGE = f"000000000000.dkr.ecr.us-east-1.amazonaws.com/tiny@sha256:{'0' * 64}"
 CONTAINER = '''
 """A container that does as it is told."""
-import json, os, sys, time
+import json, os, signal, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 assert sys.argv[1:] == ["serve"], sys.argv
 MOOD = os.environ.get("MOOD", "")
 print("container starts, mood", MOOD, flush=True)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # the first process of a container must
 if MOOD == "exits":
     sys.exit(3)
 if MOOD == "exits-once" and not os.path.exists(os.environ["MARK"]):
@@ -104,6 +105,7 @@ class SageMaker:
         self.url = url
         self.pid = pid
         self.home = home
+        self.image = IMAGE
         # The host's own checks are to be seen, not the client's.
         once = botocore.config.Config(
             retries={"max_attempts": 0}, read_timeout=60, parameter_validation=False
@@ -127,7 +129,7 @@ class SageMaker:
         self.client.create_model(
             ModelName=name,
             ExecutionRoleArn=ROLE,
-            PrimaryContainer={"Image": IMAGE, "Environment": variables},
+            PrimaryContainer={"Image": self.image, "Environment": variables},
         )
 
     def config(self, name: str, *variants: Mapping[str, Any], **more: Any) -> None:
@@ -212,6 +214,7 @@ def sagemaker(
             (*argv, *options),
             env={
                 "PATH": os.environ["PATH"],
+                "HOME": os.environ["HOME"],
                 "PYTHONPATH": os.pathsep.join(map(str, folders)),
                 "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
                 "AWS_DEFAULT_REGION": "us-east-1",
