@@ -86,12 +86,13 @@ class Service:
         self._application.close()
         return self._overdue
 
+    def stop(self) -> None:
+        """Take no more connections and end when those there are have their answers."""
+        self._server.should_exit = True
+
     def _give_up(self) -> None:
         self._overdue = True
-        self._stop()
-
-    def _stop(self) -> None:
-        self._server.should_exit = True
+        self.stop()
 
 
 class _Server(uvicorn.Server):

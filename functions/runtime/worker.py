@@ -65,9 +65,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     limits = Limits(settings.max_body, settings.drain_s, settings.timeout_s)
     service = Service(plane, limits, metrics, batching)
     metrics.loaded(monotonic() - started)
-    # uvicorn raises the signal again once it has shut down; that is no reason to end by it.
+    # Until uvicorn has its own handlers, and after: it raises the signal again once it has ended.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: service.stop())
     return 1 if service.run(parent, READY) else 0
 
 
