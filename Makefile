@@ -44,6 +44,7 @@ bench: setup ## Measure codecs, router and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_router
 	@$(BIN)/python -m tests.bench.bench_path
 
+# What onnxruntime declares and only its converters import: no image carries it.
 UNUSED := flatbuffers packaging protobuf
 
 lock: setup ## Renew the locks from pyproject.toml
@@ -53,11 +54,12 @@ lock: setup ## Renew the locks from pyproject.toml
 	@$(BIN)/uv pip compile -q --python-version 3.12 --python-platform aarch64-manylinux_2_28 \
 	  --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock \
 	  layers/deps/requirements.in -o layers/deps/requirements.txt
-	@# the images' layers, for every supported Python and both architectures; what onnxruntime
-	@# declares but only its left-out tools import stays out
+	@# the images' layers, for every supported Python and both architectures; onnxruntime for GPUs
+	@# is another package, at the version of the tested one
 	@for name in runtime runtime-cuda; do \
 	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-header --constraint requirements.lock \
+	    --no-emit-index-url --no-header --no-annotate --constraint requirements.lock \
+	    --constraint <(sed -n 's/^onnxruntime==\([^ ;]*\).*/onnxruntime-gpu==\1/p' requirements.lock) \
 	    $(UNUSED:%=--no-emit-package %) layers/deps/$$name.in -o layers/deps/$$name.txt || exit 1; \
 	done
 
