@@ -43,6 +43,7 @@ bench: setup ## Measure codecs, router and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_runtime
 	@$(BIN)/python -m tests.bench.bench_router
 	@$(BIN)/python -m tests.bench.bench_path
+	@$(BIN)/python -m tests.bench.bench_images
 
 # What onnxruntime declares and only its converters import: no image carries it.
 UNUSED := flatbuffers packaging protobuf

@@ -103,7 +103,7 @@ def test_a_deploy_that_is_stopped_puts_the_file_back(tmp_path: Path, stop: signa
     folder = repository(tmp_path / "checkout")
     (folder / "model.onnx").write_bytes(DOUBLE)
     # A name of its own: the server's stacks outlive it within one test process.
-    written = f'[environment]\nname = "dev{int(stop)}"\n'
+    written = f'[environment]\nname = "dev{int(stop)}"\nimage = "placeholder"\n'
     (folder / "deployments.toml").write_text(written)
     began = folder / "began"
     cdk = fake_cdk(folder, f"Path({str(began)!r}).touch(); time.sleep(600)")
