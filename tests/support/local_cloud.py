@@ -77,11 +77,11 @@ class LocalCloud:
 
 
 @contextmanager
-def local_cloud(home: Path, engine: str) -> Iterator[LocalCloud]:
+def local_cloud(home: Path, engine: str, *options: str) -> Iterator[LocalCloud]:
     """Start a cloud, hand it out, and stop it whatever happened."""
     base = [sys.executable, str(SCRIPT), "--home", str(home)]
     up = subprocess.run(
-        [*base, "up", "--engine", engine, "--port", "0"],
+        [*base, "up", "--engine", engine, "--port", "0", *options],
         capture_output=True,
         text=True,
         timeout=600,
