@@ -139,10 +139,15 @@ class HttpRuntime(RuntimeProcess):
 class LambdaRuntime(RuntimeProcess):
     """awslambdaric with the real handler, polling a Runtime API of our own."""
 
-    def __init__(self, settings: RuntimeSettings, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        environ: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = ("-m", "functions.runtime", "functions.runtime.handler.handler"),
+    ) -> None:
         self._api = _RuntimeApi()
         super().__init__(
-            ["-m", "functions.runtime", "functions.runtime.handler.handler"],
+            [*arguments],
             {
                 **settings.to_env(),
                 "AWS_LAMBDA_RUNTIME_API": self._api.address,

@@ -6,10 +6,13 @@ decides (the number, the time). Pure data; reads and writes nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -256,4 +259,15 @@ def readable(data: Any) -> bytes:
 
 def digest_of(body: bytes) -> str:
     """``sha256:<hex>`` of ``body``."""
-    return "sha256:" + hashlib.sha256(body).hexdigest()
+    return "sha256:" + str(_sha256()(body).hexdigest())
+
+
+@cache
+def _sha256() -> Callable[[bytes], Any]:
+    """hashlib's sha256 without hashlib, which loads OpenSSL: milliseconds of every cold start."""
+    for name in ("_sha2", "_sha256"):  # Python 3.12 and later, and before
+        with suppress(ImportError, AttributeError):
+            found: Callable[[bytes], Any] = import_module(name).sha256
+            return found
+    hashed: Callable[[bytes], Any] = import_module("hashlib").sha256
+    return hashed
