@@ -105,6 +105,24 @@ def test_what_the_image_carries_is_its_version_and_is_not_installed_again() -> N
     assert ours == "numpy==2.4.6 ; python_full_version < '3.12'\nh11==0.16.0\n"
 
 
+def test_onnxruntime_for_gpus_serves_who_asks_for_onnxruntime() -> None:
+    asked: list[tuple[str, str]] = []
+    wanted = requirements.parse("onnxruntime>=1.20\nsix\n")
+    answer = f"onnxruntime==1.31.1 {HASH}\nsix==1.17.0 {HASH}\n"
+    ours = f"onnxruntime-gpu==1.31.1 {HASH}\n"
+    lock = requirements.lock(wanted, ours, PLATFORM, resolved(answer, asked))
+    assert lock == f"six==1.17.0 {HASH}\n"
+    assert asked[0][1] == "onnxruntime-gpu==1.31.1\nonnxruntime==1.31.1\n"
+
+
+def test_the_authors_hashes_are_kept_not_the_indexs() -> None:
+    wanted = requirements.parse(f"six==1.17.0 {HASH}\nnumpy==2.4.6 {HASH}\n")
+    other = "--hash=sha256:" + "cd" * 32
+    answer = f"six==1.17.0 {other}\nnumpy==2.4.6 {other}\n"
+    lock = requirements.lock(wanted, OURS, PLATFORM, resolved(answer, []))
+    assert lock == f"six==1.17.0 {HASH}\n"
+
+
 def test_hashes_must_cover_what_the_packages_need() -> None:
     wanted = requirements.parse(f"pandas==3.0.0 {HASH}\n")
     answer = f"pandas==3.0.0 {HASH}\nnumpy==2.4.6 {HASH}\nsix==1.17.0 {HASH}\n"

@@ -23,6 +23,8 @@ _LINE = re.compile(
     r"(?P<hashes>(?:\s*--hash=sha(?:256|384|512):[0-9a-f]+)*)"
 )
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
+#: The same modules under another name: what asks for the key is served by the value.
+_STANDS_FOR = {"onnxruntime": "onnxruntime-gpu"}
 _ALLOWED = "one package per line: NAME, NAME==1.2, NAME>=1,<2, with --hash=sha256:… if you like"
 
 Resolve = Callable[[str, str, Platform, tuple[str, ...]], str]
@@ -57,7 +59,10 @@ def parse(text: str) -> Requirements:
 def lock(wanted: Requirements, ours: str, platform: Platform, resolve: Resolve) -> str:
     """What is to be installed beside ``ours``, a lock's text: pinned, hashed, in one order."""
     carried = pins(ours)
-    text = resolve(wanted.text, _constraints(ours), platform, wanted.names)
+    served = {n: carried[by] for n, by in _STANDS_FOR.items() if by in carried and n not in carried}
+    constraints = _constraints(ours) + "".join(f"{n}=={v}\n" for n, v in served.items())
+    carried |= served
+    text = resolve(wanted.text, constraints, platform, wanted.names)
     beside = {name: pin for name, pin in _entries(text) if name not in carried}
     if not wanted.hashed:
         return "".join(f"{pin}\n" for _, pin in sorted(beside.items()))
