@@ -1,4 +1,4 @@
-"""Just enough HTTP/1.1 over asyncio for the two servers of the Lambda host.
+"""Just enough HTTP/1.1 over asyncio for the servers of the Lambda and SageMaker hosts.
 
 It frames messages: request line, headers, a body by length or in chunks, keep-alive.
 It must not know what a function, an invocation or an emulator is.
@@ -119,7 +119,7 @@ async def _answered(handler: Handler, request: Request) -> Answer:
         return await handler(request)
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return Answer.of_json(500, {"message": "the Lambda host failed; see its log"})
+        return Answer.of_json(500, {"message": "the host failed; see its log"})
 
 
 async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:

@@ -59,6 +59,7 @@ class Endpoint:
     def create(self, fleet: Fleet, deployment: Document | None) -> None:
         """Begin to serve."""
         self.deployment = deployment
+        self.fleet = fleet
         self._begin(CREATING, self._create(fleet))
 
     def update(self, fleet: Fleet, deployment: Document | None) -> None:
@@ -99,13 +100,8 @@ class Endpoint:
         self.journal.line(f"endpoint {self.name} is {status}{': ' * bool(failure)}{failure}")
 
     async def _create(self, fleet: Fleet) -> None:
-        if failure := await self._attempt(lambda: self._start(fleet)):
-            # Kept for Describe: what failed is still the configuration of this endpoint.
-            self.fleet = fleet
-            self._become(FAILED, failure)
-            return
-        self.fleet = fleet
-        self._become(IN_SERVICE)
+        failure = await self._attempt(lambda: self._start(fleet))
+        self._become(FAILED if failure else IN_SERVICE, failure)
 
     async def _update(self, old: Fleet, fleet: Fleet) -> None:
         failure = await self._attempt(lambda: self._start(fleet))

@@ -99,6 +99,7 @@ class Instance:
             if await self._becomes_healthy():
                 return
             self._say(f"ended with {self._end()} before it was healthy")
+            await self._remove()
         raise NotHealthyError(f"it ended with {self._end()} while it started")
 
     async def _launch(self) -> None:

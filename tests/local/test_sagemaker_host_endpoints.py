@@ -100,6 +100,7 @@ def test_while_it_is_created_it_is_not_ready_and_cannot_be_changed(
     response = world.refused(world.call, "slow")
     assert response["Error"]["Code"] == "ModelNotReadyException"
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 429
+    assert world.client.describe_endpoint(EndpointName="slow")["EndpointConfigName"] == "slow"
     response = world.refused(world.client.delete_endpoint, EndpointName="slow")
     assert "Cannot update in-progress endpoint" in response["Error"]["Message"]
     mark.touch()
