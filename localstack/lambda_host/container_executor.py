@@ -15,7 +15,7 @@ from typing import BinaryIO
 from containers import ContainerError, Containers
 from lambda_host.bundles import PullError
 from lambda_host.function import Function, lambda_variables
-from lambda_host.processes import kill_group, memory_in_use
+from lambda_host.processes import kill_group, memory_in_use, started
 from lambda_host.running import WATCH_INTERVAL_S, RunningProcess, start_process
 
 TASK_ROOT = "/var/task"
@@ -92,6 +92,7 @@ class RunningContainer:
         self._client = client
         self._ending = False
         self._pid = 0
+        self._born: str | None = None
 
     @property
     def pid(self) -> int:
@@ -100,8 +101,8 @@ class RunningContainer:
 
     @property
     def alive(self) -> bool:
-        """Whether that process runs; it ends soon after the container."""
-        return self._client.alive
+        """Whether both run; the process that holds the container ends some time after it."""
+        return self._client.alive and (self._born is None or started(self._pid) == self._born)
 
     async def exited(self) -> int:
         """Wait for its end."""
@@ -113,6 +114,7 @@ class RunningContainer:
         """Measure; the kernel sees to the limit."""
         while not self._pid:
             self._pid = await asyncio.to_thread(self._containers.pid, self._name)
+            self._born = started(self._pid) if self._pid else None
             await asyncio.sleep(WATCH_INTERVAL_S)
         while True:
             self.measure()
