@@ -176,7 +176,7 @@ def status(home: Home, console: Console) -> int:
         return 1
     console.print(f"{'up' if cloud.ready else 'starting'}: {cloud.engine}, {cloud.endpoint}")
     for role in cloud.processes:
-        console.print(f"  {role:12} {_process(cloud, role)}")
+        console.print(f"  {role:18} {_process(cloud, role)}")
     return 0 if cloud.ready else 1
 
 

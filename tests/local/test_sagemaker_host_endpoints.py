@@ -178,6 +178,39 @@ def test_an_update_lets_the_old_fleet_answer_what_it_began(
     assert world.settled("draining")["EndpointStatus"] == "InService"
 
 
+def test_no_caller_notices_an_update_or_a_change_of_instances(world: SageMaker) -> None:
+    world.endpoint("busy", WHO="blue")
+    world.model("busy-green", WHO="green")
+    world.config("busy-2", {"model": "busy-green", "InitialInstanceCount": 2})
+    answered: list[str] = []
+    failures: list[Exception] = []
+    over = threading.Event()
+
+    def call() -> None:
+        while not over.is_set():
+            try:
+                answered.append(world.told("busy")["who"])
+            except Exception as error:
+                failures.append(error)
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    world.client.update_endpoint(EndpointName="busy", EndpointConfigName="busy-2")
+    world.settled("busy")
+    fewer = {"VariantName": "busy-green", "DesiredInstanceCount": 1}
+    world.client.update_endpoint_weights_and_capacities(
+        EndpointName="busy", DesiredWeightsAndCapacities=[fewer]
+    )
+    world.settled("busy")
+    over.set()
+    for caller in callers:
+        caller.join()
+    assert failures == []
+    assert set(answered) == {"blue", "green"}
+    assert world.told("busy")["who"] == "green"
+
+
 def test_a_failed_update_keeps_the_old_fleet_and_says_why(world: SageMaker) -> None:
     world.endpoint("steady", WHO="blue")
     pids = world.pids("steady")
