@@ -18,7 +18,16 @@ import httpx
 import typer
 
 from modelport import __version__
-from modelport.cli import building, calling, deploying, history, listing, publishing, traffic
+from modelport.cli import (
+    building,
+    calling,
+    deploying,
+    export,
+    history,
+    listing,
+    publishing,
+    traffic,
+)
 from modelport.cli.cloud import Aws
 from modelport.cli.console import Output
 from modelport.cli.failures import (
@@ -162,6 +171,21 @@ GROUPS: tuple[
                 (
                     "modelport image base public.ecr.aws/lambda/python:3.12",
                     "modelport image base docker.io/library/python:3.12-slim",
+                ),
+            ),
+        ),
+    ),
+    (
+        "export",
+        RUNNING,
+        "Write what another platform needs to run a version.",
+        (
+            (
+                "kubernetes",
+                export.kubernetes,
+                (
+                    "modelport export kubernetes magika:3 | kubectl apply -f -",
+                    "modelport export kubernetes magika:3 --gpu 1 --output magika.yaml",
                 ),
             ),
         ),

@@ -1,0 +1,129 @@
+"""``modelport export``: a version's image in the words of another platform.
+
+`kubernetes` is the verb of the noun ``export``; it writes files or standard output and changes
+nothing in the registry or a cluster.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml  # type: ignore[import-untyped]
+from rich.console import Console
+
+from modelport.cli.failures import InvalidUsageError
+from modelport.cli.kubernetes import Document, Workload, documents
+from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
+from modelport.images.reference import Reference
+
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+MOST_REPLICAS, MOST_GPUS = 1_000, 16
+
+VersionRef = Annotated[str, typer.Argument(metavar="NAME:V", help="The model and its version.")]
+
+
+def kubernetes(
+    context: typer.Context,
+    ref: VersionRef,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            metavar="HOST/NAME@sha256:…",
+            help="The version's image, by digest. Without it: what deployments.toml pins.",
+            show_default=False,
+        ),
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", help="Where to. Without it: kubectl's.", show_default=False),
+    ] = None,
+    replicas: Annotated[
+        int,
+        typer.Option(
+            "--replicas", min=1, max=MOST_REPLICAS, help="How many run always; load adds more."
+        ),
+    ] = 2,
+    gpus: Annotated[
+        int,
+        typer.Option(
+            "--gpu", min=0, max=MOST_GPUS, help="GPUs of each; needs an image built with cuda."
+        ),
+    ] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Without it: standard output.", show_default=False
+        ),
+    ] = None,
+    bucket: Bucket = None,
+    deployments: DeploymentsFile = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write a version as Kubernetes objects: Deployment, Service and autoscaler.
+
+    The image is named by digest, runs as no root on a read-only file system, and is probed, drained
+    and scraped for metrics the way it expects. Apply it with: kubectl apply -f FILE
+    """
+    session = Session.of(context, as_json, bucket, deployments)
+    name, version = version_ref(ref)
+    if namespace is not None and not _NAMESPACE.fullmatch(namespace):
+        raise InvalidUsageError(
+            f"namespace {namespace!r} is not one of Kubernetes",
+            hint="at most 63 of a-z, 0-9 and '-', not starting or ending with '-'",
+        )
+    manifest = session.registry.manifest(name, version)
+    workload = Workload(
+        name,
+        version,
+        manifest.digest,
+        _pinned(session, name, version, image),
+        manifest.content.size,
+        namespace,
+        replicas,
+        gpus,
+    )
+    found = documents(workload)
+    if output is not None:
+        path = session.world.folder / output
+        path.write_text(_yaml(found), encoding="utf-8")
+        session.output.note(f"written to {path}; apply it with: kubectl apply -f {output}")
+        if not as_json:
+            return
+    listed = {"apiVersion": "v1", "kind": "List", "items": found}
+
+    def render(console: Console) -> None:
+        console.file.write(_yaml(found))
+
+    session.output.result(listed, render)
+
+
+def _pinned(session: Session, name: str, version: int, image: str | None) -> str:
+    """The image by digest; a tag could be another image tomorrow."""
+    entry = session.deployments.entry(name, version)
+    named = image or (entry.image if entry else None)
+    if named is None:
+        raise InvalidUsageError(
+            f"no image of {name}:{version} is known",
+            hint=f"modelport build {name}:{version}, then give --image with the digest it prints",
+        )
+    if Reference.parse(named).digest is None:
+        raise InvalidUsageError(
+            f"image {named!r} has no digest", hint="name it as HOST/NAME@sha256:…"
+        )
+    return named
+
+
+def _yaml(found: list[Document]) -> str:
+    return str(yaml.dump_all(found, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100))
+
+
+class _Plain(yaml.SafeDumper):  # type: ignore[misc]
+    """Without anchors: the same labels stand in several places, and people edit them apart."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
