@@ -7,11 +7,13 @@ only once its stack stood.
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import CustomResource, Fn, RemovalPolicy
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from constructs import Construct
+from constructs import Construct, IDependable
 from modelport.deployments import Environment
+
+from infra import naming
 
 _RETENTION = {
     1: logs.RetentionDays.ONE_DAY,
@@ -56,19 +58,35 @@ def version_logs(
 
 def endpoint_logs(
     scope: Construct, id: str, endpoint: str, environment: Environment, key: kms.IKey
-) -> logs.LogGroup:
-    """The log group of an endpoint, which goes with it: SageMaker fixes its name.
+) -> tuple[logs.ILogGroup, IDependable]:
+    """The log group of an endpoint, and what makes it.
 
-    Kept, it would stand in the way of the version's next deploy.
+    SageMaker fixes its name. So one that is kept is the registrar's to make, which takes a group
+    as it finds it; one that goes with its stack is CloudFormation's.
     """
-    return logs.LogGroup(
+    name = f"/aws/sagemaker/Endpoints/{endpoint}"
+    if not environment.retain:
+        group = logs.LogGroup(
+            scope,
+            id,
+            log_group_name=name,
+            encryption_key=key,
+            retention=_RETENTION[environment.log_retention_days],
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        return group, group
+    made = CustomResource(
         scope,
-        id,
-        log_group_name=f"/aws/sagemaker/Endpoints/{endpoint}",
-        encryption_key=key,
-        retention=_RETENTION[environment.log_retention_days],
-        removal_policy=RemovalPolicy.DESTROY,
+        f"Kept{id}",
+        resource_type="Custom::EndpointLogs",
+        service_token=Fn.import_value(naming.export(environment.name, naming.REGISTRAR_ARN)),
+        properties={
+            "LogGroup": name,
+            "RetentionDays": environment.log_retention_days,
+            "KeyArn": key.key_arn,
+        },
     )
+    return logs.LogGroup.from_log_group_name(scope, id, name), made
 
 
 def log_group(

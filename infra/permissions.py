@@ -17,18 +17,15 @@ from infra import naming
 
 
 def function_role(
-    scope: Construct, id: str, log_group: logs.LogGroup, *more: iam.PolicyStatement
+    scope: Construct, id: str, log_group: logs.ILogGroup, *more: iam.PolicyStatement
 ) -> iam.Role:
     """A role for one function: its own log group, and what else is passed in."""
     return _role(scope, id, "lambda", "function", [write_logs(log_group), *more])
 
 
-def endpoint_role(
-    scope: Construct, id: str, log_group: logs.LogGroup, *more: iam.PolicyStatement
-) -> iam.Role:
-    """A role for one endpoint: its own log group, and what else is passed in."""
-    own = write_logs(log_group, "logs:DescribeLogStreams")
-    return _role(scope, id, "sagemaker", "endpoint", [own, *more])
+def endpoint_role(scope: Construct, id: str, statements: list[iam.PolicyStatement]) -> iam.Role:
+    """A role for one endpoint, with what is passed in."""
+    return _role(scope, id, "sagemaker", "endpoint", statements)
 
 
 def _role(
@@ -42,7 +39,7 @@ def _role(
     )
 
 
-def write_logs(log_group: logs.LogGroup, *more: str) -> iam.PolicyStatement:
+def write_logs(log_group: logs.ILogGroup, *more: str) -> iam.PolicyStatement:
     """Write streams into one log group."""
     return iam.PolicyStatement(
         sid="OwnLogs",
@@ -81,6 +78,22 @@ def watch_models(stack: Stack, environment: str) -> list[iam.PolicyStatement]:
             resources=[endpoints_arn(stack, environment)],
         ),
     ]
+
+
+def keep_endpoint_logs(stack: Stack, environment: str) -> iam.PolicyStatement:
+    """Make the log groups of this environment's endpoints; never delete or read one."""
+    return iam.PolicyStatement(
+        sid="KeepEndpointLogs",
+        actions=["logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:PutRetentionPolicy"],
+        resources=[
+            stack.format_arn(
+                service="logs",
+                resource="log-group",
+                resource_name=f"/aws/sagemaker/Endpoints/{naming.model_versions(environment)}",
+                arn_format=ArnFormat.COLON_RESOURCE_NAME,
+            )
+        ],
+    )
 
 
 def functions_arn(stack: Stack, environment: str) -> str:

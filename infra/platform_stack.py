@@ -155,6 +155,7 @@ class PlatformStack(Stack):
                 *permissions.change_routes(bucket, key),
                 *permissions.invoke_models(self, self._environment.name),
                 *permissions.watch_models(self, self._environment.name),
+                permissions.keep_endpoint_logs(self, self._environment.name),
             ],
             settings=RegistrarSettings(bucket.bucket_name, self._environment.name).to_env(),
             memory_mb=512,

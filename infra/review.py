@@ -25,6 +25,8 @@ _WILDCARDS = {
     "InvokeEndpoints": "Matches the endpoints of this environment and nothing else.",
     "WatchModels": "Matches the model functions of this environment and nothing else.",
     "WatchEndpoints": "Matches the endpoints of this environment and nothing else.",
+    "KeepEndpointLogs": "Matches the logs of this environment's endpoints and nothing else.",
+    "OwnLogs": "The streams of one log group.",
     "LogInToRegistry": "ECR's login knows no resources; what may be pulled is another statement.",
     "WriteCaptures": "Objects below this endpoint's own prefix, which SageMaker names by the hour.",
     "MakeInterfaces": "An interface has no name before it is made; its subnets are named.",

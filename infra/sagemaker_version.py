@@ -13,6 +13,7 @@ from aws_cdk import Fn, Stack
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sagemaker as sagemaker
 from modelport.sagemaker_envelope import TIME_LIMIT_S
 from modelport.sagemaker_settings import Rollout, SageMaker, check_variables
@@ -36,7 +37,8 @@ def sagemaker_version(
     settings = version.entry.sagemaker
     key_arn = Fn.import_value(naming.export(version.environment.name, naming.KEY_ARN))
     key = kms.Key.from_key_arn(stack, "Key", key_arn)
-    role = _role(stack, version, shadow, key)
+    group, log = endpoint_logs(stack, "EndpointLogs", version.name, version.environment, key)
+    role = _role(stack, version, shadow, key, group)
     models = [_model(stack, "Model", version, role, settings)]
     if shadow is not None:
         models.append(_model(stack, "ShadowModel", shadow, role, settings, beside=version))
@@ -52,6 +54,7 @@ def sagemaker_version(
         topic=version.environment.alarm_topic,
     )
     endpoint = _endpoint(stack, version, config, watch)
+    endpoint.node.add_dependency(log)
     needs = (endpoint, watch, *_scaling(stack, version, endpoint))
     return Running(
         resource=version.name,
@@ -66,12 +69,16 @@ def sagemaker_version(
 
 
 def _role(
-    stack: Stack, version: DeployedVersion, shadow: DeployedVersion | None, key: kms.IKey
+    stack: Stack,
+    version: DeployedVersion,
+    shadow: DeployedVersion | None,
+    key: kms.IKey,
+    group: logs.ILogGroup,
 ) -> iam.Role:
     settings = version.entry.sagemaker
-    group = endpoint_logs(stack, "EndpointLogs", version.name, version.environment, key)
     images = [each.image for each in (version, shadow) if each is not None]
-    statements = endpoint_permissions.pull_images(stack, images)
+    statements = [permissions.write_logs(group, "logs:DescribeLogStreams")]
+    statements += endpoint_permissions.pull_images(stack, images)
     if not settings.local_storage:
         statements += endpoint_permissions.encrypt_volume(key)
     if settings.vpc is not None:
@@ -80,7 +87,7 @@ def _role(
         bucket = Fn.import_value(naming.export(version.environment.name, naming.BUCKET_NAME))
         where = f"{CAPTURES}/{version.name}"
         statements += endpoint_permissions.write_captures(stack, bucket, where, key)
-    role = permissions.endpoint_role(stack, "EndpointRole", group, *statements)
+    role = permissions.endpoint_role(stack, "EndpointRole", statements)
     review.accept_scoped_wildcards(role, statements)
     return role
 

@@ -45,6 +45,7 @@ class Event:
     logical_id: str
     physical_id: str
     properties: dict[str, Any]
+    resource_type: str = ""
 
     @classmethod
     def parse(cls, event: dict[str, Any]) -> Event:
@@ -57,6 +58,7 @@ class Event:
             logical_id=event["LogicalResourceId"],
             physical_id=event.get("PhysicalResourceId", ""),
             properties=event.get("ResourceProperties", {}),
+            resource_type=event.get("ResourceType", ""),
         )
 
 

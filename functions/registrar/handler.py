@@ -28,9 +28,12 @@ def _work(event: Event, budget_s: float) -> Outcome:
     from modelport.registry.s3 import S3Registry
     from modelport.settings import RegistrarSettings
 
+    from functions.registrar.endpoint_logs import RESOURCE_TYPE, EndpointLogs
     from functions.registrar.prober import Prober
     from functions.registrar.registrar import Registrar
 
+    if event.resource_type == RESOURCE_TYPE:
+        return EndpointLogs(boto3.client("logs"))(event, budget_s)
     settings = RegistrarSettings.from_env(os.environ)
     registry = S3Registry(boto3.client("s3"), settings.bucket)
 

@@ -188,3 +188,49 @@ def test_a_question_tells_an_answer_from_a_crash(server: Any) -> None:
 def test_a_function_without_capacity_is_not_a_failure(server: Any, status: int, error: str) -> None:
     server.script = [(status, {"x-amzn-ErrorType": error}, b"{}")] * 10
     assert lambda_at(server.url).ask("f", ASKED) is None
+
+
+KEPT = {"LogGroup": "/aws/sagemaker/Endpoints/m", "RetentionDays": "30", "KeyArn": "arn:key"}
+
+
+@pytest.mark.parametrize("there_already", [False, True])
+def test_an_endpoints_log_is_made_or_taken_as_it_is_and_given_key_and_retention(
+    server: Any, monkeypatch: pytest.MonkeyPatch, there_already: bool
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    if there_already:
+        server.script = [(400, {}, b'{"__type": "ResourceAlreadyExistsException"}')]
+    asked = event("Create", server.url, **KEPT) | {"ResourceType": "Custom::EndpointLogs"}
+    handler(asked, Context())
+    *calls, (_, _, _, answered) = server.asked
+    operations = [headers["X-Amz-Target"].rpartition(".")[2] for _, _, headers, _ in calls]
+    assert operations == ["CreateLogGroup", "AssociateKmsKey", "PutRetentionPolicy"]
+    bodies = [json.loads(body) for *_, body in calls]
+    group = {"logGroupName": KEPT["LogGroup"]}
+    assert bodies == [group, group | {"kmsKeyId": "arn:key"}, group | {"retentionInDays": 30}]
+    answer = json.loads(answered)
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", KEPT["LogGroup"])
+
+
+def test_an_endpoints_log_stays_when_its_stack_goes(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    asked = event("Delete", server.url, **KEPT) | {"ResourceType": "Custom::EndpointLogs"}
+    handler(asked, Context())
+    ((_, path, _, answered),) = server.asked
+    assert path == "/answer"
+    assert json.loads(answered)["Status"] == "SUCCESS"
+
+
+def test_an_endpoints_log_that_cannot_be_made_fails_the_deploy_in_words(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    denied = b'{"__type": "AccessDeniedException", "message": "not authorized"}'
+    server.script = [(400, {}, denied)]
+    asked = event("Create", server.url, **KEPT) | {"ResourceType": "Custom::EndpointLogs"}
+    handler(asked, Context())
+    answer = json.loads(server.asked[-1][3])
+    assert answer["Status"] == "FAILED"
+    assert "not authorized" in answer["Reason"]

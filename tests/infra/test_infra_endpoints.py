@@ -281,15 +281,38 @@ def test_endpoint_alarms_notify_the_topic_of_the_settings(synthesise: Synthesise
         assert alarm["AlarmActions"] == [TOPIC]
 
 
-def test_the_log_is_where_sagemaker_writes_it_and_stands_before_the_endpoint(
-    default: Synthesis,
+def test_a_log_that_goes_with_its_stack_is_where_sagemaker_writes_it(
+    synthesise: Synthesiser,
 ) -> None:
-    stack = default.version(3)
+    stack = synthesise("open").version(3)
     group = stack.one("AWS::Logs::LogGroup")
-    name = group["Properties"]["LogGroupName"]
-    assert name == "/aws/sagemaker/Endpoints/modelport-prod-magika-v3"
-    assert group["Properties"]["RetentionInDays"] == 30
+    name = "/aws/sagemaker/Endpoints/modelport-test-magika-v3"
+    assert group["Properties"]["LogGroupName"] == name
     assert group["DeletionPolicy"] == "Delete"
+    assert not stack.of("Custom::EndpointLogs")
+
+
+def test_a_log_that_is_kept_is_made_by_who_takes_it_as_it_is(default: Synthesis) -> None:
+    """One that CloudFormation made and kept would fail the version's next deploy."""
+    stack = default.version(3)
+    assert not stack.of("AWS::Logs::LogGroup")
+    properties = dict(stack.one("Custom::EndpointLogs")["Properties"])
+    assert properties.pop("ServiceToken") == {"Fn::ImportValue": "modelport-prod-registrar-arn"}
+    assert properties == {
+        "LogGroup": "/aws/sagemaker/Endpoints/modelport-prod-magika-v3",
+        "RetentionDays": 30,
+        "KeyArn": {"Fn::ImportValue": "modelport-prod-key-arn"},
+    }
+
+
+def test_the_log_stands_before_the_endpoint_writes_it(any_environment: Synthesis) -> None:
+    stack = any_environment.version(3)
+    (log,) = [
+        id
+        for id, resource in stack.resources.items()
+        if resource["Type"] in ("AWS::Logs::LogGroup", "Custom::EndpointLogs")
+    ]
+    assert log in stack.one("AWS::SageMaker::Endpoint")["DependsOn"]
 
 
 def test_the_registration_comes_last_and_says_what_runs_where(default: Synthesis) -> None:

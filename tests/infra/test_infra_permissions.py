@@ -18,6 +18,10 @@ MODELS = "arn:<AWS::Partition>:lambda:<AWS::Region>:<AWS::AccountId>:function:mo
 ENDPOINTS = (
     "arn:<AWS::Partition>:sagemaker:<AWS::Region>:<AWS::AccountId>:endpoint/modelport-{}-*-v*"
 )
+ENDPOINT_LOGS = (
+    "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>"
+    ":log-group:/aws/sagemaker/Endpoints/modelport-{}"
+)
 BUCKET = "<AWS::S3::Bucket.Arn>"
 KEY = "<AWS::KMS::Key.Arn>"
 LOGS = "<AWS::Logs::LogGroup.Arn>"
@@ -84,6 +88,10 @@ def test_the_registrar_also_writes_routes_and_their_log(default: Synthesis) -> N
             ("lambda:GetFunctionConfiguration", MODELS.format("prod")),
             ("sagemaker:InvokeEndpoint", ENDPOINTS.format("prod")),
             ("sagemaker:DescribeEndpoint", ENDPOINTS.format("prod")),
+            *(
+                (f"logs:{action}", ENDPOINT_LOGS.format("prod-*-v*"))
+                for action in ("CreateLogGroup", "PutRetentionPolicy", "AssociateKmsKey")
+            ),
             ("s3:PutObject", f"{BUCKET}/models/*/routes.json"),
             ("s3:PutObject", f"{BUCKET}/models/*/log/*"),
             ("s3:PutObject", f"{BUCKET}/models/*/publications/*"),
@@ -152,9 +160,7 @@ def test_a_model_function_has_nothing_that_leads_to_the_registry(default: Synthe
 
 REPOSITORY = "arn:<AWS::Partition>:ecr:eu-central-1:123456789012:repository/models"
 PLATFORM_KEY = "<modelport-prod-key-arn>"
-OWN_ENDPOINT = {
-    *OWN_LOGS,
-    ("logs:DescribeLogStreams", LOGS),
+PULL = {
     ("ecr:BatchCheckLayerAvailability", REPOSITORY),
     ("ecr:BatchGetImage", REPOSITORY),
     ("ecr:GetDownloadUrlForLayer", REPOSITORY),
@@ -162,10 +168,17 @@ OWN_ENDPOINT = {
 }
 
 
+def own(number: int) -> set[tuple[str, str]]:
+    """What every endpoint may do: pull its image, write its log."""
+    log = ENDPOINT_LOGS.format(f"prod-magika-v{number}:*")
+    actions = ("CreateLogStream", "DescribeLogStreams", "PutLogEvents")
+    return PULL | {(f"logs:{action}", log) for action in actions}
+
+
 def test_an_endpoint_may_pull_its_image_and_write_its_log_and_nothing_else(
     default: Synthesis,
 ) -> None:
-    assert endpoint_rights(default.version(3)) == OWN_ENDPOINT
+    assert endpoint_rights(default.version(3)) == own(3)
 
 
 def test_an_endpoint_may_do_what_its_settings_ask_for_and_nothing_else(default: Synthesis) -> None:
@@ -175,7 +188,7 @@ def test_an_endpoint_may_do_what_its_settings_ask_for_and_nothing_else(default: 
     captures = "<modelport-prod-bucket-name>/captures/modelport-prod-magika-v4/*"
     interfaces = ec2("network-interface/*")
     assert endpoint_rights(default.version(4)) == (
-        OWN_ENDPOINT
+        own(4)
         | {("kms:Decrypt", PLATFORM_KEY), ("kms:CreateGrant", PLATFORM_KEY)}
         | {
             ("s3:PutObject", f"arn:<AWS::Partition>:s3:::{captures}"),
@@ -207,7 +220,9 @@ def test_an_endpoint_may_do_what_its_settings_ask_for_and_nothing_else(default: 
 
 def test_an_image_outside_ecr_needs_no_right_of_aws(synthesise: Synthesiser) -> None:
     image = f"127.0.0.1:5000/modelport@sha256:{'b' * 64}"
-    text = '[environment]\nname = "t"\n' + (VERSIONS + ENDPOINT_ENTRIES).replace(IMAGE, image)
+    text = '[environment]\nname = "t"\nretain = false\n' + (VERSIONS + ENDPOINT_ENTRIES).replace(
+        IMAGE, image
+    )
     rights = endpoint_rights(synthesise.fresh(text, "outside-ecr").version(3))
     assert rights == {*OWN_LOGS, ("logs:DescribeLogStreams", LOGS)}
 
