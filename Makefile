@@ -5,27 +5,42 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENGINE ?= ministack
+EXECUTOR ?= process
 PORT ?= 4566
+# What tests of real images need of the machine; Debian's packages have the programs' names.
+TOOLS := podman runc docker-registry skopeo umoci mmdebstrap
 # jsii (the CDK) and the cdk CLI run on the Node.js that the lock brings along.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up down check format bench lock clean
+.PHONY: help setup tools demo test up down check format bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready infra/node_modules/.ready ## Install everything into this folder
 
+tools: ## Install what tests of real images need (as root, with apt-get)
+	@missing=; for tool in $(TOOLS); do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -n "$$missing" || exit 0; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "Not installed:$$missing. Tests of real images are skipped;" \
+	       "to run them: sudo apt-get install$$missing"; exit 0; fi; \
+	echo "Installing$$missing (once) …"; mkdir -p .local; export DEBIAN_FRONTEND=noninteractive; \
+	{ apt-get -qq update; apt-get -qq -y --no-install-recommends install$$missing; } \
+	  >.local/tools.log 2>&1 || { tail -3 .local/tools.log; \
+	  echo "That failed (all of it: .local/tools.log). Tests of real images are skipped."; }
+
 demo: setup ## Run the main job on the local cloud: publish, deploy, call, split, roll back
 	@$(BIN)/python localstack/demo/demo.py
 
-test: setup ## Run every test
+test: setup tools ## Run every test
 	@$(BIN)/python -m pytest
 
-up: setup ## Start the local cloud and leave .local/env to source (ENGINE=, PORT=)
-	@$(BIN)/python localstack/cloud.py up --engine $(ENGINE) --port $(PORT)
+up: setup ## Start the local cloud, leave .local/env to source (ENGINE=, PORT=, EXECUTOR=)
+	@$(BIN)/python localstack/cloud.py up --engine $(ENGINE) --port $(PORT) --executor $(EXECUTOR)
 
 down: setup ## Stop the local cloud
 	@$(BIN)/python localstack/cloud.py down

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from containers import ContainerError, Containers, clear
 from tests.conftest import ROOT
 from tests.local.conftest import eventually, processes_with
 from tests.support.container_base import base_layout, extended, push
-from tests.support.container_tools import names, registry, skip_without_tools
+from tests.support.container_tools import TOOLS, names, registry, skip_without_tools
 
 LOOK = """
 import json, os, pathlib, resource
@@ -264,6 +265,11 @@ def up_with(folder: Path, programs: Mapping[str, str]) -> subprocess.CompletedPr
         timeout=60,
         check=False,
     )
+
+
+def test_make_installs_what_the_tests_need() -> None:
+    (line,) = re.findall(r"^TOOLS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert tuple(line.split()) == TOOLS
 
 
 class sleeping:
