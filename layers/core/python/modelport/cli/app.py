@@ -148,10 +148,9 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
     ("status", LOOKING, history.status, ("modelport status", "modelport status --json")),
 )
 
+Verb = tuple[str, Callable[..., None], tuple[str, ...]]
 #: Verbs of a noun: its name, panel and what it is about, and its verbs as above.
-GROUPS: tuple[
-    tuple[str, str, str, tuple[tuple[str, Callable[..., None], tuple[str, ...]], ...]], ...
-] = (
+GROUPS: tuple[tuple[str, str, str, tuple[Verb, ...]], ...] = (
     (
         "image",
         LOOKING,
@@ -160,18 +159,12 @@ GROUPS: tuple[
             (
                 "show",
                 building.show,
-                (
-                    "modelport image show magika:3",
-                    "modelport image show ghcr.io/me/magika:3 --json",
-                ),
+                ("modelport image show magika:3", "modelport image show ghcr.io/me/magika:3"),
             ),
             (
                 "base",
                 building.base,
-                (
-                    "modelport image base public.ecr.aws/lambda/python:3.12",
-                    "modelport image base docker.io/library/python:3.12-slim",
-                ),
+                ("modelport image base public.ecr.aws/lambda/python:3.12",),
             ),
         ),
     ),

@@ -16,7 +16,7 @@ from rich.console import Console
 from modelport.cli.console import facts, short, size
 from modelport.cli.failures import InvalidUsageError
 from modelport.cli.image_report import of_built, of_stored
-from modelport.cli.image_works import GOOD_BASE, ImageWorks, Platform
+from modelport.cli.image_works import GOOD_BASE, ImageWorks, Platform, named
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
 from modelport.deployments import DeploymentEntry, with_base_image
 from modelport.images.build import LIMIT, Accelerator
@@ -152,16 +152,17 @@ def show(
     """
     session = Session.of(context, as_json, bucket, deployments)
     works = ImageWorks(session)
-    named = image
+    pinned = image
     if "/" not in image:
         name, version = version_ref(image)
         entry = session.deployments.entry(name, version)
-        named = (entry.image if entry else None) or ""
+        pinned = (entry.image if entry else None) or ""
     with session.output.transfers() as progress:
-        if named and base is None:
-            reference = Reference.parse(named)
+        if pinned and base is None:
+            reference = Reference.parse(pinned)
             with works.open(reference) as repository:
-                shown = of_stored(reference, repository, platform, works.workspace, progress)
+                told = named(progress, "layer")
+                shown = of_stored(reference, repository, platform, works.workspace, told)
         else:
             manifest = session.registry.manifest(*version_ref(image))
             # Looked at because it is too large, often: nothing is refused for its size here.

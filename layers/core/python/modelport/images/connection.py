@@ -24,7 +24,7 @@ from modelport.images.refusals import RETRYABLE, Answer, is_full, refusal, retry
 #: No manifest and no token is larger; registries refuse manifests over 4 MiB.
 MAX_BODY = 8 << 20
 _MAX_REDIRECTS = 5
-_MAX_CHALLENGES = 2
+_MAX_CHALLENGES = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: A registry may take its time to check a large blob before it answers.
 _TIMEOUT = httpx.Timeout(60, connect=10, read=300)

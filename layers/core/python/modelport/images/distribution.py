@@ -24,7 +24,7 @@ import httpx
 
 from modelport.errors import BackendError, IntegrityError
 from modelport.images.auth import Credentials
-from modelport.images.connection import Body, Connection
+from modelport.images.connection import Body, Connection, Scopes
 from modelport.images.errors import ImageNotFoundError, ImageRegistryError
 from modelport.images.patience import Interruption
 from modelport.images.reference import Reference
@@ -76,10 +76,13 @@ class Repository:
 
     def manifest(self, which: str) -> tuple[str, bytes, str]:
         """Media type, bytes and digest of a tag or digest; raises `ImageNotFoundError`."""
+        return self._manifest(which, self._pull)
+
+    def _manifest(self, which: str, scopes: Scopes) -> tuple[str, bytes, str]:
         answer = self._connection.ask(
             "GET",
             self._url(f"manifests/{which}"),
-            self._pull,
+            scopes,
             f"reading manifest {_short(which)}",
             (200, 404),
             headers={"Accept": _ACCEPTED},
@@ -136,7 +139,7 @@ class Repository:
             )
             self._agree(answer.headers.get("Docker-Content-Digest"), digest, _short(which))
             try:
-                _, _, stored = self.manifest(which)
+                _, _, stored = self._manifest(which, self._push)
             except ImageNotFoundError:
                 stored = None
             self._agree(stored or "nothing", digest, _short(which))
@@ -146,10 +149,13 @@ class Repository:
 
     def has_blob(self, digest: str) -> bool:
         """Whether the repository has a blob."""
+        return self._has_blob(digest, self._pull)
+
+    def _has_blob(self, digest: str, scopes: Scopes) -> bool:
         answer = self._connection.ask(
             "HEAD",
             self._url(f"blobs/{digest}"),
-            self._pull,
+            scopes,
             f"looking for {_short(digest)}",
             (*_THERE, 404),
         )
@@ -187,18 +193,21 @@ class Repository:
         mount_from: Sequence[str] = (),
     ) -> int:
         """Have a blob in the repository: as it is, mounted or sent; the bytes that it took."""
-        if self.has_blob(digest):
+
+        def present() -> bool:
+            # Asked as one who may write: a repository that is made by writing hides from others.
+            return self._has_blob(digest, self._push)
+
+        if present():
             progress(digest, size, size)
             return 0
-        upload = Upload(
-            self._connection, digest, size, open, progress, present=lambda: self.has_blob(digest)
-        )
+        upload = Upload(self._connection, digest, size, open, progress, present=present)
         try:
             upload.run(mount_from)
         finally:
             with self._lock:
                 self.sent += upload.sent
-        if not self.has_blob(digest):
+        if not present():
             raise IntegrityError(f"blob stored by {self.reference.registry}", digest, "nothing")
         return upload.sent
 
@@ -250,7 +259,6 @@ class Repository:
         return Reference(self.reference.registry, self.reference.name, tag=which)
 
     def _agree(self, said: str | None, digest: str, what: str) -> None:
-        """Raise `IntegrityError` when the registry names another digest than ours."""
         if said is not None and said != digest:
             raise IntegrityError(f"{what} stored by {self.reference.registry}", digest, said)
 
