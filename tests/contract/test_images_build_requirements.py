@@ -254,6 +254,38 @@ def test_a_package_that_does_not_exist_is_named(checkout: Path, tmp_path: Path) 
     )
 
 
+def test_a_version_that_is_none_is_refused_without_a_path_of_this_machine(
+    checkout: Path, tmp_path: Path
+) -> None:
+    said = refused(checkout, tmp_path / "w", "six==1..0\n")
+    assert said.startswith("requirement six: ")
+    assert "1..0" in said
+    assert "/" not in said.replace("`requirements.txt`", "")
+
+
+def test_a_package_that_another_needs_and_that_has_no_wheel_is_told(
+    checkout: Path, wheels: Wheelhouse, tmp_path: Path
+) -> None:
+    wheels.add("tokens", "1.0", needs=["native"])
+    wheels.add("native", "1.0", "cp311-cp311-win_amd64")
+    said = refused(checkout, tmp_path / "w", "tokens\n")
+    assert said.startswith("requirement tokens: has no wheel")
+    assert "native" in said
+    assert "win_amd64" in said
+
+
+def test_a_file_of_comments_asks_for_nothing(checkout: Path, tmp_path: Path) -> None:
+    image = made(checkout, tmp_path / "w", "# nothing yet\n\n")
+    assert [layer.kind for layer in image.layers] == ["base", "deps", "code", "model"]
+
+
+def test_a_lock_of_ours_that_cannot_be_installed_names_the_package(
+    checkout: Path, wheels: Wheelhouse, tmp_path: Path
+) -> None:
+    (wheels.folder / f"numpy-2.4.6-{ANY}.whl").unlink()
+    assert refused(checkout, tmp_path / "w", "").startswith("requirement numpy: ")
+
+
 def test_a_wheel_that_is_not_the_hashed_one_is_refused(
     checkout: Path, wheels: Wheelhouse, tmp_path: Path
 ) -> None:

@@ -250,6 +250,13 @@ def test_a_layer_that_unpacks_to_something_else_is_caught(tmp_path: Path) -> Non
         read(repository, reference, "amd64", tmp_path)
 
 
+def test_a_base_with_more_layers_than_it_says_is_caught(tmp_path: Path) -> None:
+    repository = MemoryRepository()
+    reference = push_base(repository, diff_ids=["sha256:" + "0" * 64] * 2)
+    with pytest.raises(IntegrityError, match="2 layers"):
+        read(repository, reference, "amd64", tmp_path)
+
+
 def test_a_base_that_is_not_there_stays_the_registrys_error(tmp_path: Path) -> None:
     missing = Reference.parse("example.com/base@sha256:" + "1" * 64)
     with pytest.raises(ImageNotFoundError):

@@ -22,7 +22,7 @@ from modelport.images.build import LIMIT, build
 from modelport.images.errors import ImageTooLargeError, InterpreterError, UnsafePathError
 from modelport.images.image import Image
 from modelport.images.layer import Part
-from modelport.manifest import File, Manifest
+from modelport.manifest import File, Manifest, digest_of
 from modelport.settings import RuntimeSettings
 
 from tests.support.images_world import (
@@ -438,6 +438,23 @@ def test_a_fetched_file_of_another_size_is_refused(
         build(manifest, fetch, base, checkout, tmp_path / "w")
 
 
+def test_a_file_of_less_than_nothing_is_refused(checkout: Path, base: Base, tmp_path: Path) -> None:
+    manifest, bundle = version(FILES)
+    listed = (replace(manifest.content.files[0], size=-1), *manifest.content.files[1:])
+    manifest = replace(manifest, content=replace(manifest.content, files=listed), digest="")
+    with pytest.raises(IntegrityError, match="0 or more"):
+        build(manifest, bundle.fetch, base, checkout, tmp_path / "w")
+
+
+def test_an_accelerator_that_is_none_is_refused(checkout: Path, base: Base, tmp_path: Path) -> None:
+    manifest, bundle = version(FILES)
+    with pytest.raises(InvalidSettingError, match="allowed: cpu, cuda"):
+        build(
+            manifest, bundle.fetch, base, checkout, tmp_path / "w",
+            accelerator="tpu",  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
 def test_settings_that_name_a_file_that_is_not_there_are_refused(
     checkout: Path, base: Base, tmp_path: Path
 ) -> None:
@@ -518,6 +535,30 @@ def test_a_layout_with_other_bytes_in_it_is_refused(
     blob.write_bytes(b"other")
     with pytest.raises(IntegrityError):
         layout.read(tmp_path / "layout")
+
+
+@pytest.mark.parametrize("part", ["manifest", "config"])
+def test_a_layout_whose_words_were_changed_is_refused(
+    checkout: Path, base: Base, tmp_path: Path, part: str
+) -> None:
+    image, _ = made(checkout, base, tmp_path / "w")
+    layout.write(image, tmp_path / "layout")
+    digest = digest_of(getattr(image, part)).removeprefix("sha256:")
+    (tmp_path / "layout/blobs/sha256" / digest).write_bytes(b"{}")
+    with pytest.raises(IntegrityError, match="blob in"):
+        layout.read(tmp_path / "layout")
+
+
+def test_a_layer_that_is_not_on_this_machine_goes_into_no_layout(
+    checkout: Path, base: Base, tmp_path: Path
+) -> None:
+    image, _ = made(checkout, base, tmp_path / "w")
+    elsewhere = replace(image.layers[0], path=None)
+    assert report.looked_into(elsewhere) == elsewhere
+    image = replace(image, layers=(elsewhere, *image.layers[1:]))
+    with pytest.raises(IntegrityError, match="a file on this machine"):
+        layout.write(image, tmp_path / "layout")
+    assert not (tmp_path / "layout/index.json").exists()
 
 
 def test_a_folder_with_other_things_in_it_becomes_no_layout(

@@ -115,6 +115,8 @@ def _error(
         said.replace("error: No solution found when resolving dependencies", "").split()
     )
     text = re.sub(r"^(?:error: |cause: |× )+", "", text)
+    # where the file lies on this machine is nobody's business
+    text = re.sub(r"`[^`]*/(requirements\.txt)`", r"`\1`", text)
     about = next((name for name in names if re.search(_NAMED.format(re.escape(name)), text)), None)
     if about is None:
         found = re.search(
