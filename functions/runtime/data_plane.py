@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from modelport.envelope import Request, Response
@@ -30,9 +30,11 @@ from modelport.grammar import Call, allowed_methods, parse
 from functions.runtime.codecs import CODECS, Codec, Subject
 from functions.runtime.failures import failure, refusal
 from functions.runtime.identity import identity_headers
-from functions.runtime.inference_script import InferenceScript
 from functions.runtime.model import Runner
 from functions.runtime.tensors import Tensors, check_carried
+
+if TYPE_CHECKING:  # most versions have no script, and pay for none
+    from functions.runtime.inference_script import InferenceScript
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelport.envelope import Response
 from modelport.errors import IntegrityError, InvalidBundleError
@@ -16,10 +17,12 @@ from modelport.settings import RuntimeSettings
 
 from functions.runtime.codecs import Subject
 from functions.runtime.data_plane import DataPlane
-from functions.runtime.inference_script import open_script
-from functions.runtime.model import open_model
+from functions.runtime.model import OnnxModel, open_model
 from functions.runtime.providers import Accelerators
 from functions.runtime.warm_up import warm_up
+
+if TYPE_CHECKING:
+    from functions.runtime.inference_script import InferenceScript
 
 MANIFEST = "manifest.json"
 
@@ -44,11 +47,17 @@ def load(settings: RuntimeSettings, check: Callable[[Response], None] | None = N
     plane = DataPlane(
         Subject(manifest.model, manifest.version, manifest.digest, content.signature),
         model,
-        open_script(directory / script, model) if script else None,
+        _script(directory / script, model) if script else None,
         check=check,
     )
     warm_up(plane, model, manifest)
     return plane
+
+
+def _script(path: Path, model: OnnxModel) -> InferenceScript:
+    from functions.runtime.inference_script import open_script  # only for those who have one
+
+    return open_script(path, model)
 
 
 def opening(manifest: Manifest, accelerators: Accelerators) -> ModelSettings:

@@ -7,7 +7,6 @@ one's turn. It must not import onnxruntime: the caller passes its surface in.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -113,7 +112,9 @@ def gpu_present(devices: Path = Path("/dev")) -> bool:
 
 def cuda_installed(package: str = "onnxruntime") -> bool:
     """Whether the installed onnxruntime has CUDA, without importing it."""
-    spec = importlib.util.find_spec(package)
+    from importlib.util import find_spec  # no function on Lambda asks
+
+    spec = find_spec(package)
     folders = (spec.submodule_search_locations or []) if spec else []
     return any((Path(folder) / "capi" / _CUDA_LIBRARY).exists() for folder in folders)
 

@@ -4,18 +4,19 @@ A first run allocates, pages weights in and touches code that the second finds r
 not bill (much) for its init phase and SageMaker sends nothing before ``/ping`` says ready, so it is
 done there: a golden through the whole data plane, else zeros of the declared shapes.
 
-A rehearsal that goes wrong is a warning and no more. Whether a version answers rightly was judged
-by its goldens when it was deployed; a function that refuses to start over it would turn one wrong
-answer, or a script's neighbour that is away for a second, into no answers at all.
+A rehearsal that goes wrong is a warning and no more, and its answer is not compared: whether a
+version answers rightly was judged by its goldens when it was deployed, and a function that refuses
+to start over one would turn a script's neighbour that is away for a second into no answers at all.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import orjson
 from modelport.envelope import Request
 from modelport.goldens import Golden, Tensor
 from modelport.manifest import Manifest
@@ -29,12 +30,7 @@ logger = logging.getLogger(__name__)
 #: Lambda's init phase ends after 10 s; a model whose first run takes this long is not run there.
 LONGEST_MS = 3000.0
 #: Zeros up to this many elements travel as JSON, so that parsing and writing are rehearsed too.
-SMALL = 4096
-_PATHS = {
-    "v1": "/v1/models/{}/versions/{}:predict",
-    "v2": "/v2/models/{}/versions/{}/infer",
-    "sagemaker": "/invocations",
-}
+SMALL = 256
 
 
 def warm_up(plane: DataPlane, model: OnnxModel, manifest: Manifest) -> None:
@@ -43,9 +39,9 @@ def warm_up(plane: DataPlane, model: OnnxModel, manifest: Manifest) -> None:
         logger.info("no warm-up: the first run of this model takes seconds")
         return
     try:
-        golden = next(_rehearsable(manifest), None)
-        if golden is not None:
-            _rehearse(plane, golden, manifest)
+        request = _request(manifest)
+        if request is not None:
+            plane.rehearse(request)
         elif manifest.content.settings.script is None:
             _with_zeros(model)
     except (Exception, SystemExit) as error:
@@ -57,50 +53,48 @@ def _first_run_ms(manifest: Manifest) -> float:
     return max((float(way["first_ms"]) for way in ways if way["chosen"]), default=0.0)
 
 
-def _rehearsable(manifest: Manifest) -> Iterator[Golden]:
-    """Goldens that some protocol carries, then zeros in their place."""
-    yield from (golden for golden in manifest.content.goldens if golden.requests())
+def _request(manifest: Manifest) -> Request | None:
+    """The first golden that can be asked, else zeros if they are few; None without either."""
+    goldens = manifest.content.goldens or _zeros(manifest)
+    for golden in goldens:
+        if golden.kind == "raw":
+            headers = {"content-type": golden.content_type}
+            return Request("POST", "/invocations", headers, golden.body, "warm-up")
+        if "v2" not in golden.unsendable:
+            path = f"/v2/models/{manifest.model}/versions/{manifest.version}/infer"
+            body = orjson.dumps({"inputs": [tensor.to_json() for tensor in golden.inputs]})
+            headers = {"content-type": "application/json"}
+            return Request("POST", path, headers, body, "warm-up")
+    return None
+
+
+def _zeros(manifest: Manifest) -> tuple[Golden, ...]:
+    """Zeros as a golden, where the model takes tensors and they are few."""
     inputs = manifest.content.signature.inputs
-    elements = sum(_elements(spec.shape) for spec in inputs)
-    if not manifest.content.settings.script and inputs and elements <= SMALL:
-        tensors = tuple(
-            Tensor(
-                spec.name,
-                spec.datatype,
-                _shape(spec.shape),
-                ({"BYTES": "", "BOOL": False}.get(spec.datatype, 0),) * _elements(spec.shape),
-            )
-            for spec in inputs
-        )
-        zeros = Golden("zeros", tensors)
-        yield from (golden for golden in (zeros,) if golden.requests())
+    counts = [math.prod(_shape(spec.shape)) for spec in inputs]
+    if manifest.content.settings.script or not inputs or sum(counts) > SMALL:
+        return ()
+    tensors = (
+        Tensor(spec.name, spec.datatype, _shape(spec.shape), (_zero(spec.datatype),) * count)
+        for spec, count in zip(inputs, counts, strict=True)
+    )
+    return (Golden("zeros", tuple(tensors)),)
 
 
-def _rehearse(plane: DataPlane, golden: Golden, manifest: Manifest) -> None:
-    asked = golden.requests()[-1]
-    path = _PATHS[asked.protocol].format(manifest.model, manifest.version)
-    request = Request("POST", path, dict(asked.headers), asked.body, "warm-up")
-    answer = plane.rehearse(request)
-    problem = golden.check(asked.protocol, answer.body)
-    if problem:
-        logger.warning("golden %s answers differently here: %s", golden.name, problem)
+def _zero(datatype: str) -> Any:
+    return {"BYTES": "", "BOOL": False}.get(datatype, 0)
 
 
 def _with_zeros(model: OnnxModel) -> None:
     """Straight into the model: what is too large for JSON or has no form in it."""
     inputs = model.signature.inputs
     if all(spec.datatype in DTYPES for spec in inputs):
-        model.run({
-            spec.name: np.full(
-                _shape(spec.shape), "" if spec.datatype == "BYTES" else 0, DTYPES[spec.datatype]
-            )
+        feeds = {
+            spec.name: np.full(_shape(spec.shape), _zero(spec.datatype), DTYPES[spec.datatype])
             for spec in inputs
-        })  # fmt: skip
+        }
+        model.run(feeds)
 
 
 def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(1 if dim < 0 else dim for dim in shape)
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    return math.prod(_shape(shape))

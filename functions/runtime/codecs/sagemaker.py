@@ -7,7 +7,6 @@ accept are stripped by SageMaker, so nothing else is read.
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Callable, Mapping
@@ -89,6 +88,8 @@ def _only_input(signature: Signature, media: str) -> TensorSpec:
 def _read_csv(body: bytes, spec: TensorSpec) -> Array:
     if len(spec.shape) != 2:
         raise UnsupportedMediaTypeError(f"{CSV} for an input of shape {spec}", (JSON, NPY))
+    import csv  # here and below, because few ever send it
+
     try:
         rows = [row for row in csv.reader(io.StringIO(_text(body), newline="")) if row]
     except csv.Error as error:
@@ -141,6 +142,8 @@ def _write_csv(name: str, array: Array) -> bytes:
         raise NotEncodableError(
             name, f"{CSV} carries one or two dimensions; accept {JSON} or {NPY}"
         )
+    import csv
+
     rows = array if array.ndim == 2 else array[:, np.newaxis]
     stream = io.StringIO()
     # str of a numpy scalar is its shortest form; a list of Python floats would show float32 noise.

@@ -1,0 +1,119 @@
+"""What a model function has loaded after init and one request: a list, because imports are time.
+
+Every cold start pays for every module here. Whoever adds one to this list pays for it knowingly;
+whoever needs one only sometimes imports it where it is needed.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import ROOT
+from tests.support import runtime_bundles as bundles
+
+#: What numpy, onnxruntime and awslambdaric bring along is theirs, and measured, not listed.
+_PROGRAM = """
+import sys
+import numpy, onnxruntime, orjson, awslambdaric.bootstrap
+before = set(sys.modules)
+from functions.runtime.handler import handler
+class Context:
+    aws_request_id = "1"
+body = '{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}'
+path = "/v2/models/demo/versions/3/infer"
+event = {"modelport": 1, "method": "POST", "path": path, "headers": {}, "body": body}
+assert handler(event, Context())["status"] == 200
+print(sorted(set(sys.modules) - before), file=sys.stderr)
+"""
+_BUDGET = {
+    # the program
+    "functions",
+    "functions.runtime",
+    "functions.runtime.codecs",
+    "functions.runtime.codecs.codec",
+    "functions.runtime.codecs.sagemaker",
+    "functions.runtime.codecs.v1",
+    "functions.runtime.codecs.v2",
+    "functions.runtime.data_plane",
+    "functions.runtime.failures",
+    "functions.runtime.handler",
+    "functions.runtime.identity",
+    "functions.runtime.lambda_transport",
+    "functions.runtime.loading",
+    "functions.runtime.logs",
+    "functions.runtime.model",
+    "functions.runtime.providers",
+    "functions.runtime.tensors",
+    "functions.runtime.warm_up",
+    "modelport",
+    "modelport.envelope",
+    "modelport.errors",
+    "modelport.goldens",
+    "modelport.grammar",
+    "modelport.manifest",
+    "modelport.metadata",
+    "modelport.refs",
+    "modelport.settings",
+    "modelport.signature",
+    # the standard library, beyond what the three bring along
+    "base64",
+    "binascii",
+    "copy",
+    "dataclasses",
+    "errno",
+    "fnmatch",
+    "gc",
+    "glob",
+    "ipaddress",
+    "ntpath",
+    "pathlib",
+    "urllib",
+    "urllib.parse",
+}
+#: Of large things whole families stay away, whoever might bring them.
+_NEVER = (
+    "asyncio", "boto3", "botocore", "concurrent", "csv", "email", "fastapi", "hashlib", "http",
+    "httpx", "importlib.util", "multiprocessing", "onnx", "pydantic", "ssl", "starlette",
+    "subprocess", "tempfile", "typing_extensions", "unittest", "uvicorn",
+)  # fmt: skip
+
+
+def loaded(tmp_path: Path, script: str | None = None) -> set[str]:
+    """Modules of a fresh process after init and one request."""
+    settings = bundles.write_bundle(tmp_path, bundles.DOUBLE, script=script)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "core" / "python")])
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        env={**clean, **settings.to_env(), "PYTHONPATH": path},
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return set(ast.literal_eval(done.stderr))
+
+
+def test_a_model_function_loads_what_is_listed_and_nothing_else(tmp_path: Path) -> None:
+    # Accelerators of the standard library (_csv, _hashlib) come with the modules they belong to;
+    # the parts of pathlib and glob differ from one Python to the next.
+    extra = {
+        name
+        for name in loaded(tmp_path) - _BUDGET
+        if not name.startswith(("_", "pathlib.", "importlib."))
+    }
+    assert not extra
+
+
+def test_what_is_large_never_comes(tmp_path: Path) -> None:
+    tops = loaded(tmp_path)
+    assert not [name for name in _NEVER if name in tops]
+
+
+def test_only_those_with_a_script_load_what_runs_one(tmp_path: Path) -> None:
+    script = "def input_fn(data, content_type):\n    return data\n"
+    assert "functions.runtime.inference_script" in loaded(tmp_path, script)
