@@ -38,7 +38,7 @@ from tests.support.runtime_world import HttpRuntime
 CLIENTS = 32
 SECONDS = 4.0
 WIDTH, HIDDEN, LAYERS = 64, 2_730, 5
-BATCHING = Batching(CLIENTS, 5.0)
+BATCHING = Batching(CLIENTS, 25.0)
 PATH = "/v1/models/demo/versions/3:predict"
 
 
