@@ -23,6 +23,10 @@ from collections.abc import MutableMapping  # noqa: E402
 
 from modelport.settings import RuntimeSettings  # noqa: E402
 
+from functions.runtime.lean_numpy import leave_out_docs  # noqa: E402
+
+leave_out_docs(os.environ.get("MODELPORT_BUNDLE_DIR") or RuntimeSettings.bundle_dir)
+
 from functions.runtime.lambda_transport import (  # noqa: E402
     LambdaHandler,
     check_answer_size,

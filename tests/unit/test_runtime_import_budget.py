@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.support import runtime_bundles as bundles
 
@@ -43,6 +45,7 @@ _BUDGET = {
     "functions.runtime.handler",
     "functions.runtime.identity",
     "functions.runtime.lambda_transport",
+    "functions.runtime.lean_numpy",
     "functions.runtime.loading",
     "functions.runtime.logs",
     "functions.runtime.model",
@@ -82,20 +85,24 @@ _NEVER = (
 )  # fmt: skip
 
 
-def loaded(tmp_path: Path, script: str | None = None) -> set[str]:
-    """Modules of a fresh process after init and one request."""
-    settings = bundles.write_bundle(tmp_path, bundles.DOUBLE, script=script)
+def run(program: str, folder: Path, script: str | None = None) -> str:
+    """What a fresh process with a version's environment says."""
+    settings = bundles.write_bundle(folder, bundles.DOUBLE, script=script)
     path = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "core" / "python")])
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
+    return subprocess.run(
+        [sys.executable, "-c", program],
         env={**clean, **settings.to_env(), "PYTHONPATH": path},
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    return set(ast.literal_eval(done.stderr))
+    ).stderr
+
+
+def loaded(tmp_path: Path, script: str | None = None) -> set[str]:
+    """Modules of a fresh process after init and one request."""
+    return set(ast.literal_eval(run(_PROGRAM, tmp_path, script)))
 
 
 def test_a_model_function_loads_what_is_listed_and_nothing_else(tmp_path: Path) -> None:
@@ -114,6 +121,19 @@ def test_what_is_large_never_comes(tmp_path: Path) -> None:
     assert not [name for name in _NEVER if name in tops]
 
 
+SCRIPT = "def input_fn(data, content_type):\n    return data\n"
+
+
 def test_only_those_with_a_script_load_what_runs_one(tmp_path: Path) -> None:
-    script = "def input_fn(data, content_type):\n    return data\n"
-    assert "functions.runtime.inference_script" in loaded(tmp_path, script)
+    assert "functions.runtime.inference_script" in loaded(tmp_path, SCRIPT)
+
+
+@pytest.mark.parametrize(("script", "documented"), [(None, False), (SCRIPT, True)])
+def test_only_scripts_pay_for_numpys_docstrings(
+    tmp_path: Path, script: str | None, documented: bool
+) -> None:
+    program = (
+        "import functions.runtime.handler, numpy, sys\n"
+        "print((bool(numpy.ndarray.__doc__), float(numpy.ones(3).sum())), file=sys.stderr)"
+    )
+    assert ast.literal_eval(run(program, tmp_path, script)) == (documented, 3.0)
