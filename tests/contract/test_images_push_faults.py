@@ -5,12 +5,19 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from modelport.errors import IntegrityError, ModelportError
 from modelport.images.auth import Credentials, Login, anonymous
 from modelport.images.distribution import Repository
@@ -144,6 +151,43 @@ def test_a_registry_that_only_speaks_http_is_not_spoken_to_elsewhere() -> None:
     assert not spoken[0].startswith((b"GET", b"HEAD"))
 
 
+def test_a_certificate_nobody_vouches_for_is_not_trusted(tmp_path: Path) -> None:
+    with tls_server(tmp_path) as host:
+        reference = Reference(host, "a")
+        with (
+            Repository(reference, anonymous) as repository,
+            pytest.raises(ImageRegistryError, match=r"self.signed certificate") as caught,
+        ):
+            repository.has_blob(sha256(b"any"))
+    assert "SSL_CERT_FILE" in caught.value.hint
+
+
+@contextmanager
+def tls_server(folder: Path) -> Iterator[str]:
+    """A server with a certificate of its own, under a name that is none of loopback's."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.2")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
+    builder = builder.not_valid_before(datetime(2020, 1, 1)).not_valid_after(datetime(2120, 1, 1))
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    form = serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    (folder / "server.pem").write_bytes(certificate + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    with socket.create_server(("127.0.0.2", 0)) as listener:
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            with suppress(OSError), client, context.wrap_socket(client, server_side=True):
+                pass
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"127.0.0.2:{listener.getsockname()[1]}"
+        thread.join()
+
+
 # --- refused --------------------------------------------------------------------------------------
 
 
@@ -171,6 +215,23 @@ def test_a_body_that_is_too_large_for_a_proxy_is_said(registry: OciRegistry, pus
     with pytest.raises(ImageRegistryError, match="no body this large") as caught:
         pushed()
     assert "client_max_body_size" in caught.value.hint
+
+
+def test_an_upload_the_registry_lost_is_begun_again(
+    registry: OciRegistry, pushed: Push, tmp_path: Path
+) -> None:
+    registry.faults.told = [refused("PUT /v2/team/models/blobs", 404, "BLOB_UPLOAD_UNKNOWN")]
+    pushed()
+    assert_stored(registry, small_image(tmp_path))
+
+
+@pytest.mark.parametrize("body", [b'{"errors": 3}', b'{"errors": [3]}', b"3", b"\xff\x00", b""])
+def test_a_refusal_without_words_is_still_one(
+    registry: OciRegistry, pushed: Push, body: bytes
+) -> None:
+    registry.faults.always = [Told("POST /v2/", 418, body)]
+    with pytest.raises(ImageRegistryError, match="answers 418 while sending"):
+        pushed()
 
 
 def test_a_missing_repository_is_named(registry: OciRegistry, pushed: Push) -> None:
@@ -323,6 +384,12 @@ def test_a_busy_token_service_is_asked_again(
     assert len(waits) == 1
 
 
+def test_a_token_service_that_is_none_is_said(bearer: OciRegistry, pushed: Push) -> None:
+    bearer.faults.always = [Told("GET /token", 404)]
+    with pytest.raises(ImageRegistryError, match="token service answers 404"):
+        pushed(lambda _: LOGIN)
+
+
 @pytest.mark.parametrize(
     "credentials", [anonymous, lambda _: Login("ada", "wrong-password"), lambda _: LOGIN]
 )
@@ -335,10 +402,12 @@ def test_who_may_not_push_is_told(
     assert "docker login" in caught.value.hint
 
 
+@pytest.mark.parametrize("refuses", [True, False])
 def test_a_mount_from_where_we_may_not_look_becomes_an_upload(
-    bearer: OciRegistry, pushed: Push, tmp_path: Path
+    bearer: OciRegistry, pushed: Push, tmp_path: Path, refuses: bool
 ) -> None:
     bearer.door.hidden = re.compile("secret/.*")
+    bearer.faults.always = [Told("secret%2Fmodels", 403)] if refuses else []
     with Repository(bearer.reference(), lambda _: LOGIN) as repository:
         push(small_image(tmp_path), repository, mount_from=("secret/models",))
     assert_stored(bearer, small_image(tmp_path))

@@ -241,6 +241,33 @@ def test_a_config_that_is_none_is_said(tmp_path: Path, text: str) -> None:
         DockerConfig([path], {})("r.io")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no JSON",
+        "[]",
+        '{\\"Username\\": \\"ada\\"}',
+        '{\\"Username\\": \\"a\\", \\"Secret\\": \\"\\"}',
+    ],
+)
+def test_a_helper_that_says_no_login_gives_none(tmp_path: Path, said: str) -> None:
+    helper(tmp_path, "odd", f'echo "{said}"')
+    assert config(tmp_path, {"credsStore": "odd"})("r.io") is None
+
+
+def test_logins_of_podman_are_found_too(tmp_path: Path) -> None:
+    environ = {"REGISTRY_AUTH_FILE": "named.json", "XDG_RUNTIME_DIR": "run"}
+    places = {"named.json": "named", "run/containers/auth.json": "runtime"}
+    for place, user in places.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        entry = {"auth": packed(f"{user}:x")}
+        (tmp_path / place).write_text(json.dumps({"auths": {f"{user}.io": entry}}))
+    absolute = {name: str(tmp_path / value) for name, value in environ.items()}
+    found = DockerConfig.usual(absolute)
+    assert found("named.io") == Login("named", "x")
+    assert found("runtime.io") == Login("runtime", "x")
+
+
 def test_logins_are_looked_for_where_tools_keep_them(tmp_path: Path) -> None:
     for place in ("home/.docker", "named"):
         (tmp_path / place).mkdir(parents=True)

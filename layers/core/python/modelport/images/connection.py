@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 
 import httpx
 
@@ -63,17 +62,6 @@ class Connection:
         self._sleep = sleep
         self._origin = httpx.URL(reference.api)
         self._authorizer = Authorizer(reference, credentials, self._ask_token)
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections, unless they are of a client that was passed in."""
