@@ -193,10 +193,25 @@ def dashboard(scope: Construct, environment: str, requests: list[cloudwatch.IMet
         _graph("Versions: errors", [_every_version(environment, "Errors", "Sum")]),
         _graph("Versions: p99", [_every_version(environment, "Duration", "p99")]),
     )
+    board.add_widgets(
+        _graph("Endpoints: calls", [_every_endpoint(environment, "Invocations", "Sum")]),
+        _graph("Endpoints: errors", [_every_endpoint(environment, "Invocation5XXErrors", "Sum")]),
+        _graph("Endpoints: p99 in µs", [_every_endpoint(environment, "ModelLatency", "p99")]),
+    )
 
 
 def _every_version(environment: str, metric: str, statistic: str) -> cloudwatch.MathExpression:
-    wanted = f'{{AWS/Lambda,FunctionName}} MetricName="{metric}" "modelport-{environment}-"'
+    return _search("AWS/Lambda,FunctionName", environment, metric, statistic)
+
+
+def _every_endpoint(environment: str, metric: str, statistic: str) -> cloudwatch.MathExpression:
+    return _search("AWS/SageMaker,EndpointName,VariantName", environment, metric, statistic)
+
+
+def _search(
+    metrics: str, environment: str, metric: str, statistic: str
+) -> cloudwatch.MathExpression:
+    wanted = f'{{{metrics}}} MetricName="{metric}" "modelport-{environment}-"'
     return cloudwatch.MathExpression(
         expression=f"SEARCH('{wanted}', '{statistic}', {_PERIOD.to_seconds():.0f})",
         using_metrics={},

@@ -160,6 +160,7 @@ def _variant(
         "instance_type": settings.instance_type,
         "initial_instance_count": instances,
         "initial_variant_weight": weight,
+        "inference_ami_version": settings.ami,
         "volume_size_in_gb": settings.volume_gb,
         "container_startup_health_check_timeout_in_seconds": settings.startup_timeout_s,
         "model_data_download_timeout_in_seconds": settings.download_timeout_s,

@@ -60,6 +60,7 @@ def test_the_endpoint_runs_its_configuration_and_that_its_model(default: Synthes
         "VariantName": "primary",
         "ModelName": properties(stack, "Model")["ModelName"],
         "InstanceType": "ml.g5.xlarge",
+        "InferenceAmiVersion": "al2023-ami-sagemaker-inference-gpu-4-1",
         "InitialInstanceCount": 1,
         "InitialVariantWeight": 1,
         "ContainerStartupHealthCheckTimeoutInSeconds": 600,

@@ -222,7 +222,8 @@ def test_alarms_notify_the_topic_of_the_settings(synthesise: Synthesiser) -> Non
 def test_the_dashboard_shows_every_version_without_being_told(default: Synthesis) -> None:
     stack = default.platform
     body = stack.text(stack.one("AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
-    assert "SEARCH(" in body
+    for metrics in ("{AWS/Lambda,FunctionName}", "{AWS/SageMaker,EndpointName,VariantName}"):
+        assert f"SEARCH('{metrics} " in body
     assert "modelport-prod-" in body
     assert "magika" not in body
 

@@ -43,13 +43,21 @@ def test_every_instance_type_is_one_that_sagemaker_knows() -> None:
     assert set(INSTANCE_TYPES) <= set(known.enum)
 
 
+def test_gpus_start_with_the_driver_that_the_images_onnxruntime_needs() -> None:
+    api = botocore.session.get_session().get_service_model("sagemaker")
+    known: Any = api.shape_for("ProductionVariantInferenceAmiVersion")
+    assert SageMaker(instance_type="ml.g5.xlarge").ami in known.enum
+    assert SageMaker(instance_type="ml.m5.large").ami is None
+    chosen = SageMaker(inference_ami="al2-ami-sagemaker-inference-gpu-3-1")
+    assert chosen.ami == "al2-ami-sagemaker-inference-gpu-3-1"
+
+
 @pytest.mark.parametrize(
     ("instance_type", "gpu", "local_storage"),
     [
         ("ml.g4dn.xlarge", True, True),
         ("ml.g5.xlarge", True, True),
         ("ml.g6e.48xlarge", True, True),
-        ("ml.p3.2xlarge", True, False),
         ("ml.p5.48xlarge", True, True),
         ("ml.m5.large", False, False),
         ("ml.m5d.large", False, True),
@@ -85,6 +93,15 @@ def test_an_unknown_instance_type_names_what_is_near_it(wrong: str, near: str) -
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
+        ({"instance_type": "ml.p3.2xlarge"}, "not an instance type"),
+        (
+            {
+                "instance_type": "ml.m5.large",
+                "inference_ami": "al2-ami-sagemaker-inference-gpu-2",
+            },
+            "has no GPU",
+        ),
+        ({"inference_ami": "mine"}, "Input should be"),
         ({"instances": 0}, "greater than or equal to 1"),
         ({"startup_timeout_s": 59}, "greater than or equal to 60"),
         ({"download_timeout_s": 3601}, "less than or equal to 3600"),

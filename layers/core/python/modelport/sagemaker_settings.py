@@ -37,7 +37,7 @@ class Family:
 
 
 #: The x86_64 families SageMaker hosts models on, without those for chips that onnxruntime's CPU and
-#: CUDA providers cannot use (Inferentia, Trainium, Gaudi).
+#: CUDA providers cannot use: Inferentia, Trainium, Gaudi, and GPUs too old for CUDA 13 (p2, p3).
 FAMILIES: Mapping[str, Family] = {
     "t2": Family("medium large xlarge 2xlarge"),
     "m4": Family("xlarge 2xlarge 4xlarge 10xlarge 16xlarge"),
@@ -61,7 +61,6 @@ FAMILIES: Mapping[str, Family] = {
     "g5": Family(_SIZES_G, gpu=True, local_storage=True),
     "g6": Family(_SIZES_G, gpu=True, local_storage=True),
     "g6e": Family(_SIZES_G, gpu=True, local_storage=True),
-    "p3": Family("2xlarge 8xlarge 16xlarge", gpu=True),
     "p4d": Family("24xlarge", gpu=True, local_storage=True),
     "p4de": Family("24xlarge", gpu=True, local_storage=True),
     "p5": Family("4xlarge 48xlarge", gpu=True, local_storage=True),
@@ -71,6 +70,10 @@ FAMILIES: Mapping[str, Family] = {
 INSTANCE_TYPES = tuple(
     f"ml.{family}.{size}" for family, known in FAMILIES.items() for size in known.sizes.split()
 )
+
+#: Driver 580, CUDA 13: what the locked onnxruntime-gpu needs. SageMaker's own default on older
+#: families is driver 470, under which it would silently run on the CPU.
+GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
 
 MAX_VARIABLES = 100
 MAX_VARIABLE = 1_024
@@ -160,11 +163,21 @@ class SageMaker(BaseModel):
 
     model_config = _STRICT
 
-    #: GPU families: g4dn, g5, g6, g6e, p3, p4d, p4de, p5, p5e, p5en. CPU: c, m, r and t2.
+    #: GPU families: g4dn, g5, g6, g6e, p4d, p4de, p5, p5e, p5en. CPU: c, m, r and t2.
     instance_type: str = "ml.g5.xlarge"
     instances: Annotated[int, Field(ge=1, le=100)] = 1
     #: Disk in GB; types with disks of their own have no other. Not said = what SageMaker gives.
     volume_gb: Annotated[int, Field(ge=1, le=512)] | None = None
+    #: Driver and CUDA of GPU instances; not said = those that the image's onnxruntime needs.
+    inference_ami: (
+        Literal[
+            "al2-ami-sagemaker-inference-gpu-2",
+            "al2-ami-sagemaker-inference-gpu-2-1",
+            "al2-ami-sagemaker-inference-gpu-3-1",
+            "al2023-ami-sagemaker-inference-gpu-4-1",
+        ]
+        | None
+    ) = None
     #: How long an instance may take until its first good answer to a health check.
     startup_timeout_s: Annotated[int, Field(ge=60, le=3_600)] = 600
     #: How long an instance may take to fetch what it runs.
@@ -194,6 +207,8 @@ class SageMaker(BaseModel):
     def _consistent(self) -> SageMaker:
         if self.volume_gb is not None and self.local_storage:
             raise ValueError(f"volume_gb: {self.instance_type} has disks of its own and no other")
+        if self.inference_ami is not None and not self.gpu:
+            raise ValueError(f"inference_ami: {self.instance_type} has no GPU")
         if self.autoscaling is not None and self.autoscaling.max_instances <= self.instances:
             raise ValueError("autoscaling.max_instances must be more than instances")
         return self
@@ -202,6 +217,11 @@ class SageMaker(BaseModel):
     def gpu(self) -> bool:
         """Whether its instances have one."""
         return self._family.gpu
+
+    @property
+    def ami(self) -> str | None:
+        """The machine image that instances with a GPU start from."""
+        return self.inference_ami or (GPU_AMI if self.gpu else None)
 
     @property
     def local_storage(self) -> bool:
