@@ -75,7 +75,11 @@ class Doorman:
             task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
-        reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_BYTES)
+        try:
+            reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_BYTES)
+        except OSError:
+            connection.close()
+            return
         try:
             async with asyncio.timeout(PATIENCE_S):
                 head = await reader.readuntil(b"\r\n\r\n")

@@ -8,12 +8,14 @@ only; starts nothing.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from functions.runtime.providers import cuda_installed, gpu_present
 
+_LINUX = sys.platform == "linux"
 #: What a worker takes beside the weights: interpreter, numpy, onnxruntime, buffers.
 WORKER_BYTES = 128 * 2**20
 #: Weights are read and, unless the version says otherwise, kept once more in packed form.
@@ -32,10 +34,9 @@ class Machine:
     def here(cls, root: Path = Path("/")) -> Machine:
         """This container."""
         cpus, memory = limits(root)
+        schedulable = len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
         return cls(
-            max(1, int(min(float(len(os.sched_getaffinity(0))), cpus))),
-            memory,
-            gpu_present() and cuda_installed(),
+            max(1, int(min(float(schedulable), cpus))), memory, gpu_present() and cuda_installed()
         )
 
 

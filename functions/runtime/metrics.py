@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -53,7 +54,13 @@ _PREDICTION_AT = {call: place for place, call in enumerate(PREDICTIONS)}
 
 def shared_memory(workers: int) -> int:
     """A file descriptor of zeroed memory for so many workers, to be inherited by them."""
-    descriptor = os.memfd_create("modelport-metrics")
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("modelport-metrics")
+    else:
+        import tempfile
+
+        descriptor, path = tempfile.mkstemp()
+        os.unlink(path)
     os.ftruncate(descriptor, workers * SLOT * 8)
     return descriptor
 

@@ -112,7 +112,7 @@ class Spawner:
         """Start the worker of this slot; a fresh interpreter, so nothing half-done is copied."""
         from functions.runtime.supervisor import Worker
 
-        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair()
         with theirs:
             theirs.set_inheritable(True)
             shared = (theirs.fileno(), self.metrics, slot)

@@ -103,7 +103,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = []
-        self._connecting: set[asyncio.Task[object]] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
         self.parent.setblocking(False)
         asyncio.get_running_loop().add_reader(self.parent, self._receive)
         self.started = True
@@ -126,14 +126,16 @@ class _Server(uvicorn.Server):
                 self._connect(socket.socket(fileno=descriptor))
 
     def _connect(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop = asyncio.get_running_loop()
-        task: asyncio.Task[object] = loop.create_task(
-            loop.connect_accepted_socket(self._protocol, connection)
-        )
+        task = asyncio.get_running_loop().create_task(self._attach(connection))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
+
+    async def _attach(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # the caller has left again
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(

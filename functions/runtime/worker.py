@@ -42,7 +42,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # nothing to finish while it loads
     # A parent that is killed cannot end us, and a model that loads looks at no socket.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if _is_gone(parent):  # it was before the line above
         return 0
     runtime, settings = runtime_settings(environ), ServerSettings.from_env(environ)
