@@ -61,6 +61,12 @@ print("open", flush=True)
 """
 
 
+class PlainRuntime(LambdaRuntime):
+    """awslambdaric with a handler as tutorials write it."""
+
+    arguments = ("-m", "awslambdaric", "plain.handler")
+
+
 def large_model(path: Path) -> Path:
     """Ten dense layers, 90 MB in one file."""
     random = np.random.default_rng(0)
@@ -171,7 +177,7 @@ def rounds(folder: Path, count: int) -> dict[str, list[float]]:
 
     def plain() -> LambdaRuntime:
         environ = {"MODEL": str(large), "PYTHONPATH": str(folder)}
-        return LambdaRuntime(ours, environ, ("-m", "awslambdaric", "plain.handler"))
+        return PlainRuntime(ours, environ)
 
     figures: dict[str, list[float]] = {}
     for number in range(count + 1):

@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from modelport.envelope import Request, Response
 from modelport.settings import RuntimeSettings
@@ -139,15 +139,12 @@ class HttpRuntime(RuntimeProcess):
 class LambdaRuntime(RuntimeProcess):
     """awslambdaric with the real handler, polling a Runtime API of our own."""
 
-    def __init__(
-        self,
-        settings: RuntimeSettings,
-        environ: Mapping[str, str] | None = None,
-        arguments: Sequence[str] = ("-m", "functions.runtime", "functions.runtime.handler.handler"),
-    ) -> None:
+    arguments: ClassVar = ("-m", "functions.runtime", "functions.runtime.handler.handler")
+
+    def __init__(self, settings: RuntimeSettings, environ: Mapping[str, str] | None = None) -> None:
         self._api = _RuntimeApi()
         super().__init__(
-            [*arguments],
+            [*self.arguments],
             {
                 **settings.to_env(),
                 "AWS_LAMBDA_RUNTIME_API": self._api.address,
