@@ -59,6 +59,8 @@ def main(rounds: int) -> None:
             console.print(_table(_rounds(ours, theirs, home, rounds), first))
             if theirs is None:
                 console.print("buildah is not installed or does not run here: not compared")
+            else:
+                console.print(f"buildah keeps its images with {theirs.storage[-1]}")
 
 
 @dataclass(frozen=True)
