@@ -62,7 +62,8 @@ def _script(path: Path, model: OnnxModel) -> InferenceScript:
 
 def opening(manifest: Manifest, accelerators: Accelerators) -> ModelSettings:
     """How to open the version here. What publish measured holds for a CPU, and for its graph."""
-    if accelerators.gpu or accelerators.named:
+    named = accelerators.named or (("gpu",) if accelerators.gpu else ())
+    if set(named) - {"cpu"}:
         return manifest.content.settings
     from onnxruntime import __version__  # open_model needs it anyway, nothing before that does
 

@@ -138,7 +138,9 @@ def test_what_was_measured_on_a_cpu_says_nothing_of_a_gpu(tmp_path: Path) -> Non
     written(tmp_path, settings, tuning=Tuning(True, "basic"))
     manifest = loading.read_manifest(tmp_path)
     assert loading.opening(manifest, Accelerators()).disable_prepacking is True
-    assert loading.opening(manifest, Accelerators(gpu=True)) == manifest.content.settings
+    assert loading.opening(manifest, Accelerators(True, ("cpu",))).disable_prepacking is True
+    for gpu in (Accelerators(gpu=True), Accelerators(named=("cuda", "cpu"))):
+        assert loading.opening(manifest, gpu) == manifest.content.settings
 
 
 def test_a_graph_that_is_missing_is_said(tmp_path: Path) -> None:

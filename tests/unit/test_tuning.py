@@ -181,6 +181,15 @@ def test_a_python_that_is_gone_is_said(tmp_path: Path) -> None:
     assert found[1] == "not measured: /nowhere/python does not start: No such file or directory"
 
 
+def test_a_work_folder_that_cannot_be_used_costs_only_the_figures(tmp_path: Path) -> None:
+    draft = drafted(tmp_path)
+    gone = tmp_path / "gone"
+    assert tune(draft, gone, os.environ) == (
+        draft,
+        f"not measured: {gone}: No such file or directory",
+    )
+
+
 def test_a_crash_over_the_optimised_graph_costs_only_that(tmp_path: Path) -> None:
     python = program(
         tmp_path / "fragile",

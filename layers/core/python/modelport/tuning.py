@@ -80,22 +80,28 @@ def tune(
     said = draft.content.settings
     if said.disable_prepacking is not None and said.graph_optimization is not None:
         return draft, "not measured: model.toml says how to open it"
-    with tempfile.TemporaryDirectory(dir=work) as scratch:
-        job = _job(draft, Path(scratch))
-        probe = _Probe(python, environ, Path(scratch), limit_s)
-        result = probe.run(job)
-        if "crashed" in result and job["graph"]:  # once more without what is new about it
-            result = probe.run({**job, "graph": None})
-        if "problem" in result:
-            return draft, f"not measured: {result['problem']}"
-        measured = [
-            Measured(Way(**row["way"]), row["open_ms"], row["first_ms"], row["warm_ms"])
-            for row in result["measured"]
-        ]
-        chosen = best(measured)
-        draft = replace(draft, tuning=_tuning(chosen, measured, result))
-        if chosen.way.optimized:
-            draft = _with_graph(draft, Path(job["graph"]), work)
+    try:
+        with tempfile.TemporaryDirectory(dir=work) as scratch:
+            return _measured(draft, work, _Probe(python, environ, Path(scratch), limit_s))
+    except OSError as error:
+        return draft, f"not measured: {work}: {error.strerror}"
+
+
+def _measured(draft: Draft, work: Path, probe: _Probe) -> tuple[Draft, str]:
+    job = _job(draft, probe.scratch)
+    result = probe.run(job)
+    if "crashed" in result and job["graph"]:  # once more without what is new about it
+        result = probe.run({**job, "graph": None})
+    if "problem" in result:
+        return draft, f"not measured: {result['problem']}"
+    measured = [
+        Measured(Way(**row["way"]), row["open_ms"], row["first_ms"], row["warm_ms"])
+        for row in result["measured"]
+    ]
+    chosen = best(measured)
+    draft = replace(draft, tuning=_tuning(chosen, measured, result))
+    if chosen.way.optimized:
+        draft = _with_graph(draft, Path(job["graph"]), work)
     return draft, _sentence(chosen, measured)
 
 
