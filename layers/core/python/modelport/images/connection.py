@@ -220,7 +220,7 @@ class Connection:
 
     def _read(self, response: httpx.Response, doing: str) -> bytes:
         body = bytearray()
-        for chunk in response.iter_raw():
+        for chunk in response.iter_bytes():
             body += chunk
             if len(body) > MAX_BODY:
                 problem = f"answers with more than {MAX_BODY:,} bytes while {doing}"
