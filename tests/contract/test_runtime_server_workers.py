@@ -360,6 +360,37 @@ def test_the_script_of_a_batched_version_runs_as_ever(start: Callable[..., HttpR
     assert runtime.send(Request("POST", V1, {}, ROWS)).status == 200
 
 
+def test_thirty_two_callers_keep_their_connections_over_two_workers(
+    start: Callable[..., HttpRuntime],
+) -> None:
+    runtime = start(SAGEMAKER_MODEL_SERVER_WORKERS="2").ready()
+    until(lambda: metric(runtime, "modelport_workers_ready") == 2, "the second never came")
+    right: list[int] = []
+
+    def call(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", runtime.port, timeout=PATIENCE_S)
+        connection.connect()
+        kept = connection.sock
+        body = json.dumps({"instances": [[number, 1]]}).encode()
+        for _ in range(10):
+            connection.request("POST", V1, body)
+            answer = json.loads(connection.getresponse().read())
+            if answer == {"predictions": [[2.0 * number, 2.0]]} and connection.sock is kept:
+                right.append(number)
+        connection.close()
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(32)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(PATIENCE_S)
+    assert len(right) == 320
+    predicted = 'modelport_requests_total{model="demo",version="3",protocol="v1",verb="predict"'
+    assert metric(runtime, predicted) == 320
+    assert metric(runtime, "modelport_cold_requests_total") == 2
+    assert runtime.stop() == 0
+
+
 def test_scraping_is_no_traffic(start: Callable[..., HttpRuntime]) -> None:
     runtime = start().ready()
     assert runtime.send(Request("POST", V1, {}, ROWS, "one")).status == 200
