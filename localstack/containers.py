@@ -216,7 +216,7 @@ def _podman(home: Path) -> Tool:
     pids.mkdir(exist_ok=True)
     assignments = (f"{name}={value}" for name, value in variables.items())
     return Tool(
-        ("env", *assignments, "podman"),
+        ("/usr/bin/env", *assignments, "podman"),
         run=("--read-only-tmpfs=false",),
         remove=("--time", "0"),
         plain_http=("--tls-verify=false",),
