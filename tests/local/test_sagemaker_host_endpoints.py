@@ -124,15 +124,17 @@ def test_a_container_that_fails_once_is_started_again(world: SageMaker, tmp_path
     world.endpoint("again", MOOD="exits-once", MARK=str(tmp_path / "mark"))
 
 
-def test_a_container_without_a_good_ping_fails_at_the_deadline(world: SageMaker) -> None:
-    begin(world, "ill", MOOD="ill")
-    assert "did not pass the ping health check" in failed(world, "ill")
-    assert "no /ping within 4 s" in world.log("ill")
-    assert world.pids("ill") == []
-    response = world.refused(
-        world.client.update_endpoint, EndpointName="ill", EndpointConfigName="ill"
-    )
-    assert "it is Failed" in response["Error"]["Message"]
+def test_a_container_without_a_good_ping_fails_at_the_deadline(tmp_path: Path) -> None:
+    tree = container_tree(tmp_path / "tree")
+    with sagemaker(tree, tmp_path / "home", "--startup-limit", "1") as world:
+        begin(world, "ill", MOOD="ill")
+        assert "did not pass the ping health check" in failed(world, "ill")
+        assert "no /ping within 1 s" in world.log("ill")
+        assert world.pids("ill") == []
+        response = world.refused(
+            world.client.update_endpoint, EndpointName="ill", EndpointConfigName="ill"
+        )
+        assert "it is Failed" in response["Error"]["Message"]
 
 
 def test_an_update_moves_over_only_when_the_new_fleet_is_healthy(
