@@ -10,6 +10,7 @@ medians. Absolute times are this machine's; the ratios are what to remember. Not
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import statistics
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
 import magika
@@ -28,6 +30,7 @@ import onnx
 import onnxruntime as ort
 from modelport.bundle import load_bundle
 from modelport.envelope import Request
+from modelport.images import sources
 from modelport.manifest import Manifest
 from modelport.settings import RuntimeSettings
 from modelport.tuning import tune
@@ -35,6 +38,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
+from tests.conftest import ROOT
 from tests.support.runtime_world import LambdaRuntime
 
 ROUNDS = 9
@@ -65,6 +69,14 @@ class PlainRuntime(LambdaRuntime):
     """awslambdaric with a handler as tutorials write it."""
 
     arguments = ("-m", "awslambdaric", "plain.handler")
+
+
+def image_like(folder: Path) -> dict[str, str]:
+    """Our code as an image has it, sources with bytecode beside them; the variables to run it."""
+    sources.copy(sources.of_image(ROOT), folder)
+    compileall.compile_dir(folder, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    path = os.pathsep.join([str(folder / "var/task"), str(folder / "opt/python")])
+    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def large_model(path: Path) -> Path:
@@ -170,14 +182,16 @@ def rounds(folder: Path, count: int) -> dict[str, list[float]]:
     (found,) = (Path(magika.__file__).parent / "models").glob("standard_v3_3/model.onnx")
     demo.write_bytes(found.read_bytes())
     ours, ours_demo = published(large, folder / "ours"), published(demo, folder / "demo")
-    (folder / "plain.py").write_text(PLAIN)
+    (folder / "tutorial").mkdir()
+    (folder / "tutorial/plain.py").write_text(PLAIN)
+    environ = image_like(folder / "image")
     x = np.random.default_rng(1).standard_normal((1, WIDTH), dtype=np.float32)
     tokens = np.random.default_rng(2).integers(0, 256, (1, 2048)).astype(np.int32)
     want, want_demo = expected(large, "x", x), expected(demo, "bytes", tokens)
 
     def plain() -> LambdaRuntime:
-        environ = {"MODEL": str(large), "PYTHONPATH": str(folder)}
-        return PlainRuntime(ours, environ)
+        tutorial = {"MODEL": str(large), "PYTHONPATH": str(folder / "tutorial")}
+        return PlainRuntime(ours, tutorial)
 
     figures: dict[str, list[float]] = {}
     for number in range(count + 1):
@@ -185,11 +199,11 @@ def rounds(folder: Path, count: int) -> dict[str, list[float]]:
         first, _, answer = answered(plain, asked(x))
         check(answer["predictions"], want)
         taken["plain handler, 90 MB"] = first
-        first, second, answer = answered(lambda: LambdaRuntime(ours), asked(x))
+        first, second, answer = answered(lambda: LambdaRuntime(ours, environ), asked(x))
         check(json.loads(answer["body"])["predictions"], want)
         taken |= {"modelport, 90 MB": first, "its second request": second}
         taken["floor, 3 MB"] = floor(demo)
-        first, second, answer = answered(lambda: LambdaRuntime(ours_demo), asked(tokens))
+        first, second, answer = answered(lambda: LambdaRuntime(ours_demo, environ), asked(tokens))
         check(json.loads(answer["body"])["predictions"], want_demo)
         taken |= {"modelport, 3 MB": first, "its second request, 3 MB": second}
         if number:  # the first round fills the page cache
