@@ -7,7 +7,6 @@ and retention; nothing is ever deleted. It knows nothing of models.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from functions.registrar.cloudformation import Event, Outcome
@@ -25,11 +24,12 @@ class EndpointLogs:
         """See to the group; a deleted resource leaves it as it is, until its retention ends."""
         if event.kind == "Delete":
             return Outcome(event.physical_id)
-        group = str(event.properties["LogGroup"])
-        # It may be there from an earlier deploy.
-        with suppress(self._client.exceptions.ResourceAlreadyExistsException):
-            self._client.create_log_group(logGroupName=group)
-        self._client.associate_kms_key(logGroupName=group, kmsKeyId=event.properties["KeyArn"])
+        group, key = str(event.properties["LogGroup"]), str(event.properties["KeyArn"])
+        try:
+            self._client.create_log_group(logGroupName=group, kmsKeyId=key)
+        except self._client.exceptions.ResourceAlreadyExistsException:
+            # From an earlier deploy, perhaps under another key.
+            self._client.associate_kms_key(logGroupName=group, kmsKeyId=key)
         days = int(event.properties["RetentionDays"])
         self._client.put_retention_policy(logGroupName=group, retentionInDays=days)
         return Outcome(group)
