@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import magika
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -270,7 +271,22 @@ def test_the_data_file_takes_no_name_that_is_taken(tmp_path: Path) -> None:
     assert answer(layout.model) == answer(path)
 
 
-# --- generated models -----------------------------------------------------------------------------
+# --- real and generated models --------------------------------------------------------------------
+
+
+def test_a_real_model_answers_bit_for_bit_the_same(tmp_path: Path) -> None:
+    path = next(Path(magika.__file__).parent.glob("models/standard_v3_3/model.onnx"))
+    layout = laid_out(path, tmp_path)
+    assert comparable(layout.model) == comparable(path)
+    tokens = np.random.default_rng(3).integers(0, 257, (4, 2048)).astype(np.int32)
+    one, two = (
+        ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        .run(None, {"bytes": tokens})[0]
+        .tobytes()
+        for model in (path, layout.model)
+    )
+    assert one == two
+
 
 _TYPES = (np.float32, np.float64, np.float16, np.int8, np.uint8, np.int32, np.int64, np.bool_)
 
