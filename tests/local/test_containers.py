@@ -267,6 +267,31 @@ def up_with(folder: Path, programs: Mapping[str, str]) -> subprocess.CompletedPr
     )
 
 
+PICKY = """#!/bin/sh
+grep -q 'driver = "overlay"' "$CONTAINERS_STORAGE_CONF" || exit 0
+echo "Error: 'overlay' is not supported over overlayfs" >&2
+exit 125
+"""
+
+
+def test_where_layers_cannot_be_shared_images_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    podman = tmp_path / "bin" / "podman"
+    podman.parent.mkdir()
+    podman.write_text(PICKY)
+    podman.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{podman.parent}:{os.environ['PATH']}")
+    try:
+        Containers.require(tmp_path)
+        settings = (tmp_path / "containers" / "storage.conf").read_text()
+        assert 'driver = "vfs"' in settings
+        Containers.require(tmp_path)  # what was found once is kept
+        assert (tmp_path / "containers" / "storage.conf").read_text() == settings
+    finally:
+        clear(tmp_path)
+
+
 def test_make_installs_what_the_tests_need() -> None:
     (line,) = re.findall(r"^TOOLS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert tuple(line.split()) == TOOLS
