@@ -134,7 +134,7 @@ class Dispatcher:
             raise BackendGoneError(model, deployment.version, deployment.target)
         forwarded = Request(
             request.method,
-            grammar.canonical_path(call, deployment.version),
+            grammar.canonical_path(call),
             {
                 **_only(request.headers, _FORWARDED, without=_CONSUMED),
                 **variant,

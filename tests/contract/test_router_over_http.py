@@ -45,7 +45,7 @@ def test_a_prediction_over_a_socket(world: World, colon: str) -> None:
         answer = client.post(f"/v1/models/{MODEL}/versions/2{colon}predict", content=b'{"x": 1}')
     assert (answer.status_code, answer.content) == (200, b'{"x": 1}')
     assert answer.headers["x-modelport-version"] == "2"
-    assert answer.headers["x-modelport-seen-path"] == f"/v1/models/{MODEL}/versions/2:predict"
+    assert answer.headers["x-modelport-seen-path"] == f"/v1/models/{MODEL}:predict"
     assert len(answer.headers["x-modelport-request-id"]) == 32
 
 

@@ -83,7 +83,7 @@ def test_the_model_gets_the_canonical_path_the_same_bytes_and_no_credentials() -
         x_forwarded_for="192.0.2.1",
     )
     (seen,) = model.requests
-    assert (seen.method, seen.path) == ("POST", f"/v1/models/{MODEL}/versions/1:predict")
+    assert (seen.method, seen.path) == ("POST", f"/v1/models/{MODEL}:predict")
     assert seen.body == b'{"instances": [NaN,  1e5]}'
     assert seen.headers == {
         "content-type": "application/json",

@@ -104,13 +104,18 @@ def pinned(call: Call, version: int) -> Call:
     return replace(call, version=version, alias=None)
 
 
-def canonical_path(call: Call, version: int) -> str:
-    """The path a model function of ``version`` is called with: its version named, no alias."""
+def canonical_path(call: Call, version: int | None = None) -> str:
+    """The path of a call to a model version, without an alias.
+
+    Without ``version`` it suits whatever version gets it: a deployment is one already, and a
+    shadow gets copies of what was meant for another.
+    """
     model = quote(call.model or "", safe="")
+    at = "" if version is None else f"/versions/{version}"
     if call.protocol == "v1":
         tail = {"predict": ":predict", "metadata": "/metadata"}.get(call.verb, "")
-        return f"/v1/models/{model}/versions/{version}{tail}"
+        return f"/v1/models/{model}{at}{tail}"
     if call.protocol == "v2":
         tail = {"infer": "/infer", "ready": "/ready"}.get(call.verb, "")
-        return f"/v2/models/{model}/versions/{version}{tail}"
-    return f"/endpoints/{model}/versions/{version}/invocations"
+        return f"/v2/models/{model}{at}{tail}"
+    return f"/endpoints/{model}{at}/invocations"

@@ -87,9 +87,9 @@ class RuntimeSettings(_Settings):
     """A model function: which version it is, where its bundle lies, what it may use to run.
 
     ``threads`` count when the version names none; ``providers`` (``tensorrt,cuda,cpu``) replaces
-    what the runtime would choose; ``tensorrt_cache`` is a writable folder for built engines, without
-    which TensorRT is not used. The two batching fields replace what the version says; one row at a
-    time is no batching.
+    what the runtime would choose; ``tensorrt_cache`` is a writable folder for built engines,
+    without which TensorRT is not used. The two batching fields replace what the version says; one
+    row at a time is no batching.
     """
 
     model: str

@@ -114,8 +114,9 @@ def deploy(
     answers wrongly fails the deploy, and everything is put back. Aliases stay as they are. A model
     without the alias stable is answered by its highest deployed version: set stable to decide.
 
-    Deploying a version again changes the running function first (memory, timeout, image) and asks
-    the goldens then: callers meet the change before it is verified.
+    Deploying a version again (memory, timeout, image) makes a new version of its function, which
+    takes over once it has answered the goldens. A SageMaker endpoint is changed in place: its new
+    instances take over when they are healthy, and the goldens are asked then.
     """
     session = Session.of(context, as_json, bucket, deployments)
     name, version = version_ref(ref)
