@@ -59,6 +59,8 @@ bench: setup ## Measure codecs, router and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_router
 	@$(BIN)/python -m tests.bench.bench_path
 	@$(BIN)/python -m tests.bench.bench_images
+	@$(BIN)/python -m tests.bench.bench_cold_start
+	@$(BIN)/python -m tests.bench.bench_batching
 
 # What onnxruntime declares and only its converters import: no image carries it.
 UNUSED := flatbuffers packaging protobuf
