@@ -38,6 +38,8 @@ from modelport.registry import Registry
 log = logging.getLogger("lambda_host")
 HEADER = "x-amzn-lambda-"
 CALLER_TIMER_S = 1.0
+INTERIM_S = 0.4
+"""A function's timeout is at least a second; its caller must not give up while we prepare."""
 
 
 class Executor(Protocol):
@@ -93,9 +95,20 @@ class Host:
         trace_id = request.headers.get("x-amzn-trace-id", "")
         request_id = request.headers.get(f"{HEADER}request-id") or str(uuid.uuid4())
         try:
-            return await self._pool(function).invoke(request.body, request_id, trace_id)
+            pool = self._pool(function)
+            if not pool.environments:
+                await self._fetch(function, request)
+            return await pool.invoke(request.body, request_id, trace_id)
         except (PullError, OSError, BadZipFile) as problem:
             return faults.fault("Runtime.ImagePullError", f"{function.name}: {problem}")
+
+    async def _fetch(self, function: Function, request: Request) -> None:
+        """Have here what the function needs: Lambda has it long before, so no timer runs for it."""
+        fetching = asyncio.ensure_future(self._executors[function.package].program(function))
+        while not (await asyncio.wait([fetching], timeout=INTERIM_S))[0]:
+            request.hold_on()
+        request.hold_on()
+        fetching.result()
 
     def _pool(self, function: Function) -> Pool:
         """The pool of exactly this configuration; an older one is left to run out."""

@@ -14,10 +14,16 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 log = logging.getLogger(__name__)
 HEAD_LIMIT = 256 * 1024
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def _nobody() -> None:
+    """Nobody waits for an answer."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,8 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    hold_on: Callable[[], None] = _nobody
+    """Tells the caller that the answer will come: its timer for silence starts again."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +147,9 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> R
     pairs = (line.partition(":") for line in rest if line)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     if headers.get("expect", "").lower() == "100-continue":
-        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    return Request(parts[0], parts[1], headers, await _body(reader, headers))
+        writer.write(INTERIM)
+    body = await _body(reader, headers)
+    return Request(parts[0], parts[1], headers, body, partial(writer.write, INTERIM))
 
 
 async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:

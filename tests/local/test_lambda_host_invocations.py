@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,14 @@ import pytest
 from lambda_host.bundles import Bundles
 from lambda_host.directory import Directory
 from lambda_host.faults import PAYLOAD_LIMIT
-from lambda_host.host import Host
+from lambda_host.function import Function
+from lambda_host.host import Executor, Host
 from lambda_host.journal import Journal
 from lambda_host.pool import Limits, Pool
 from lambda_host.process_executors import ImageProcesses
 from lambda_host.processes import started
-from lambda_host.wire import Answer, Request
+from lambda_host.running import Program
+from lambda_host.wire import Answer, Request, serving
 from modelport.registry import Registry
 
 HANDLER = """
@@ -447,6 +450,35 @@ def test_each_invocation_is_in_the_functions_log(run: Callable[..., None]) -> No
             assert field in reports[1]
 
     run(scenario)
+
+
+def test_fetching_what_a_function_needs_is_not_its_time(run: Callable[..., None]) -> None:
+    class Slow:
+        """Takes longer to fetch a function than the function may take."""
+
+        def __init__(self, executor: Executor) -> None:
+            self._executor = executor
+            self._fetched = False
+
+        async def program(self, function: Function) -> Program:
+            if not self._fetched:
+                await asyncio.sleep(1.5)
+            self._fetched = True
+            return await self._executor.program(function)
+
+    def post(port: int) -> Any:
+        """Call as the emulator does: its timer is the function's timeout."""
+        named = {"X-Amzn-Lambda-Function-Name": "tiny"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/invoke", b"{}", named)
+        with urllib.request.urlopen(request, timeout=1) as answer:
+            return json.load(answer)
+
+    async def scenario(world: World) -> None:
+        world.host._executors = {"Image": Slow(world.host._executors["Image"])}
+        async with serving(world.host.handle) as port:
+            assert (await asyncio.to_thread(post, port))["calls"] == 1
+
+    run(scenario, Timeout=1)
 
 
 def test_what_is_no_invocation_is_refused(run: Callable[..., None]) -> None:
