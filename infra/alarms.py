@@ -17,6 +17,10 @@ from modelport.sagemaker_settings import SageMaker
 from infra import naming
 
 _PERIOD = Duration.minutes(5)
+#: Endpoints are measured by the minute, and a rollout watches its alarms for a few of them only.
+_ENDPOINT_PERIOD = Duration.minutes(1)
+#: Where SageMaker measures the instances themselves.
+INSTANCE_METRICS = "/aws/sagemaker/Endpoints"
 #: An alarm on latency wants three bad periods of five: one cold start is not an incident.
 _SLOW_PERIODS, _SLOW_OF = 3, 5
 #: Share of what callers wait for at which an endpoint's p99 is alarming.
@@ -101,7 +105,7 @@ class EndpointAlarms(Construct):
             watched["GPUMemoryUtilization"] = "the memory of a GPU"
         return [
             self._of(
-                "/aws/sagemaker/Endpoints",
+                INSTANCE_METRICS,
                 metric,
                 f"{self._endpoint}: {what} is filling up",
                 "Maximum",
@@ -123,7 +127,7 @@ class EndpointAlarms(Construct):
             metric_name=metric,
             dimensions_map={"EndpointName": self._endpoint, "VariantName": self._variant},
             statistic=statistic,
-            period=_PERIOD,
+            period=_ENDPOINT_PERIOD,
         )
         slowly = statistic == "p99"
         return _alarm(self, metric, self._endpoint, description, measured, threshold, slowly=slowly)

@@ -13,8 +13,10 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from modelport.sagemaker_settings import Vpc
 
+from infra.alarms import INSTANCE_METRICS
+
 _ECR = re.compile(
-    r"(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
+    r"(?P<account>[0-9]{12})\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
     r"/(?P<name>[^@:]+)"
 )
 
@@ -50,6 +52,16 @@ def pull_images(stack: Stack, images: Iterable[str]) -> list[iam.PolicyStatement
             sid="LogInToRegistry", actions=["ecr:GetAuthorizationToken"], resources=["*"]
         ),
     ]
+
+
+def measure_instances() -> iam.PolicyStatement:
+    """Have the use of the instances' disks, memory and GPUs measured, which alarms watch."""
+    return iam.PolicyStatement(
+        sid="MeasureInstances",
+        actions=["cloudwatch:PutMetricData"],
+        resources=["*"],
+        conditions={"StringEquals": {"cloudwatch:namespace": INSTANCE_METRICS}},
+    )
 
 
 def encrypt_volume(key: kms.IKey) -> list[iam.PolicyStatement]:

@@ -28,6 +28,7 @@ _WILDCARDS = {
     "KeepEndpointLogs": "Matches the logs of this environment's endpoints and nothing else.",
     "OwnLogs": "The streams of one log group.",
     "LogInToRegistry": "ECR's login knows no resources; what may be pulled is another statement.",
+    "MeasureInstances": "Metrics are no resources; the namespace is a condition.",
     "WriteCaptures": "Objects below this endpoint's own prefix, which SageMaker names by the hour.",
     "MakeInterfaces": "An interface has no name before it is made; its subnets are named.",
     "KeepInterfaces": "Interfaces that SageMaker makes have names of its making.",

@@ -79,6 +79,7 @@ def _role(
     images = [each.image for each in (version, shadow) if each is not None]
     statements = [permissions.write_logs(group, "logs:DescribeLogStreams")]
     statements += endpoint_permissions.pull_images(stack, images)
+    statements.append(endpoint_permissions.measure_instances())
     if not settings.local_storage:
         statements += endpoint_permissions.encrypt_volume(key)
     if settings.vpc is not None:
@@ -199,8 +200,15 @@ def _endpoint(
         endpoint_name=version.name,
         endpoint_config_name=str(config.endpoint_config_name),
         deployment_config=_rollout(settings.rollout, watch.roll_back),
-        # What scaling has reached is kept by a change of the configuration.
+        # What scaling has reached is kept by a change of the configuration, and nothing else is:
+        # kept too, weights and capture would stay as they first were.
         retain_all_variant_properties=True if settings.autoscaling else None,
+        exclude_retained_variant_properties=[
+            sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type=kind)
+            for kind in ("DataCaptureConfig", "DesiredWeight")
+        ]
+        if settings.autoscaling
+        else None,
     )
     endpoint.add_dependency(config)
     endpoint.node.add_dependency(watch)

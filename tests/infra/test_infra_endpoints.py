@@ -210,7 +210,10 @@ def test_a_canary_and_a_linear_rollout_say_their_steps(
         },
     }
     linear = changed(
-        synthesise, "linear", 'kind = "canary"\nstep_percent = 5', 'kind = "linear"'
+        synthesise,
+        "linear",
+        'kind = "canary"\nstep_percent = 5',
+        'kind = "linear"\nlimit_s = 7200',
     ).version(4)
     traffic = rollout(linear)["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
     assert traffic == {
@@ -237,9 +240,16 @@ def test_scaling_follows_invocations_between_both_ends_and_survives_a_change(
         "ScaleInCooldown": 300,
         "ScaleOutCooldown": 60,
     }
-    assert properties(stack, "Endpoint")["RetainAllVariantProperties"] is True
+    endpoint = properties(stack, "Endpoint")
+    assert endpoint["RetainAllVariantProperties"] is True
+    # Of all that could be kept, only the instance count is: what else is changed shall change.
+    assert endpoint["ExcludeRetainedVariantProperties"] == [
+        {"VariantPropertyType": "DataCaptureConfig"},
+        {"VariantPropertyType": "DesiredWeight"},
+    ]
     assert not default.version(3).of("AWS::ApplicationAutoScaling::ScalableTarget")
-    assert "RetainAllVariantProperties" not in properties(default.version(3), "Endpoint")
+    plain = properties(default.version(3), "Endpoint")
+    assert not [name for name in plain if "Retain" in name]
 
 
 def watched(stack: Stack) -> dict[str, dict[str, Any]]:
@@ -275,6 +285,15 @@ def test_latency_alarms_are_in_the_microseconds_sagemaker_measures(default: Synt
     latency = watched(default.version(3))["ModelLatency"]
     assert latency["ExtendedStatistic"] == "p99"
     assert latency["Threshold"] == 0.8 * 27 * 1_000_000
+
+
+def test_a_rollout_watches_its_alarms_long_enough_for_each_to_ring(default: Synthesis) -> None:
+    stack = default.version(3)
+    policy = rollout(stack)["BlueGreenUpdatePolicy"]
+    baked = policy["TrafficRoutingConfiguration"]["WaitIntervalInSeconds"]
+    for named in rollout(stack)["AutoRollbackConfiguration"]["Alarms"]:
+        alarm = stack.resources[named["AlarmName"]["Ref"]]["Properties"]
+        assert alarm["Period"] * alarm["DatapointsToAlarm"] < baked
 
 
 def test_endpoint_alarms_notify_the_topic_of_the_settings(synthesise: Synthesiser) -> None:

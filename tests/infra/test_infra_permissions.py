@@ -159,6 +159,7 @@ def test_a_model_function_has_nothing_that_leads_to_the_registry(default: Synthe
 
 
 REPOSITORY = "arn:<AWS::Partition>:ecr:eu-central-1:123456789012:repository/models"
+MEASURE = ("cloudwatch:PutMetricData", "*")
 PLATFORM_KEY = "<modelport-prod-key-arn>"
 PULL = {
     ("ecr:BatchCheckLayerAvailability", REPOSITORY),
@@ -169,16 +170,25 @@ PULL = {
 
 
 def own(number: int) -> set[tuple[str, str]]:
-    """What every endpoint may do: pull its image, write its log."""
+    """What every endpoint may do: pull its image, write its log, have its instances measured."""
     log = ENDPOINT_LOGS.format(f"prod-magika-v{number}:*")
     actions = ("CreateLogStream", "DescribeLogStreams", "PutLogEvents")
-    return PULL | {(f"logs:{action}", log) for action in actions}
+    return PULL | {MEASURE} | {(f"logs:{action}", log) for action in actions}
 
 
-def test_an_endpoint_may_pull_its_image_and_write_its_log_and_nothing_else(
+def test_an_endpoint_may_pull_its_image_write_its_log_and_nothing_else(
     default: Synthesis,
 ) -> None:
     assert endpoint_rights(default.version(3)) == own(3)
+
+
+def test_an_endpoint_may_measure_its_instances_and_nothing_of_others(default: Synthesis) -> None:
+    (role,) = default.version(3).of("AWS::IAM::Role")
+    statements = role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    (found,) = [each for each in statements if each["Action"] == MEASURE[0]]
+    assert found["Condition"] == {
+        "StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}
+    }
 
 
 def test_an_endpoint_may_do_what_its_settings_ask_for_and_nothing_else(default: Synthesis) -> None:
@@ -224,11 +234,11 @@ def test_an_image_outside_ecr_needs_no_right_of_aws(synthesise: Synthesiser) -> 
         IMAGE, image
     )
     rights = endpoint_rights(synthesise.fresh(text, "outside-ecr").version(3))
-    assert rights == {*OWN_LOGS, ("logs:DescribeLogStreams", LOGS)}
+    assert rights == {*OWN_LOGS, ("logs:DescribeLogStreams", LOGS), MEASURE}
 
 
 #: They know no resources.
-NOT_NARROWER = ("ecr:GetAuthorizationToken", "ec2:Describe")
+NOT_NARROWER = ("ecr:GetAuthorizationToken", "ec2:Describe", "cloudwatch:PutMetricData")
 
 
 def test_no_role_has_a_wildcard_action_or_every_resource(any_environment: Synthesis) -> None:
