@@ -71,7 +71,10 @@ def _published(
 ) -> lambda_.CfnVersion:
     """A resource of its own for every configuration: Lambda refuses to publish the same twice."""
     entry = version.entry
-    facts = (version.image, version.variables, entry.memory_mb, entry.timeout_s, entry.snapstart)
+    # The name of its log, which it keeps, depends on whether logs are kept.
+    log = version.environment.retain
+    sizes = (entry.memory_mb, entry.timeout_s, entry.snapstart)
+    facts = (version.image, version.variables, *sizes, log)
     published = lambda_.CfnVersion(
         stack, f"Published{fingerprint(*facts)}", function_name=function.ref
     )

@@ -142,6 +142,16 @@ def test_whatever_is_published_with_a_function_makes_a_new_published_version(
         assert published(synthesise, f"p2{number}", change)[1] == function
 
 
+def test_a_published_version_writes_the_log_its_stack_has(synthesise: Synthesiser) -> None:
+    """Kept logs have another name; a published version keeps the name it was published with."""
+    ids = set()
+    for name, said in (("kept", ""), ("gone", "retain = false\n")):
+        text = f'[environment]\nname = "prod"\n{said}{VERSIONS}'
+        resources = synthesise.fresh(text, f"log-{name}").version(1).resources
+        ids |= {id for id, each in resources.items() if each["Type"] == "AWS::Lambda::Version"}
+    assert len(ids) == 2
+
+
 def test_what_is_not_published_makes_none(synthesise: Synthesiser) -> None:
     """Lambda refuses to publish the same again."""
     assert published(synthesise, "p3") == published(synthesise, "p4", "reserved_concurrency = 2\n")
