@@ -119,6 +119,10 @@ def test_an_unknown_instance_type_names_what_is_near_it(wrong: str, near: str) -
         ({"rollout": {"kind": "canary", "step_percent": 51}}, "less than or equal to 50"),
         ({"rollout": {"kind": "linear", "step_percent": 5}}, "10 to 50"),
         ({"rollout": {"wait_s": 300, "keep_old_s": 300, "limit_s": 600}}, "less than limit_s"),
+        (
+            {"rollout": {"kind": "linear", "step_percent": 30, "wait_s": 900}},
+            r"wait_s \(4 times\) and keep_old_s",
+        ),
         ({"rollout": {"limit_s": 599}}, "greater than or equal to 600"),
         ({"unknown": 1}, "not permitted"),
     ],

@@ -150,11 +150,14 @@ class Rollout(BaseModel):
     limit_s: Annotated[int, Field(ge=600, le=28_800)] = 3_600
 
     @model_validator(mode="after")
-    def _linear_steps(self) -> Rollout:
+    def _consistent(self) -> Rollout:
         if self.kind == "linear" and self.step_percent < 10:
             raise ValueError("step_percent of a linear rollout is 10 to 50")
-        if self.wait_s + self.keep_old_s >= self.limit_s:
-            raise ValueError("wait_s and keep_old_s together must be less than limit_s")
+        # SageMaker takes a linear rollout whose waits outlast its limit, and gives it up half-way.
+        waits = -(-100 // self.step_percent) if self.kind == "linear" else 1
+        if waits * self.wait_s + self.keep_old_s >= self.limit_s:
+            each = f" ({waits} times)" if waits > 1 else ""
+            raise ValueError(f"wait_s{each} and keep_old_s together must be less than limit_s")
         return self
 
 
