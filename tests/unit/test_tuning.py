@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +148,45 @@ def test_a_model_that_fails_on_its_goldens_is_told_and_published_as_it_is(tmp_pa
     assert sentence.startswith("not measured: the model does not run on the goldens: ")
 
 
+def test_a_model_too_slow_for_every_way_is_measured_in_the_plain_one(tmp_path: Path) -> None:
+    no_time = program(
+        tmp_path / "slow",
+        "import json, runpy, sys\n"
+        "sys.argv = sys.argv[2:]\n"
+        "job = json.load(open(sys.argv[1]))\n"
+        "json.dump({**job, 'limit_s': 0}, open(sys.argv[1], 'w'))\n"
+        "runpy.run_module('modelport.tuning_probe', run_name='__main__')\n",
+    )
+    draft, sentence = tune(drafted(tmp_path), tmp_path / "work", os.environ, python=no_time)
+    assert sentence.endswith("the plain way")
+    assert draft.tuning is not None
+    assert len(draft.tuning.figures["ways"]) == 1
+
+
+def test_nothing_that_lies_in_the_folder_of_the_caller_runs(tmp_path: Path) -> None:
+    drafted(tmp_path)
+    here = tmp_path / "model"
+    (here / "numpy.py").write_text("open('ran', 'w')\n")
+    measure = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from modelport.bundle import load_bundle\n"
+        "from modelport.tuning import tune\n"
+        "print(tune(load_bundle(Path('model.onnx')), Path('../work'), os.environ)[1])\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", measure],
+        cwd=here,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("in ")
+    assert not (here / "ran").exists()
+
+
 # --- when measuring fails -------------------------------------------------------------------------
 
 
@@ -168,6 +208,12 @@ def test_a_model_that_crashes_onnxruntime_does_not_end_the_command(tmp_path: Pat
     after, sentence = tune(drafted(tmp_path), tmp_path / "work", os.environ, python=python)
     assert sentence == "not measured: onnxruntime crashed with signal 11"
     assert after.tuning is None
+
+
+def test_measuring_that_leaves_no_result_is_not_blamed_on_onnxruntime(tmp_path: Path) -> None:
+    python = program(tmp_path / "full", "raise SystemExit(1)")
+    found = tune(drafted(tmp_path), tmp_path / "work", os.environ, python=python)
+    assert found[1] == "not measured: measuring ended with status 1"
 
 
 def test_measuring_that_hangs_is_ended(tmp_path: Path) -> None:

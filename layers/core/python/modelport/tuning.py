@@ -88,7 +88,7 @@ def tune(
 
 
 def _measured(draft: Draft, work: Path, probe: _Probe) -> tuple[Draft, str]:
-    job = _job(draft, probe.scratch)
+    job = _job(draft, probe)
     result = probe.run(job)
     if "crashed" in result and job["graph"]:  # once more without what is new about it
         result = probe.run({**job, "graph": None})
@@ -122,15 +122,15 @@ def best(measured: Sequence[Measured]) -> Measured:
     return next(way for way in measured if way.cost <= enough)
 
 
-def _job(draft: Draft, scratch: Path) -> dict[str, Any]:
+def _job(draft: Draft, probe: _Probe) -> dict[str, Any]:
     said = draft.content.settings
     entry = draft.sources[said.entry]
     beside = _graph_path(draft)
     wanted = beside is not None and said.graph_optimization is None
     return {
         "model": str(entry),
-        "graph": str(scratch / PurePosixPath(beside).name) if wanted and beside else None,
-        "scratch": str(scratch),
+        "graph": str(probe.scratch / PurePosixPath(beside).name) if wanted and beside else None,
+        "limit_s": probe.limit_s,
         "data": [str(path) for path in _data(draft)],
         "threads": said.threads or 1,
         "signature": draft.content.signature.to_json(),
@@ -194,8 +194,9 @@ class _Probe:
             result: dict[str, Any] = json.loads(found.read_bytes())
         except (OSError, ValueError):
             code = done.returncode
-            how = f"signal {-code}" if code < 0 else f"status {code}"
-            return {"problem": f"onnxruntime crashed with {how}", "crashed": True}
+            crashed = f"onnxruntime crashed with signal {-code}"
+            failed = f"measuring ended with status {code}"
+            return {"problem": crashed if code < 0 else failed, "crashed": True}
         return result
 
     def _environ(self) -> dict[str, str]:
@@ -205,6 +206,8 @@ class _Probe:
             "MALLOC_MMAP_THRESHOLD_": "131072",
             "ORT_DISABLE_TELEMETRY": "1",
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            # Publish may be called in any folder; a numpy.py that lies there must not run.
+            "PYTHONSAFEPATH": "1",
         }
 
 

@@ -2,7 +2,8 @@
 
 Opens the model in each way of the job, in turns, and writes the best of each figure, because other
 work on the machine only ever adds to one; a warm run is the median of several. Answers that differ
-from those of onnxruntime's defaults disqualify a way. It may crash or be killed at any point: the
+from those of onnxruntime's defaults disqualify a way, and a slow model is measured in as many ways
+as the job's time allows. It may crash or be killed at any point: the
 result is written at the end or not at all. Needs onnxruntime and numpy; nobody else may import it.
 """
 
@@ -26,6 +27,8 @@ ROUNDS = 5
 BUDGET_S = 8.0
 #: After this many rounds, ways that cost this much more than the best are not measured again.
 SURE, HOPELESS = 2, 1.3
+#: Of the job's time, the share that is used; the rest is for starting and for being wrong.
+SPENT = 0.8
 #: Data files up to this size are copied where they cannot be linked.
 LARGEST_COPY = 1 << 30
 WARM_RUNS, WARM_S = 10, 0.1
@@ -61,6 +64,7 @@ def main(job_path: Path, result_path: Path) -> None:
 
 
 def _measure(job: dict[str, Any]) -> dict[str, Any]:
+    began = time.perf_counter()
     try:
         import onnxruntime as ort
     except ImportError:
@@ -72,11 +76,7 @@ def _measure(job: dict[str, Any]) -> dict[str, Any]:
     graph, note = _optimize(ort, job)
     opened = {False: job["model"], True: graph}
     ways = [way for way in job["ways"] if opened[way["optimized"]]]
-    expected = _expected(ort, job, ways[0], cases)
-    agreeing = [ways[0]]
-    for way in ways[1:]:
-        if _agrees(ort, job, opened[way["optimized"]], way, cases, expected):
-            agreeing.append(way)
+    agreeing = _agreeing(ort, job, opened, ways, cases, began + SPENT * job["limit_s"])
     samples, rounds = _rounds(ort, job, opened, agreeing, cases)
     rows = [
         {"way": way, **{key: round(min(v), 3) for key, v in samples[n].items()}}
@@ -195,6 +195,30 @@ def _expected(ort: Any, job: dict[str, Any], way: dict[str, Any], cases: list[An
     except Exception as error:
         what = "the goldens" if job["goldens"] else "an input of zeros"
         raise ProblemError(f"the model does not run on {what}: {error}"[:300]) from None
+
+
+def _agreeing(
+    ort: Any,
+    job: dict[str, Any],
+    opened: dict[bool, Any],
+    ways: list[dict[str, Any]],
+    cases: list[Any],
+    until: float,
+) -> list[dict[str, Any]]:
+    """The ways with the right answers, the defaults first; no more than can be measured in time."""
+    clock = time.perf_counter
+    started = clock()
+    expected = _expected(ort, job, ways[0], cases)
+    agreeing, slowest = [ways[0]], clock() - started
+    for way in ways[1:]:
+        # A round runs each way that agrees twice: its first answer and a warm one.
+        if clock() + slowest * (1 + 2 * (len(agreeing) + 1)) > until:
+            break
+        started = clock()
+        if _agrees(ort, job, opened[way["optimized"]], way, cases, expected):
+            agreeing.append(way)
+        slowest = max(slowest, clock() - started)
+    return agreeing
 
 
 def _agrees(
