@@ -59,7 +59,8 @@ class Containers:
         self.prefix = f"{_name(home)}-"
         """Every name starts with it; a host adds a word of its own."""
         self.command = tool.command
-        self._home = home
+        self.folder = home
+        """Where to start containers: conmon notes a kill for memory in the folder it starts in."""
         self._tool = tool
 
     @classmethod
@@ -147,7 +148,7 @@ class Containers:
         """Sweep when the block ends or this process does, even by SIGKILL."""
         self.sweep(prefix)
         watcher = subprocess.Popen(
-            [sys.executable, __file__, "guard", str(self._home), prefix],
+            [sys.executable, __file__, "guard", str(self.folder), prefix],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # what ends our process group must not end the guard

@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from containers import ContainerError, Containers
@@ -77,7 +76,7 @@ class ContainerProgram:
             name=name,
             memory_mb=function.memory_mb,
         )
-        process = await start_process(argv, Path("/"), os.environ, log)
+        process = await start_process(argv, self.containers.folder, os.environ, log)
         return RunningContainer(self.containers, name, RunningProcess(process, function.memory_mb))
 
 

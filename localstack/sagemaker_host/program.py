@@ -110,7 +110,7 @@ class ImagePrograms:
             name=self._prefix + instance,
             memory_mb=self._memory_mb,
         )
-        return Program(argv, Path("/"), os.environ)
+        return Program(argv, self._containers.folder, os.environ)
 
     async def clean_up(self, instance: str) -> None:
         """A container outlives the process that holds it."""

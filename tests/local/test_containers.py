@@ -63,6 +63,12 @@ def image(home: Path) -> Iterator[str]:
         yield push(layout, f"{address}/look")
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """conmon leaves a note of a kill for memory in the folder it was started in."""
+    monkeypatch.chdir(home)
+
+
 def run(argv: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
 
