@@ -53,4 +53,6 @@ def refusal(status: int, message: str, code: str, request_id: str = "") -> Respo
         "x-modelport-error": code,
         "x-modelport-request-id": request_id,
     }
-    return Response(status, headers, orjson.dumps({"error": message}))
+    # Half a surrogate pair, which JSON can spell and UTF-8 has no form for, is shown as spelled.
+    text = message.encode(errors="backslashreplace").decode()
+    return Response(status, headers, orjson.dumps({"error": text}))

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from functions.runtime.model import OnnxModel
 from functions.runtime.tensors import Array
 
 _MODULE = "modelport_inference"
+_SENDABLE = re.compile(r"[\x20-\x7e]+")
 
 
 class InferenceScript:
@@ -111,6 +113,8 @@ def _answer(result: Any, accept: str) -> tuple[Headers, bytes]:
     """What ``output_fn`` returned: a body, or a body with its content type."""
     if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], str):
         result, accept = result
+        if not _SENDABLE.fullmatch(accept):
+            raise ValueError(f"output_fn: {accept!r} is no content type that a header can carry")
     if isinstance(result, str):
         result = result.encode()
     if isinstance(result, bytes | bytearray):

@@ -131,6 +131,16 @@ def test_output_fn_may_return_many_things(
     assert response.body == body
 
 
+@pytest.mark.parametrize("kind", ["text/plain\\r\\nx-evil: 1", "text/\u20ac", ""])
+def test_a_content_type_that_no_header_carries_is_the_models_failure(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = f"def output_fn(prediction, accept): return 'x', '{kind}'"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    plane.refusal(SAGEMAKER, {"instances": [[1, 2]]}, status=500)
+    assert "is no content type that a header can carry" in caplog.text
+
+
 @pytest.mark.parametrize("accept", ["", "*/*"])
 def test_a_caller_who_accepts_anything_gets_json(tmp_path: Path, accept: str) -> None:
     script = "def output_fn(prediction, accept): return accept"

@@ -261,6 +261,14 @@ def test_a_bug_of_ours_is_an_answer_too(tmp_path: Path, caplog: pytest.LogCaptur
     assert "RuntimeError: bug" in caplog.text
 
 
+def test_a_path_of_half_a_character_is_refused_like_any_other(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE)
+    event = json.loads(Request("GET", "/half", request_id="id-1").to_event())
+    response = plane.plane.handle(Request.from_event({**event, "path": "/\ud800"}))
+    assert response.status == 404
+    assert json.loads(response.body)["error"].endswith("GET /\\ud800")
+
+
 def test_an_answer_its_transport_refuses_becomes_that_error(tmp_path: Path) -> None:
     loaded = open_plane(tmp_path, bundles.DOUBLE).plane
 

@@ -50,8 +50,10 @@ _OF_THE_CONNECTION = frozenset({"content-length", "host", "connection", "transfe
 #: How the text says that there was none: SageMaker may put a value of its own there.
 _ABSENT = {"content-type": "t", "accept": "a", "body": "b"}
 _METHOD = re.compile(r"[A-Z]{1,16}")
+_PATH = re.compile(r"/[\x21-\x7e]*")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: Control characters, and halves of characters, which JSON can spell and nobody can encode.
+_UNFIT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 
 def attributes_of(request: Request) -> str:
@@ -86,7 +88,7 @@ def unwrap(received: Request) -> Request | None:
     if carried is None:
         return None
     method, path, request_id, absent = (_string(carried, key) for key in "mpix")
-    if not _METHOD.fullmatch(method) or not path.startswith("/"):
+    if not _METHOD.fullmatch(method) or not _PATH.fullmatch(path):
         raise _malformed()
     headers = {
         name: received.headers[name]
@@ -177,7 +179,7 @@ def _headers(carried: dict[str, Any]) -> dict[str, str]:
     if not isinstance(headers, dict):
         raise _malformed()
     for name, value in headers.items():
-        if not _NAME.fullmatch(name) or not isinstance(value, str) or _CONTROL.search(value):
+        if not _NAME.fullmatch(name) or not isinstance(value, str) or _UNFIT.search(value):
             raise _malformed()
     spoken_for = {*_CARRIED, *_OF_THE_CONNECTION}
     return {name: value for name, value in headers.items() if name not in spoken_for}
