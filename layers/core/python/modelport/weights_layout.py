@@ -9,7 +9,7 @@ that could be got wrong, and nothing is held in memory.
   stay in the file, where shape inference finds them. Text, sparse tensors, values inside nodes and
   rare typed encodings stay where they are.
 * Data files a model already has become one, aligned file too, unless they are that already.
-* A model with less than `WORTH_IT` bytes to move is left as it is: below that nothing is gained.
+* A model with less than `WORTH_IT` bytes to move is left as it is: too little is gained.
 
 The same model gives the same bytes, and a model laid out once is left as it is. This writes only
 below the folder it is given and must not run the model.
@@ -37,7 +37,8 @@ PAGE = 4096
 LARGE, LARGE_PAGE = 8 << 20, 65536
 #: Smaller tensors stay in the model: a map of its own costs more than copying them.
 TENSOR = 128 << 10
-#: Measured: a 3 MB model starts 10 % faster, one of 0.5 MB does not start measurably faster.
+#: Measured for session and first run of layers of matrices: moving 1 MB saves 0.5 ms of 5.5, or
+#: 1.1 of 5.2 without prepacking; 3 MB saves 1.6 of 8.9, or 3.1 of 8.0; 0.25 MB under 0.3 of 4.
 WORTH_IT = 1 << 20
 #: So much of values that were outside may come into the model; a model file must stay small.
 _INLINE = 64 << 20
