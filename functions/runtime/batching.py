@@ -88,8 +88,8 @@ def mixes_rows(
         return None
     for name, want in alone.items():
         got = among[name]
-        if len(want) != count or len(got) != 3 * count:
-            return f"output {name!r} has {len(got)} rows for {3 * count} rows of input"
+        if _rows_of(want) != count or _rows_of(got) != 3 * count:
+            return f"output {name!r} has {_rows_of(got)} rows for {3 * count} rows of input"
         if not _alike(want, got[count : 2 * count]):
             return f"output {name!r} of a row changes with the rows beside it"
     return None
@@ -121,7 +121,10 @@ class Batcher:
         *,
         observe: Callable[[int, float], None] = lambda rows, seconds: None,
     ) -> None:
-        """Runs happen in ``pool``, one at a time; ``observe`` hears rows and seconds of each."""
+        """Runs happen in ``pool``; ``observe`` hears rows and seconds of each that is gathered.
+
+        One of these at a time; requests of ``max_rows`` and more run by themselves, beside them.
+        """
         self._model = model
         self._max_rows = batching.max_rows
         self._max_delay = batching.max_delay_ms / 1000
@@ -164,10 +167,14 @@ class Batcher:
         batch = self._take()
         self._running = True
         loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._pool, self._outcomes, batch)
+        try:
+            running = loop.run_in_executor(self._pool, self._outcomes, batch)
+        except RuntimeError as error:  # no thread can be started, or the pool is closed
+            loop.call_soon(self._ended, batch, [error] * len(batch))
+            return
         running.add_done_callback(lambda done: self._ended(batch, done.result()))
 
-    def _ended(self, batch: list[_Waiting], outcomes: list[_Outcome]) -> None:
+    def _ended(self, batch: list[_Waiting], outcomes: Sequence[_Outcome]) -> None:
         for one, outcome in zip(batch, outcomes, strict=True):
             if one.answer.done():  # its caller has given up
                 continue
@@ -222,7 +229,7 @@ class Batcher:
 
     def _check(self, outputs: Tensors, rows: int) -> None:
         for name, array in outputs.items():
-            have = len(array) if np.ndim(array) else 0
+            have = _rows_of(array)
             if have != rows:
                 problem = f"output {name!r} has {have} rows for {rows} rows of input"
                 self._enabled = False
@@ -237,6 +244,10 @@ class Batcher:
             return error
         self._observe(one.rows, perf_counter() - started)
         return outputs
+
+
+def _rows_of(output: Any) -> int:
+    return len(output) if np.ndim(output) else 0
 
 
 def _rows(inputs: Mapping[str, Array]) -> int | None:

@@ -236,6 +236,30 @@ def test_rows_that_do_not_match_end_batching_and_nobody_gets_them(
     assert caplog.text.count("batching is off from here on: output 'y' has 1 rows for 3") == 1
 
 
+def test_a_pool_that_takes_nothing_fails_its_callers_and_keeps_nobody_waiting() -> None:
+    """As where the container may start no more threads, which is over a moment later."""
+
+    class Full(ThreadPoolExecutor):
+        refusals = 2
+
+        def submit(self, *args: Any, **more: Any) -> Any:
+            if self.refusals:
+                self.refusals -= 1
+                raise RuntimeError("can't start new thread")
+            return super().submit(*args, **more)
+
+    async def main() -> list[Any]:
+        with Full(1) as pool:
+            batcher = Batcher(Recorder(), Batching(8, 1.0), pool)
+            requests = (batcher.run(row(n, n)) for n in range(6))
+            refused = await asyncio.gather(*requests, return_exceptions=True)
+            return [*refused, await batcher.run(row(6, 6))]
+
+    *refused, answer = asyncio.run(main())
+    assert [str(error) for error in refused] == ["can't start new thread"] * 6
+    assert answer["y"].tolist() == [[12, 12]]
+
+
 def test_it_is_told_rows_and_time_of_every_run() -> None:
     seen: list[tuple[int, float]] = []
 
@@ -305,6 +329,15 @@ def test_a_sum_over_everything_is_found_by_its_rows(tmp_path: Path) -> None:
     plane = open_plane(tmp_path, body).plane
     problem = mixes_rows(plane.model, plane.subject.signature)
     assert problem == "output 'y' has 1 rows for 3 rows of input"
+
+
+def test_an_output_without_rows_is_found_too() -> None:
+    class Scalar:
+        def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> Tensors:
+            return {"y": np.float32(inputs["x"].sum())}  # type: ignore[dict-item]
+
+    problem = mixes_rows(Scalar(), Signature((X,), (Y,)))
+    assert problem == "output 'y' has 0 rows for 3 rows of input"
 
 
 def test_what_cannot_be_tried_is_left_to_the_rows_of_each_run(
