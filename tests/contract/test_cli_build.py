@@ -64,6 +64,7 @@ def checkout(folder: Path) -> Path:
         "functions/runtime/__init__.py": '"""The runtime."""\n',
         "layers/core/python/modelport/__init__.py": '"""The core."""\n',
         "layers/deps/runtime.txt": "",
+        "layers/deps/runtime-cuda.txt": "",
     }
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +72,10 @@ def checkout(folder: Path) -> Path:
     return repository(folder)
 
 
-def stock(registry: OciRegistry, name: str = "bases/python") -> str:
+def stock(registry: OciRegistry, name: str = "bases/python", architecture: str = "amd64") -> str:
     """Have a base image in the registry, tagged 3.11; its digest."""
     memory = MemoryRepository()
-    digest = push_base(memory).digest or ""
+    digest = push_base(memory, architecture=architecture).digest or ""
     for body in memory.blobs.values():
         registry.put(name, body)
     registry.put_manifest(name, memory.manifests[digest], tag="3.11")
@@ -196,7 +197,7 @@ def test_a_base_by_tag_is_pinned_for_the_build(workshop: Workshop) -> None:
         (("--budget", "1kB"), 2, "image-too-large"),
         (("--base", "127.0.0.1:{port}/bases/none:1"), 3, "image-not-found"),
         (("--platform", "linux/arm64"), 2, "base-image"),
-        (("--accelerator", "cuda"), 2, "invalid-setting"),
+        (("--accelerator", "cuda"), 2, "no-base-image"),
     ],
 )
 def test_what_cannot_be_built_is_said_and_nothing_is_sent(
@@ -280,17 +281,24 @@ def test_a_base_is_chosen_by_its_digest_of_today(workshop: Workshop) -> None:
     assert text(workshop.terminal).startswith("# kept\n")
 
 
-def test_a_base_for_several_platforms_keeps_all_of_them(workshop: Workshop) -> None:
-    one = workshop.base.partition("@")[2]
-    platforms = [{"os": "linux", "architecture": name} for name in ("amd64", "arm64")]
-    index = json.dumps(
-        {"schemaVersion": 2, "manifests": [{"digest": one, "platform": p} for p in platforms]}
-    ).encode()
+def test_a_base_for_several_platforms_serves_each_of_them(workshop: Workshop) -> None:
+    digests = {
+        f"linux/{name}": stock(workshop.registry, architecture=name) for name in ("amd64", "arm64")
+    }
+    listed = [
+        {"digest": digest, "platform": {"os": "linux", "architecture": name.partition("/")[2]}}
+        for name, digest in digests.items()
+    ]
+    index = json.dumps({"schemaVersion": 2, "manifests": listed}).encode()
     workshop.registry.put_manifest("bases/python", index, OCI_INDEX, "all")
     told = workshop.json("image", "base", f"{workshop.registry.host}/bases/python:all")
     assert told["base_image"].endswith(f"@{digest_of(index)}")
-    assert told["platforms"] == {"linux/amd64": one, "linux/arm64": one}
-    assert workshop.json("build", "magika:1")["layers"][0]["kind"] == "base"
+    assert told["platforms"] == digests
+    for platform in digests:
+        built = workshop.json("build", "magika:1", "--platform", platform)
+        assert built["platform"] == platform
+    deployed = workshop.json("deploy", "magika:1")["image"]
+    assert workshop.json("image", "show", deployed)["platform"] == "linux/amd64"
     said = workshop.terminal.ok("image", "base", f"{workshop.registry.host}/bases/python:all").out
     assert "deployments.toml now says base_image" in said
 
@@ -354,6 +362,61 @@ def test_a_deploy_that_fails_after_the_push_pins_nothing(workshop: Workshop) -> 
     assert workshop("deploy", "magika:1").code == 5
     assert entries(workshop.terminal) == {}
     assert len(workshop.stored("models")) == 1
+
+
+def test_code_that_changed_makes_a_new_image_where_no_tag_is_in_its_way(
+    workshop: Workshop,
+) -> None:
+    """ECR's tags never move, so what is built anew must not need one."""
+    first = workshop.json("build", "magika:1")
+    sources = workshop.terminal.folder / "functions/runtime/__init__.py"
+    sources.write_text('"""The runtime, changed since."""\n')
+    second = workshop.json("build", "magika:1")
+    assert workshop.stored("models") == {first["digest"], second["digest"]}
+    assert first["digest"] != second["digest"]
+
+
+CPU = ("--target", "sagemaker", "--instance-type", "ml.c6i.large")
+GPU = ("--target", "sagemaker", "--instance-type", "ml.g5.xlarge")
+
+
+def with_cuda(workshop: Workshop) -> str:
+    """Have a base with CUDA chosen; its reference."""
+    cuda = stock(workshop.registry, "bases/cuda")
+    told = workshop.json(
+        *("image", "base", f"{workshop.registry.host}/bases/cuda:3.11", "--accelerator", "cuda")
+    )
+    assert told["cuda_base_image"] == f"{workshop.registry.host}/bases/cuda@{cuda}"
+    return str(told["cuda_base_image"])
+
+
+def test_a_gpu_has_a_base_of_its_own(workshop: Workshop) -> None:
+    code, error = workshop.error("deploy", "magika:1", *GPU)
+    assert (code, error["code"]) == (2, "no-base-image")
+    assert "image base REF --accelerator cuda" in error["hint"]
+    assert entries(workshop.terminal) == {}
+    cuda = with_cuda(workshop)
+    environment = Deployments.load(workshop.terminal.folder / "deployments.toml").environment
+    assert (environment.base_image, environment.cuda_base_image) == (workshop.base, cuda)
+    workshop.registry.seen.clear()
+    workshop.json("deploy", "magika:1", *GPU)
+    assert any("/bases/cuda/manifests/" in line for line in workshop.registry.lines())
+    assert not any("/bases/python/manifests/" in line for line in workshop.registry.lines())
+
+
+def test_a_version_that_moves_to_a_gpu_gets_an_image_for_it(workshop: Workshop) -> None:
+    with_cuda(workshop)
+    workshop.terminal.ok("deploy", "magika:1", *CPU)
+    before = workshop.pinned()
+    said = workshop.terminal.ok("deploy", "magika:1", *GPU).err
+    assert "was for cpu: building one for cuda" in said
+    assert workshop.pinned() != before
+    moved = workshop.pinned()
+    workshop.terminal.ok("deploy", "magika:1", "--instances", "2")
+    assert workshop.pinned() == moved
+    kept = workshop.terminal.ok("deploy", "magika:1", *CPU, "--image", moved)
+    assert "building" not in kept.err
+    assert workshop.pinned() == moved
 
 
 def test_where_the_cloud_ignores_images_none_is_built(workshop: Workshop) -> None:

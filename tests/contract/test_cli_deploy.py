@@ -20,13 +20,14 @@ from modelport.cli.app import create_app
 from modelport.cli.cdk import environment, find_cdk, progress, reasons
 from modelport.cli.deploying import curl, deploy
 from modelport.cli.failures import AwsUnavailableError, CdkFailedError, CdkMissingError
-from modelport.deployments import DeploymentEntry, Deployments
+from modelport.deployments import DeploymentEntry, Deployments, with_entry
 from modelport.errors import ROUTER_LIMIT_S, RegistryUnavailableError
 from modelport.goldens import Golden, Tensor
 from modelport.manifest import Content, Manifest
 from modelport.registry import Snapshot
 from modelport.registry.memory import MemoryRegistry
 from modelport.routes import Routes
+from modelport.sagemaker_settings import Shadow
 from modelport.signature import Signature
 
 from tests.support.cli_world import ADA, Terminal, calls, fake_cdk, register, repository
@@ -156,7 +157,8 @@ def test_the_help_does_not_promise_that_no_caller_notices() -> None:
     told = " ".join((deploy.__doc__ or "").split())
     assert "No traffic moves" not in told
     assert "highest deployed version" in told
-    assert "callers meet the change before it is verified" in told
+    assert "takes over once it has answered the goldens" in told
+    assert "endpoint is changed in place" in told
 
 
 def test_a_timeout_longer_than_callers_wait_is_named(terminal: Terminal) -> None:
@@ -297,6 +299,21 @@ def test_undeploy_of_a_version_in_use_touches_nothing(terminal: Terminal) -> Non
     result = terminal("undeploy", "magika:1", "--json")
     assert (result.code, result.json["error"]["code"]) == (4, "version-in-use")
     assert "stable" in result.json["error"]["message"]
+    assert (text(terminal), len(calls(terminal.folder))) == (before, made)
+
+
+def test_undeploy_of_a_shadow_touches_nothing(terminal: Terminal) -> None:
+    """Its entry is what the endpoint beside it is made from."""
+    terminal.ok("deploy", "magika:1")
+    terminal.ok("deploy", "magika:2")
+    path = terminal.folder / "deployments.toml"
+    entry = entries(terminal)["magika", 2]
+    shadowed = entry.sagemaker.model_copy(update={"shadow": Shadow(version=1)})
+    with_entry(path, entry.model_copy(update={"sagemaker": shadowed}))
+    before, made = text(terminal), len(calls(terminal.folder))
+    result = terminal("undeploy", "magika:1", "--json")
+    assert (result.code, result.json["error"]["code"]) == (4, "version-in-use")
+    assert "shadow of magika:2" in result.json["error"]["message"]
     assert (text(terminal), len(calls(terminal.folder))) == (before, made)
 
 

@@ -57,6 +57,8 @@ class Environment(BaseModel):
     image: str | None = None
     #: What images are built on, by digest: …@sha256:…; any with Python 3.11 or newer and glibc.
     base_image: Annotated[str, Field(pattern=_BY_DIGEST)] | None = None
+    #: The same for endpoints with a GPU: one with CUDA in it.
+    cuda_base_image: Annotated[str, Field(pattern=_BY_DIGEST)] | None = None
     #: Where built images go, HOST/NAME without tag; not said = the platform's repository in ECR.
     image_repository: str | None = None
     #: What the zip functions (router, registrar) run on; their layer is built for it.
@@ -117,6 +119,16 @@ class Deployments(BaseModel):
     def entry(self, model: str, version: int) -> DeploymentEntry | None:
         """The entry of one version, if it has one."""
         return next((e for e in self.deployment if e.key == (model, version)), None)
+
+    def shadowed_by(self, model: str, version: int) -> list[int]:
+        """The versions whose entries name this one as their shadow."""
+        return [
+            entry.version
+            for entry in self.deployment
+            if entry.model == model
+            and entry.sagemaker.shadow is not None
+            and entry.sagemaker.shadow.version == version
+        ]
 
     @classmethod
     def load(cls, path: Path) -> Deployments:
@@ -197,12 +209,14 @@ def without_entry(path: Path, model: str, version: int) -> None:
         _write(path, document)
 
 
-def with_base_image(path: Path, image: str) -> None:
+def with_base_image(
+    path: Path, image: str, setting: Literal["base_image", "cuda_base_image"] = "base_image"
+) -> None:
     """Say what images are built on from now on, by digest."""
     with _locked(path):
         document = _document(path)
         environment = document.setdefault("environment", tomlkit.table())
-        environment["base_image"] = image
+        environment[setting] = image
         _write(path, document)
 
 

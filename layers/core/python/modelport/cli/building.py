@@ -1,7 +1,4 @@
-"""``modelport build`` and ``modelport image``: images of versions, their parts and their base.
-
-Also what ``deploy`` does about images: see that the version has one, and pin it by digest.
-"""
+"""``modelport build`` and ``modelport image``: images of versions, their parts and their base."""
 
 from __future__ import annotations
 
@@ -16,12 +13,18 @@ from rich.console import Console
 from modelport.cli.console import facts, short, size
 from modelport.cli.failures import InvalidUsageError
 from modelport.cli.image_report import of_built, of_stored
-from modelport.cli.image_works import GOOD_BASE, ImageWorks, Platform, named
+from modelport.cli.image_works import (
+    BASE_SETTINGS,
+    DEFAULT_PLATFORM,
+    GOOD_BASE,
+    ImageWorks,
+    Platform,
+    named,
+)
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
-from modelport.deployments import DeploymentEntry, with_base_image
-from modelport.images.build import LIMIT, Accelerator
+from modelport.deployments import with_base_image
+from modelport.images.build import LIMIT
 from modelport.images.distribution import INDEXES, platforms_of
-from modelport.images.errors import ImageNotFoundError, ImageRegistryError
 from modelport.images.image import Image
 from modelport.images.layout import write as write_layout
 from modelport.images.reference import Reference
@@ -29,7 +32,6 @@ from modelport.manifest import Manifest
 
 MADE = "What it is made of"
 WHERE = "Where it goes"
-DEFAULT_PLATFORM: Platform = "linux/amd64"
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?", re.IGNORECASE)
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -37,6 +39,11 @@ VersionRef = Annotated[str, typer.Argument(metavar="NAME:V", help="The model and
 OfPlatform = Annotated[
     Platform,
     typer.Option("--platform", help="What it runs on; Lambda functions here run on linux/amd64."),
+]
+
+OfAccelerator = Annotated[
+    Literal["cpu", "cuda"],
+    typer.Option("--accelerator", help="cuda needs a base with CUDA in it.", rich_help_panel=MADE),
 ]
 
 
@@ -49,17 +56,12 @@ def build(
         typer.Option(
             "--base",
             metavar="REF",
-            help="The image to build on. Without it: environment.base_image.",
+            help="The image to build on. Without it: environment.base_image, or cuda_base_image.",
             rich_help_panel=MADE,
             show_default=False,
         ),
     ] = None,
-    accelerator: Annotated[
-        Literal["cpu", "cuda"],
-        typer.Option(
-            "--accelerator", help="cuda needs a base with CUDA in it.", rich_help_panel=MADE
-        ),
-    ] = "cpu",
+    accelerator: OfAccelerator = "cpu",
     to: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +111,7 @@ def build(
     limit = parse_size(budget) if budget else LIMIT
     works = ImageWorks(session)
     # Read before anything is built: without a place for it there is nothing to begin.
-    works.base_reference(base)
+    works.base_reference(base, accelerator)
     target = None if layout else works.target(to)
     manifest = session.registry.manifest(name, version)
     pushed: Reference | None = None
@@ -176,6 +178,7 @@ def base(
     image: Annotated[
         str, typer.Argument(metavar="REF:TAG", help=f"The image, such as {GOOD_BASE}.")
     ],
+    accelerator: OfAccelerator = "cpu",
     bucket: Bucket = None,
     deployments: DeploymentsFile = None,
     as_json: AsJson = False,
@@ -183,8 +186,9 @@ def base(
 ) -> None:
     """Choose the image that versions are built on, by its digest today.
 
-    Writes environment.base_image into deployments.toml. Images stay what they are when the tag
-    moves on; run it again to take the newer one.
+    Writes environment.base_image into deployments.toml, with --accelerator cuda cuda_base_image:
+    what images for endpoints with a GPU are built on. Images stay what they are when the tag moves
+    on; run it again to take the newer one.
     """
     session = Session.of(context, as_json, bucket, deployments)
     reference = Reference.parse(image)
@@ -192,53 +196,16 @@ def base(
         media_type, body, digest = repository.manifest(reference.which)
     platforms = platforms_of(json.loads(body)) if media_type in INDEXES else {}
     chosen = str(reference.at(digest))
-    path = session.deployments_path
-    with_base_image(path, chosen)
-    result = {"base_image": chosen, "platforms": platforms, "file": str(path)}
+    path, setting = session.deployments_path, BASE_SETTINGS[accelerator]
+    with_base_image(path, chosen, setting)
+    result = {setting: chosen, "platforms": platforms, "file": str(path)}
 
     def render(console: Console) -> None:
-        console.print(f"{path.name} now says base_image = {chosen!r}")
+        console.print(f"{path.name} now says {setting} = {chosen!r}")
         kept = ("linux/amd64", "linux/arm64")
         console.print(facts([(name, short(platforms[name])) for name in kept if name in platforms]))
 
     session.output.result(result, render)
-
-
-def with_image(
-    session: Session, manifest: Manifest, entry: DeploymentEntry, *, given: bool
-) -> DeploymentEntry:
-    """The entry with an image that its registry has: the pinned one, else one built and pushed now.
-
-    Where ``environment.image`` stands, images are of no interest to the cloud, nor are they here.
-    """
-    if session.deployments.environment.image is not None:
-        return entry
-    works = ImageWorks(session)
-    if entry.image is not None:
-        try:
-            if works.is_there(entry.image):
-                return entry
-        except ImageRegistryError as error:
-            # Whether we may look there says nothing about whether the cloud may.
-            session.output.note(f"not asked for the image: {error.message}", style="yellow")
-            return entry
-        if given:
-            raise ImageNotFoundError(entry.image, "leave out --image to have it built")
-        session.output.note(f"{entry.image} is gone from its registry: building it again")
-    works.base_reference()
-    target = works.target()
-    accelerator: Accelerator = "cuda" if _on_gpu(entry) else "cpu"
-    with session.output.transfers() as progress:
-        image, base = works.build(
-            manifest, DEFAULT_PLATFORM, accelerator=accelerator, progress=progress
-        )
-        pushed, sent = works.push(image, base, target.repository, progress)
-    session.output.note(f"image {pushed}: {size(sent)} sent")
-    return entry.model_copy(update={"image": str(pushed)})
-
-
-def _on_gpu(entry: DeploymentEntry) -> bool:
-    return entry.target == "sagemaker" and entry.sagemaker.gpu
 
 
 def parse_size(text: str) -> int:

@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from modelport.cli.building import with_image
 from modelport.cli.caller import path_of
 from modelport.cli.cdk import Cdk, find_cdk
 from modelport.cli.console import facts
 from modelport.cli.desired import edited, entry_for, entry_of
-from modelport.cli.failures import CdkFailedError, PlatformMissingError
+from modelport.cli.failures import CdkFailedError, PlatformMissingError, ShadowInUseError
+from modelport.cli.pinning import with_image
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
 from modelport.deployments import (
     DeploymentEntry,
@@ -132,7 +132,7 @@ def deploy(
         raise PlatformMissingError(platform)
     cdk = _cdk(session)
     stack = version_stack(environment, name, version)
-    entry = with_image(session, manifest, entry, given=image is not None)
+    entry = with_image(session, manifest, before, entry, given=image is not None)
     if entry.timeout_s > ROUTER_LIMIT_S:
         session.output.note(
             f"{name}:{version} may take {entry.timeout_s} s, but callers of the API are answered"
@@ -155,8 +155,8 @@ def undeploy(
 ) -> None:
     """Stop a version: destroy its stack and take it out of deployments.toml.
 
-    Refuses, before touching anything, while an alias still names the version. The version itself
-    stays published and can be deployed again.
+    Refuses, before touching anything, while an alias still names the version or an endpoint has it
+    as its shadow. The version itself stays published and can be deployed again.
     """
     session = Session.of(context, as_json, bucket, deployments)
     name, version = version_ref(ref)
@@ -164,6 +164,8 @@ def undeploy(
     users = routes.aliases_of(version)
     if users:
         raise VersionInUseError(name, version, users)
+    if shadowed := session.deployments.shadowed_by(name, version):
+        raise ShadowInUseError(name, version, shadowed)
     before = session.deployments.entry(name, version)
     running = routes.deployments.get(version)
     entry = before or (entry_of(name, running) if running else None)

@@ -104,6 +104,20 @@ class PlatformMissingError(NotFoundError):
         )
 
 
+class ShadowInUseError(ConflictError):
+    """A version that an endpoint has as its shadow cannot leave the file."""
+
+    code = "version-in-use"
+
+    def __init__(self, name: str, version: int, by: Sequence[int]) -> None:
+        listed = ", ".join(f"{name}:{each}" for each in by)
+        super().__init__(
+            f"version {version} of model {name} is the shadow of {listed}",
+            hint=f"take [deployment.sagemaker.shadow] of {listed} out of deployments.toml and"
+            " deploy that first",
+        )
+
+
 class EndpointUnavailableError(BackendError):
     """The endpoint of the API cannot be reached."""
 

@@ -6,6 +6,7 @@ then does with an image is the command's business.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -28,10 +29,22 @@ from modelport.manifest import Manifest
 from modelport.registry import Progress
 
 Platform = Literal["linux/amd64", "linux/arm64"]
+#: What deployed versions run on.
+DEFAULT_PLATFORM: Platform = "linux/amd64"
 #: The output of the platform's stack that names its repository.
 REPOSITORY_OUTPUT = "ImageRepositoryUri"
-#: Bases that are known to work, for hints.
+#: A base that is known to work, for hints.
 GOOD_BASE = "public.ecr.aws/lambda/python:3.12"
+#: The setting of the environment that names the base for each kind of image.
+BASE_SETTINGS: Mapping[Accelerator, Literal["base_image", "cuda_base_image"]] = {
+    "cpu": "base_image",
+    "cuda": "cuda_base_image",
+}
+_BASE_HINTS: Mapping[Accelerator, str] = {
+    "cpu": f"modelport image base {GOOD_BASE} (any image with glibc, Python 3.11 or newer)",
+    "cuda": "modelport image base REF --accelerator cuda (any image with CUDA 13, cuDNN 9, glibc,"
+    " Python 3.11 or newer)",
+}
 
 
 class NoBaseError(InvalidSettingError):
@@ -39,9 +52,10 @@ class NoBaseError(InvalidSettingError):
 
     code = "no-base-image"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("base_image", None, f"{path.name} does not say what to build on")
-        self.hint = f"modelport image base {GOOD_BASE} (any image with glibc, Python 3.11 or newer)"
+    def __init__(self, path: Path, accelerator: Accelerator) -> None:
+        problem = f"{path.name} does not say what to build on"
+        super().__init__(BASE_SETTINGS[accelerator], None, problem)
+        self.hint = _BASE_HINTS[accelerator]
 
 
 class NoRepositoryError(InvalidSettingError):
@@ -105,11 +119,14 @@ class ImageWorks:
             )
         return reference
 
-    def base_reference(self, named: str | None = None) -> Reference:
+    def base_reference(
+        self, named: str | None = None, accelerator: Accelerator = "cpu"
+    ) -> Reference:
         """What to build on, by digest: as named, else as the environment says."""
-        found = named or self._session.deployments.environment.base_image
+        setting = BASE_SETTINGS[accelerator]
+        found = named or getattr(self._session.deployments.environment, setting)
         if not found:
-            raise NoBaseError(self._session.deployments_path)
+            raise NoBaseError(self._session.deployments_path, accelerator)
         reference = Reference.parse(found)
         if reference.digest:
             return reference
@@ -153,7 +170,7 @@ class ImageWorks:
         progress: Progress,
     ) -> tuple[Image, Base]:
         """The image of a version, and the base it stands on."""
-        reference = self.base_reference(base)
+        reference = self.base_reference(base, accelerator)
         architecture = platform.removeprefix("linux/")
         with self.open(reference) as repository:
             found = read_base(
@@ -165,7 +182,7 @@ class ImageWorks:
             )
         image = build(
             manifest,
-            self._session.registry.fetch,
+            self._session.registry.read,
             found,
             self.sources,
             self.workspace,
