@@ -72,7 +72,7 @@ class ServerSettings:
         return cls(
             environ.get("MODELPORT_HOST") or cls.host,
             cls.port if port is None else port,
-            (MAX_BODY_MB if body is None else body) * 1024 * 1024,
+            (body or MAX_BODY_MB) * 1024 * 1024,  # 0, batch transform's "no limit", leaves ours
             _whole(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", 1, MOST_WORKERS),
             _whole(environ, seconds, 1, MOST_SECONDS),
             _whole(environ, "SAGEMAKER_STARTUP_TIMEOUT", 1, MOST_SECONDS),

@@ -88,6 +88,7 @@ class Service:
 
     def stop(self) -> None:
         """Take no more connections and end when those there are have their answers."""
+        self._server.refuse()
         self._server.should_exit = True
 
     def _give_up(self) -> None:
@@ -109,6 +110,11 @@ class _Server(uvicorn.Server):
         self.started = True
         with suppress(OSError):  # without a parent the reader finds out next
             self.parent.send(self.hello)
+
+    def refuse(self) -> None:
+        """Have the parent give connections to others; those it gave already are still served."""
+        with suppress(OSError):  # the parent is gone
+            self.parent.shutdown(socket.SHUT_RD)
 
     def _receive(self) -> None:
         for _ in range(RECEIVED_AT_ONCE):
@@ -144,5 +150,6 @@ class _Server(uvicorn.Server):
         return protocol
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.refuse()
         asyncio.get_running_loop().remove_reader(self.parent)
         await super().shutdown(sockets)

@@ -31,6 +31,8 @@ TRIES = 3
 #: A worker that served this long died of something new, and is replaced at once.
 SETTLED_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0
+#: Before another try where the container has no process, memory or descriptor left for a worker.
+_NO_ROOM_PAUSE_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -121,8 +123,15 @@ class Supervisor:
         return False
 
     def _start(self, slot: int) -> None:
-        if not self._stopping:
-            self._watch(self._spawn(slot))
+        if self._stopping:
+            return
+        try:
+            worker = self._spawn(slot)
+        except OSError as error:
+            logger.error("worker %d cannot be started, trying again: %s", slot, error.strerror)
+            asyncio.get_running_loop().call_later(_NO_ROOM_PAUSE_S, self._start, slot)
+            return
+        self._watch(worker)
 
     def _watch(self, worker: Worker) -> None:
         self._workers[worker.pid] = worker

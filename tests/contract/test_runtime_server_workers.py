@@ -169,6 +169,47 @@ def test_a_request_over_its_time_is_504_and_its_worker_is_replaced(
     assert runtime.stop() == 0
 
 
+def test_a_worker_that_ends_over_one_request_gets_no_others(
+    start: Callable[..., HttpRuntime],
+) -> None:
+    runtime = start(OBEDIENT, SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS="2").ready()
+    hanging = [threading.Thread(target=try_to, args=(runtime, b"hang")) for _ in range(2)]
+    hanging[0].start()
+    runtime.wait_for("hanging now")
+    time.sleep(1)  # so that the second is still waited for when the first is given up
+    hanging[1].start()
+    runtime.wait_for("this worker ends")
+    answers = [runtime.send(Request("GET", "/ping")).status]
+    while not any("starting another" in line for line in runtime.lines):
+        answers.append(runtime.send(Request("GET", "/ping")).status)  # raises when it is cut
+    assert set(answers) <= {200, 503}
+    for caller in hanging:
+        caller.join(PATIENCE_S)
+    until(lambda: runtime.send(Request("GET", "/ping")).status == 200, "nobody took its place")
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    settings = bundles.write_bundle(tmp_path, bundles.DOUBLE, script=OBEDIENT)
+    crowded = (
+        "import errno, os, sys\n"
+        "from functions.runtime import server\n"
+        "class Crowded(server.Spawner):\n"
+        "    slots = []\n"
+        "    def __call__(self, slot):\n"
+        "        self.slots.append(slot)\n"
+        "        if len(self.slots) == 2:\n"
+        "            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
+        "        return super().__call__(slot)\n"
+        "server.Spawner = Crowded\n"
+        "sys.exit(server.main(['serve'], os.environ))\n"
+    )
+    runtime = HttpRuntime(settings, program=("-c", crowded)).ready()
+    assert try_to(runtime, b"die") is None
+    runtime.wait_for("worker 0 cannot be started, trying again: Resource temporarily unavailable")
+    until(lambda: runtime.send(Request("GET", "/ping")).status == 200, "it was not tried again")
+    assert runtime.stop() == 0
+
+
 def test_a_hanging_request_does_not_keep_the_server_beyond_its_grace(tmp_path: Path) -> None:
     settings = bundles.write_bundle(tmp_path, bundles.DOUBLE, script=OBEDIENT)
     impatient = (

@@ -203,7 +203,9 @@ def test_server_settings_are_the_platforms_own() -> None:
         "SAGEMAKER_MAX_PAYLOAD_IN_MB": "1",
     }
     assert ServerSettings.from_env(environ) == ServerSettings("127.0.0.1", 9, 1024 * 1024)
-    assert ServerSettings.from_env({}) == ServerSettings("0.0.0.0", 8080, 100 * 1024 * 1024)
+    defaults = ServerSettings("0.0.0.0", 8080, 100 * 1024 * 1024)
+    assert ServerSettings.from_env({}) == defaults
+    assert ServerSettings.from_env({"SAGEMAKER_MAX_PAYLOAD_IN_MB": "0"}) == defaults
     for name in ("SAGEMAKER_BIND_TO_PORT", "SAGEMAKER_MAX_PAYLOAD_IN_MB"):
         for value in ("x", "-1", "1.5", "99999999"):
             with pytest.raises(InvalidSettingError, match=name):
