@@ -38,7 +38,7 @@ def one(bundle: str, host: str, base: str, workspace: str) -> None:
         reference = Reference.parse(base)
         with Repository(reference, anonymous) as source:
             found = read_base(source, reference, "amd64", Path(workspace))
-            image = build(manifest, memory.fetch, found, ROOT, Path(workspace))
+            image = build(manifest, memory.read, found, ROOT, Path(workspace))
             steps["build"] = time.perf_counter() - began
             began = time.perf_counter()
             with Repository(Reference(host, "models"), anonymous) as target:

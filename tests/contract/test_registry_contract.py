@@ -194,6 +194,7 @@ def test_a_fetched_file_is_the_published_one(
     target = tmp_path / "deep" / "er" / "model.onnx"
     registry.fetch(file, target, lambda *report: reports.append(report))
     assert target.read_bytes() == body
+    assert b"".join(registry.read(file)) == body
     assert [path.name for path in target.parent.iterdir()] == ["model.onnx"]
     assert reports == sorted(reports)
     assert not reports or reports[-1] == ("model.bin", size, size)
@@ -225,6 +226,8 @@ def test_a_damaged_blob_never_reaches_the_disk(
         registry.fetch(file, target)
     assert [path.name for path in target.parent.iterdir()] == ["model.onnx"]
     assert target.read_bytes() == b"an older file"
+    with pytest.raises(IntegrityError, match=r"blob of model.bin"):
+        list(registry.read(file))
 
 
 def test_a_digest_that_is_none_is_refused(registry: BucketRegistry, tmp_path: Path) -> None:

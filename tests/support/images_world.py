@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,9 +135,9 @@ class Bundle:
     files: dict[str, bytes]
     fetched: list[str] = field(default_factory=list)
 
-    def fetch(self, file: File, to: Path) -> None:
+    def fetch(self, file: File) -> Iterator[bytes]:
         self.fetched.append(file.path)
-        to.write_bytes(self.files[file.path])
+        yield self.files[file.path]
 
 
 def version(

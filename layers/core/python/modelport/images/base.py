@@ -99,15 +99,15 @@ def read(
     manifest, digest = source.manifest_for(reference.digest, f"linux/{architecture}")
     _expect(f"manifest of {reference}", digest, digest_of(manifest))
     described = _described(manifest, reference)
-    blobs = workspace / "blobs"
-    config_path = _fetched(source, described["config"], blobs, progress)
+    kept = cache.Cache(workspace)
+    config_path = _fetched(source, described["config"], kept, progress)
     config, diff_ids = _configured(config_path.read_bytes(), reference)
     if config.get("architecture") != architecture or config.get("os", "linux") != "linux":
         found = f"{config.get('os', 'linux')}/{config.get('architecture')}"
         raise BaseImageError(str(reference), f"is for {found}, not linux/{architecture}")
     if len(diff_ids) != len(described["layers"]):
         raise IntegrityError(f"base {reference}", f"{len(diff_ids)} layers", "others")
-    paths = [_fetched(source, layer, blobs, progress) for layer in described["layers"]]
+    paths = [_fetched(source, layer, kept, progress) for layer in described["layers"]]
 
     def learn() -> dict[str, Any]:
         return _learn(
@@ -115,7 +115,7 @@ def read(
         )
 
     known = cache.remembered(workspace / "bases", digest, learn)
-    layers = tuple(cache.located(layer, blobs) for layer in known["layers"])
+    layers = tuple(cache.located(layer, kept.blobs) for layer in known["layers"])
     glibc = (known["glibc"][0], known["glibc"][1])
     return Base(
         reference,
@@ -156,12 +156,14 @@ def _configured(body: bytes, reference: Reference) -> tuple[dict[str, Any], list
         raise BaseImageError(str(reference), "its config is no image's config") from None
 
 
-def _fetched(source: Source, described: dict[str, Any], blobs: Path, progress: Progress) -> Path:
-    """The blob on this machine; one that is there with the right bytes is not read again."""
+def _fetched(
+    source: Source, described: dict[str, Any], kept: cache.Cache, progress: Progress
+) -> Path:
+    """The blob on this machine; one that is there with the right bytes is not fetched again."""
     digest: str = described["digest"]
-    path = blobs / digest.removeprefix("sha256:")
-    if not cache.holds(path, digest):
-        blobs.mkdir(parents=True, exist_ok=True)
+    path = kept.path(digest)
+    if not kept.holds(digest):
+        kept.blobs.mkdir(parents=True, exist_ok=True)
         source.blob(digest, path, progress)
         _expect(f"blob {digest}", digest, cache.digest_of_file(path))
     return path

@@ -3,23 +3,26 @@
     base → deps (locked wheels) → code (ours) → user (script and its requirements) → model (bundle)
 
 A layer whose inputs are known is not made again, so a new version costs its model layer alone.
-Files of any size are streamed. Whatever a manifest says is checked before it becomes a path, and an
-image that would be too large is refused before anything leaves this machine. Pushes nothing.
+Files of any size are streamed, from the registry straight into their layer. Whatever a manifest
+says is checked before it becomes a path, and an image that would be too large is refused before
+anything leaves this machine. Pushes nothing.
 """
 
 from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache as once
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from modelport.errors import IntegrityError
 from modelport.images import bytecode, cache, layer, report, requirements, sources, tar, wheels
+from modelport.images.arriving import Arriving
 from modelport.images.base import Base
 from modelport.images.errors import ImageTooLargeError, InterpreterError
 from modelport.images.image import BUNDLE_DIR, Image, compose
@@ -31,7 +34,8 @@ from modelport.registry import Progress, silent
 #: What Lambda takes at most, unpacked.
 LIMIT = 10 * 2**30
 Accelerator = Literal["cpu", "cuda"]
-Fetch = Callable[[File, Path], None]
+#: The bytes of a file, verified: what reads them to the end is told when they were wrong.
+Fetch = Callable[[File], Iterable[bytes]]
 #: Modules whose change may change a layer's bytes, and the tools that do.
 _MADE_BY = ("bytecode.py", "layer.py", "requirements.py", "tar.py", "trim.py", "wheels.py")
 _TOOLS = ("uv", "zlib-ng")
@@ -146,7 +150,9 @@ class _Builder:
                     self._install(lock, scratch, _USER_PYTHON, trimmed=False)
                     (scratch / _USER_PYTHON / "requirements.lock").write_text(lock)
                 if script:
-                    self._bring(script, scratch / _BUNDLE / script.path)
+                    place = scratch / _BUNDLE / script.path
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes(self._whole(script))
                     bytecode.write(scratch / _BUNDLE, BUNDLE_DIR, self.interpreter)
                 return self._written("user", scratch)
 
@@ -159,9 +165,7 @@ class _Builder:
         file = self._file(said)
         if file is None:
             return ""
-        with self._scratch() as scratch:
-            self._bring(file, scratch / "requirements.txt")
-            text = (scratch / "requirements.txt").read_text("utf-8", "replace")
+        text = self._whole(file).decode("utf-8", "replace")
         wanted = requirements.parse(text)
         if not wanted.lines:
             return ""
@@ -185,15 +189,13 @@ class _Builder:
         files = [file for file in self.manifest.files if file.path != script]
 
         def make() -> Layer:
-            with self._scratch() as scratch:
-                entries = [
-                    tar.Entry(f"{_BUNDLE}/{file.path}", file.size, self._opener(file, scratch))
-                    for file in files
-                ]
-                entries.append(
-                    tar.Entry(f"{_BUNDLE}/manifest.json", len(record), lambda: io.BytesIO(record))
-                )
-                return self._written("model", entries)
+            entries = [
+                tar.Entry(f"{_BUNDLE}/{file.path}", file.size, self._opener(file)) for file in files
+            ]
+            entries.append(
+                tar.Entry(f"{_BUNDLE}/manifest.json", len(record), lambda: io.BytesIO(record))
+            )
+            return self._written("model", entries)
 
         return self._layer("model", {"record": digest_of(record), **_made_by()}, make)
 
@@ -226,26 +228,19 @@ class _Builder:
     def _file(self, name: str | None) -> File | None:
         return next((file for file in self.manifest.files if file.path == name), None)
 
-    def _bring(self, file: File, to: Path) -> None:
-        """Fetch a file to ``to``; what is not exactly that file does not get further."""
-        to.parent.mkdir(parents=True, exist_ok=True)
-        self.fetch(file, to)
-        self.progress(file.path, file.size, file.size)
-        found = tar.of_file(to, file.path)
-        if found.size != file.size:
-            raise IntegrityError(file.path, f"{file.size:,} bytes", f"{found.size:,}")
+    def _arriving(self, file: File) -> Arriving:
+        return Arriving(file, self.fetch(file), self.progress)
 
-    def _opener(self, file: File, scratch: Path) -> Callable[[], BinaryIO]:
-        """Fetches when it is opened and keeps no name: one file at a time is on the disk."""
+    def _opener(self, file: File) -> Callable[[], BinaryIO]:
+        return lambda: cast("BinaryIO", self._arriving(file))
 
-        def opened() -> BinaryIO:
-            path = scratch / "fetched"
-            self._bring(file, path)
-            handle = path.open("rb")
-            path.unlink()
-            return handle
-
-        return opened
+    def _whole(self, file: File) -> bytes:
+        """A small file: all of it and nothing else."""
+        with self._arriving(file) as source:
+            body = source.read(file.size)
+            if len(body) != file.size or source.read(1):
+                raise IntegrityError(file.path, f"{file.size:,} bytes", "others")
+        return body
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
@@ -253,6 +248,7 @@ class _Builder:
             yield Path(folder)
 
 
+@once
 def _made_by() -> dict[str, Any]:
     here = Path(__file__).parent
     own = {name: digest_of((here / name).read_bytes()) for name in _MADE_BY}

@@ -67,6 +67,8 @@ def interpreter(python: str) -> str | None:
 
 def release(interpreter: str) -> str:
     """The exact release of ``interpreter``; raises nothing, an odd one has an odd answer."""
+    if interpreter == sys.executable:
+        return sys.version
     asked = [interpreter, "-S", "-c", "import sys; print(sys.version)"]
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 

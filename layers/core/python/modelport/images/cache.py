@@ -2,7 +2,8 @@
 
 Everything is written under another name first and renamed, so a build that was killed leaves
 nothing half-made, and two builders at once make the same thing twice at worst. What is taken from
-here is checked against its digest first; bytes that rotted are simply made again.
+here was checked against its digest, now or before (`modelport.images.marks`); bytes that rotted are
+simply made again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from modelport.images import marks
 from modelport.images.layer import Kind, Layer, Part, scratch_file
 from modelport.manifest import canonical, digest_of
 
@@ -38,13 +40,25 @@ class Cache:
 
     def layer(self, kind: Kind, inputs: dict[str, Any], make: Callable[[], Layer]) -> Layer:
         """The layer that ``make`` makes of ``inputs``, made only if it is not here yet."""
-        key = digest_of(canonical({"kind": kind, **inputs}))
-        folder = self.workspace / "layers"
-        layer = located(remembered(folder, key, lambda: facts(make())), self.blobs)
-        if layer.path is None or not holds(layer.path, layer.digest):
-            forget(folder, key)
-            layer = located(remembered(folder, key, lambda: facts(make())), self.blobs)
-        return layer
+        note = _path(self.workspace / "layers", digest_of(canonical({"kind": kind, **inputs})))
+        known = _recalled(note)
+        if known is not None and self.holds(known["digest"]):
+            return located(known, self.blobs)
+        made = make()
+        write(note, canonical(facts(made)))
+        return made
+
+    def holds(self, digest: str) -> bool:
+        """Whether the blob is here with exactly the bytes of ``digest``."""
+
+        def right(blob: Path) -> bool:
+            return holds(blob, digest)
+
+        return marks.is_right(self.path(digest), self.workspace / "marks", right)
+
+    def path(self, digest: str) -> Path:
+        """Where the blob lies once it is here."""
+        return self.blobs / digest.removeprefix("sha256:")
 
 
 def facts(layer: Layer) -> dict[str, Any]:
@@ -70,17 +84,18 @@ def sweep(workspace: Path, older_than_s: float = 86_400) -> None:
 def remembered(folder: Path, key: str, learn: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What is known under ``key``, else what ``learn`` says, which is kept."""
     path = _path(folder, key)
+    known = _recalled(path)
+    if known is None:
+        write(path, body := canonical(learn()))
+        known = cast("dict[str, Any]", json.loads(body))
+    return known
+
+
+def _recalled(path: Path) -> dict[str, Any] | None:
     try:
         return cast("dict[str, Any]", json.loads(path.read_bytes()))
     except (OSError, ValueError):
-        known = learn()
-    write(path, canonical(known))
-    return cast("dict[str, Any]", json.loads(canonical(known)))
-
-
-def forget(folder: Path, key: str) -> None:
-    """Forget what is known under ``key``."""
-    _path(folder, key).unlink(missing_ok=True)
+        return None
 
 
 def write(path: Path, body: bytes) -> None:

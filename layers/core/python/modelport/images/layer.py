@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from modelport.images import tar
 Kind = Literal["base", "deps", "code", "user", "model"]
 #: Writes small enough for memory to stay flat, large enough for hashing to run beside them.
 _BATCH = 1 << 20
+_BEHIND = 2
 _STORED = 0xFFFF
 _LEVEL = 5
 #: No name, no time, unknown system: the same ten bytes everywhere.
@@ -57,17 +59,19 @@ def write(
 ) -> Layer:
     """Write the layer of ``entries`` below ``folder``, named by its digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    with scratch_file(folder) as (file, part), _Hasher() as plain:
+    plain = _Plain()
+    with scratch_file(folder) as (file, part):
         packed = _Packed(file, _Stored() if kind == "model" else _Deflated())
-        batch = _Batch(plain.update, packed.write)
-        tar.write(entries, batch.write)
-        batch.flush()
+        with _Beside(plain.write) as hashing, _Beside(packed.write) as packing:
+            batch = _Batch(hashing.take, packing.take)
+            tar.write(entries, batch.write)
+            batch.flush()
         packed.finish()
         file.flush()
         digest = f"sha256:{packed.digest.hexdigest()}"
         path = folder / digest.removeprefix("sha256:")
         os.replace(part, path)
-        return Layer(digest, plain.digest(), packed.size, plain.size, kind, path, parts)
+    return Layer(digest, plain.digest, packed.size, plain.size, kind, path, parts)
 
 
 @contextmanager
@@ -139,28 +143,41 @@ class _Batch:
             out(chunk)
 
 
-class _Hasher:
-    """Hashes the plain stream on a thread of its own, at most one batch behind."""
+class _Beside:
+    """Hands chunks to a thread of its own that stays at most two of them behind."""
+
+    def __init__(self, take: Callable[[bytes], object]) -> None:
+        self._take = take
+        self._thread = ThreadPoolExecutor(1, "layer")
+        self._behind: deque[Future[object]] = deque()
+
+    def __enter__(self) -> _Beside:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=kind is not None)
+        while kind is None and self._behind:
+            self._behind.popleft().result()
+
+    def take(self, chunk: bytes) -> None:
+        if len(self._behind) == _BEHIND:
+            self._behind.popleft().result()
+        self._behind.append(self._thread.submit(self._take, chunk))
+
+
+class _Plain:
+    """The tar stream itself, hashed and counted."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._thread = ThreadPoolExecutor(1, "layer-hash")
-        self._behind = self._thread.submit(int)
         self.size = 0
 
-    def __enter__(self) -> _Hasher:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
-
-    def update(self, chunk: bytes) -> None:
-        self._behind.result()
+    def write(self, chunk: bytes) -> None:
+        self._hash.update(chunk)
         self.size += len(chunk)
-        self._behind = self._thread.submit(self._hash.update, chunk)  # type: ignore[arg-type]
 
+    @property
     def digest(self) -> str:
-        self._behind.result()
         return f"sha256:{self._hash.hexdigest()}"
 
 

@@ -85,3 +85,7 @@ class Registry(Protocol):
     def fetch(self, file: File, to: Path, progress: Progress = silent) -> None:
         """Write a file of a version to ``to``, verified; leaves nothing behind when it fails."""
         ...
+
+    def read(self, file: File, progress: Progress = silent) -> Iterator[bytes]:
+        """Stream a file of a version; raises at the end when it was not the right bytes."""
+        ...

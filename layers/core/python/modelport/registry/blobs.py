@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from modelport.errors import (
     BackendError,
@@ -70,7 +69,7 @@ def fetch(store: Store, file: File, to: Path, progress: Progress) -> None:
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as handle:
-            _receive(store, file, handle, progress)
+            handle.writelines(read(store, file, progress))
             handle.flush()
             os.fsync(handle.fileno())
         part.replace(to)
@@ -86,15 +85,19 @@ def fetch(store: Store, file: File, to: Path, progress: Progress) -> None:
             part.unlink()
 
 
-def _receive(store: Store, file: File, handle: BinaryIO, progress: Progress) -> None:
+def read(store: Store, file: File, progress: Progress) -> Iterator[bytes]:
+    """The bytes of ``file`` as they come; raises `IntegrityError`, at the end at the latest.
+
+    Until then nobody knows whether they are right: what is made of them must wait for the end.
+    """
     what = f"blob of {file.path}"
     digest, done = hashlib.sha256(), 0
     for chunk in _chunks(store, file):
         done += len(chunk)
         if done > file.size:
             raise IntegrityError(what, f"{file.size:,} bytes", "more")
-        handle.write(chunk)
         digest.update(chunk)
+        yield chunk
         progress(file.path, done, file.size)
     if done != file.size:
         raise IntegrityError(what, f"{file.size:,} bytes", f"{done:,}")

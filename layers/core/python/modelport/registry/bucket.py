@@ -110,6 +110,10 @@ class BucketRegistry:
         """Write a file of a version to ``to``, verified; leaves nothing behind when it fails."""
         blobs.fetch(self._store, file, to, progress)
 
+    def read(self, file: File, progress: Progress = silent) -> Iterator[bytes]:
+        """Stream a file of a version; raises at the end when it was not the right bytes."""
+        return blobs.read(self._store, file, progress)
+
     def _existing(self, model: str) -> Snapshot:
         found = self._changes.read(check_name(model))
         if not found.etag:
