@@ -13,6 +13,7 @@ from modelport.cli.failures import EXIT_CODES
 FIXED = {
     *("publish", "list", "show", "deploy", "undeploy", "route", "promote", "rollback"),
     *("invoke", "log", "status", "build", "image show", "image base", "export kubernetes"),
+    "export bundle",
 }
 TOP = typer.main.get_command(create_app()).commands  # type: ignore[attr-defined]
 COMMANDS = {

@@ -171,8 +171,9 @@ GROUPS: tuple[tuple[str, str, str, tuple[Verb, ...]], ...] = (
     (
         "export",
         RUNNING,
-        "Write what another platform needs to run a version.",
+        "Write what other tools need of a version.",
         (
+            ("bundle", export.bundle, ("modelport export bundle magika:3 ./magika",)),
             (
                 "kubernetes",
                 export.kubernetes,

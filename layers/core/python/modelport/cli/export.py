@@ -1,12 +1,13 @@
-"""``modelport export``: a version's image in the words of another platform.
+"""``modelport export``: a version for other tools: Kubernetes objects, or its files.
 
-`kubernetes` is the verb of the noun ``export``; it writes files or standard output and changes
-nothing in the registry or a cluster.
+`bundle` and `kubernetes` are the verbs of the noun ``export``; they write files or standard output
+and change nothing in the registry or a cluster.
 """
 
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,74 @@ import typer
 import yaml  # type: ignore[import-untyped]
 from rich.console import Console
 
+from modelport.cli.console import size
 from modelport.cli.failures import InvalidUsageError
 from modelport.cli.kubernetes import Document, Workload, documents
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
 from modelport.images.reference import Reference
+from modelport.images.tar import check_path
+from modelport.manifest import Manifest
+from modelport.registry import Progress, Registry
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 MOST_REPLICAS, MOST_GPUS = 1_000, 16
 
+MANIFEST = "manifest.json"
 VersionRef = Annotated[str, typer.Argument(metavar="NAME:V", help="The model and its version.")]
+
+
+def bundle(
+    context: typer.Context,
+    ref: VersionRef,
+    to: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder.")],
+    bucket: Bucket = None,
+    deployments: DeploymentsFile = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write a version's files and its manifest.json into a folder, each verified.
+
+    They are what the registry has: a bundle to look into, or what the Dockerfile of the image takes
+    as its context called bundle. The folder appears when everything is in it, or not at all.
+    """
+    session = Session.of(context, as_json, bucket, deployments)
+    manifest = session.registry.manifest(*version_ref(ref))
+    folder = (session.world.folder / to).resolve()
+    for file in manifest.files:
+        check_path(file.path)
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InvalidUsageError(f"{to} is no empty folder", hint="name a new or empty one")
+        with session.output.transfers() as progress:
+            _write(session.registry, manifest, folder, progress)
+    except OSError as error:
+        problem = f"cannot write to {to}: {error.strerror or error}"
+        raise InvalidUsageError(problem, hint="name another folder") from None
+    document = {
+        "model": manifest.model,
+        "version": manifest.version,
+        "digest": manifest.digest,
+        "folder": str(folder),
+        "files": [MANIFEST, *(file.path for file in manifest.files)],
+        "bytes": manifest.content.size,
+    }
+
+    def render(console: Console) -> None:
+        count = len(manifest.files)
+        console.print(f"{ref}: {count} files, {size(manifest.content.size)}, now in {folder}")
+
+    session.output.result(document, render)
+
+
+def _write(registry: Registry, manifest: Manifest, folder: Path, progress: Progress) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        made = Path(scratch) / folder.name
+        made.mkdir()
+        for file in manifest.files:
+            registry.fetch(file, made / file.path, progress)
+        (made / MANIFEST).write_bytes(manifest.to_bytes())
+        made.rename(folder)
 
 
 def kubernetes(
