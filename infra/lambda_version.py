@@ -8,9 +8,12 @@ few seconds after the routes have moved.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aws_cdk import Duration, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from modelport.errors import InvalidSettingError
 
 from infra import alarms, naming, permissions
 from infra.deployed_version import DeployedVersion, Running, fingerprint
@@ -18,6 +21,8 @@ from infra.function_logs import version_logs
 
 #: Share of its limit at which a version's p99 is alarming.
 _SLOW = 0.8
+#: Bytes of a function's variables, names and values together.
+_MAX_VARIABLES = 4_096
 
 
 def lambda_version(stack: Stack, version: DeployedVersion) -> Running:
@@ -42,6 +47,7 @@ def lambda_version(stack: Stack, version: DeployedVersion) -> Running:
 
 def _function(stack: Stack, version: DeployedVersion) -> lambda_.CfnFunction:
     entry, environment = version.entry, version.environment
+    _check_variables(version.variables)
     key_arn = Fn.import_value(naming.export(environment.name, naming.KEY_ARN))
     key = kms.Key.from_key_arn(stack, "Key", key_arn)
     group = version_logs(stack, "Logs", version.name, environment, key)
@@ -81,3 +87,11 @@ def _published(
     # What a failed deploy published goes with it: the next try publishes the same again.
     published.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
     return published
+
+
+def _check_variables(variables: Mapping[str, str]) -> None:
+    """Refuse an environment that Lambda would refuse; raises `InvalidSettingError`."""
+    total = sum(len(text.encode()) for pair in variables.items() for text in pair)
+    if total > _MAX_VARIABLES:
+        problem = f"Lambda takes {_MAX_VARIABLES:,} bytes of variables, these are {total:,}"
+        raise InvalidSettingError("function_environment", "…", problem)

@@ -152,6 +152,15 @@ def test_a_published_version_writes_the_log_its_stack_has(synthesise: Synthesise
     assert len(ids) == 2
 
 
+def test_an_environment_that_lambda_would_refuse_fails_the_synthesis(
+    synthesise: Synthesiser,
+) -> None:
+    variables = "".join(f'V{number} = "{"x" * 1000}"\n' for number in range(4))
+    long = f"[environment.function_environment]\n{variables}"
+    with pytest.raises(InvalidSettingError, match="4,096 bytes of variables"):
+        synthesise.fresh(f'[environment]\nname = "t"\n{long}{VERSIONS}', "many-variables")
+
+
 def test_what_is_not_published_makes_none(synthesise: Synthesiser) -> None:
     """Lambda refuses to publish the same again."""
     assert published(synthesise, "p3") == published(synthesise, "p4", "reserved_concurrency = 2\n")
