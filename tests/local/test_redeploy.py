@@ -14,7 +14,7 @@ import pytest
 import tomlkit
 from modelport.registry.s3 import S3Registry
 
-from tests.local.test_end_to_end import scaling
+from tests.local.test_end_to_end import NEEDS_313, scaling
 from tests.support.local_cloud import LocalCloud, local_cloud
 
 SCRIPT = '''\
@@ -38,19 +38,15 @@ def output_fn(prediction, accept):
 '''
 
 
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[LocalCloud]:
-    """A cloud with one version deployed, whose golden knows the word it answers with.
-
-    LocalStack's free engine deletes a published version that left the template, whatever its
-    deletion policy says, so only the default engine can show this.
-    """
+@pytest.fixture(params=["ministack", pytest.param("localstack", marks=NEEDS_313)])
+def cloud(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalCloud]:
+    """A cloud with one version deployed, whose golden knows the word it answers with."""
     bundle = scaling(tmp_path / "bundle", 2)
     (bundle / "inference.py").write_text(SCRIPT)
     (bundle / "golden" / "any.bin").write_bytes(b"?")
     golden = {"content_type": "x/y", "body": "any.bin", "answer": {"word": "right"}}
     (bundle / "golden" / "word.json").write_text(json.dumps(golden))
-    with local_cloud(tmp_path / "home", "ministack") as running:
+    with local_cloud(tmp_path / "home", request.param) as running:
         running.modelport("publish", str(bundle), "--name", "said")
         running.modelport("deploy", "said:1")
         running.settled("said")
