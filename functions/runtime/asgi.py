@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 
 from modelport.envelope import Handler, Request, Response
@@ -43,7 +45,7 @@ _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 @dataclass(frozen=True)
 class Deadline:
-    """How long a model may take over a request, and what to do about one that took longer."""
+    """How long a caller waits; ``missed`` is called when no caller got an answer for so long."""
 
     seconds: float
     model: str
@@ -69,6 +71,7 @@ class Application:
         self._deadline = deadline
         self._handle: Handler | None = None
         self._gather: Callable[[Request], Awaitable[Response]] | None = None
+        self._finished_at = -math.inf
         self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="model")
 
     def ready(
@@ -120,14 +123,21 @@ class Application:
         if request.method != "POST":  # questions about the model are answered at once
             return self._handle(request)
         answer = self._predict(self._handle, request)
-        if self._deadline is None:
-            return await answer
+        return await (self._timed(answer, request, self._deadline) if self._deadline else answer)
+
+    async def _timed(
+        self, answer: Awaitable[Response], request: Request, deadline: Deadline
+    ) -> Response:
+        waiting = asyncio.ensure_future(answer)
+        waiting.add_done_callback(self._finished)
         try:
-            # Shielded, so that the log line of one that comes too late still tells how late.
-            waiting = asyncio.shield(asyncio.ensure_future(answer))
-            return await asyncio.wait_for(waiting, self._deadline.seconds)
+            return await asyncio.wait_for(waiting, deadline.seconds)
         except TimeoutError:
-            return self._overdue(request, self._deadline)
+            return self._overdue(request, deadline)
+
+    def _finished(self, answer: asyncio.Future[Response]) -> None:
+        if not answer.cancelled():
+            self._finished_at = monotonic()
 
     def _predict(self, handle: Handler, request: Request) -> Awaitable[Response]:
         if self._gather:
@@ -135,10 +145,13 @@ class Application:
         return asyncio.get_running_loop().run_in_executor(self.pool, handle, request)
 
     def _overdue(self, request: Request, deadline: Deadline) -> Response:
-        """The thread cannot be stopped, so the caller is answered and the worker replaced."""
+        """What waits is dropped. What runs cannot be stopped, so a worker all stuck is replaced."""
         error = ModelTimeoutError(deadline.model, deadline.version, deadline.seconds)
-        logger.error("request %s: %s; this worker ends", request.request_id, error.message)
-        deadline.missed()
+        stuck = monotonic() - self._finished_at >= deadline.seconds
+        end = "; nothing else got done either, this worker ends" if stuck else ""
+        logger.error("request %s: %s%s", request.request_id, error.message, end)
+        if stuck:
+            deadline.missed()
         return self._refused(failure(error, request.request_id))
 
     def _refused(self, response: Response) -> Response:

@@ -147,7 +147,11 @@ class Batcher:
         self._queue.append(waiting)
         self._queued_rows += rows
         self._consider()
-        return await waiting.answer
+        try:
+            return await waiting.answer
+        except asyncio.CancelledError:  # whoever asked has given up
+            self._drop(waiting)
+            raise
 
     def _consider(self) -> None:
         """Start a batch if the model is free and everybody who is expected is here; else wait."""
@@ -164,6 +168,8 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not self._queue:  # all who waited have given up
+            return
         batch = self._take()
         self._running = True
         loop = asyncio.get_running_loop()
@@ -185,6 +191,11 @@ class Batcher:
         self._running = False
         self._expected = len(batch) + len(self._queue)
         self._consider()
+
+    def _drop(self, waiting: _Waiting) -> None:
+        if waiting in self._queue:  # else it is running already
+            self._queue.remove(waiting)
+            self._queued_rows -= waiting.rows
 
     def _take(self) -> list[_Waiting]:
         """The first in the queue and all that fit with it, in order of arrival."""

@@ -55,7 +55,7 @@ class ServerSettings:
     port: int = 8080
     max_body: int = MAX_BODY_MB * 1024 * 1024
     workers: int | None = None
-    #: Seconds a model may take over one request; a worker that takes longer is replaced.
+    #: Seconds a caller waits for an answer; a worker that gives none for so long is replaced.
     timeout_s: int | None = None
     #: Seconds a version may take to load.
     startup_s: int | None = None

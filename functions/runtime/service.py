@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -76,10 +77,10 @@ class Service:
             )
         )
 
-    def run(self, parent: socket.socket, hello: bytes) -> bool:
+    def run(self, parent: socket.socket, hello: Callable[[], None]) -> bool:
         """Serve until a signal, the parent's end or a missed deadline; whether that was it.
 
-        ``hello`` tells the parent that connections may come.
+        ``hello`` is called once connections may come.
         """
         self._server.parent, self._server.hello = parent, hello
         self._server.run()
@@ -88,11 +89,11 @@ class Service:
 
     def stop(self) -> None:
         """Take no more connections and end when those there are have their answers."""
-        self._server.refuse()
         self._server.should_exit = True
 
     def _give_up(self) -> None:
         self._overdue = True
+        self._server.refuse()
         self.stop()
 
 
@@ -100,7 +101,7 @@ class _Server(uvicorn.Server):
     """uvicorn's server on connections that the parent accepted and hands out."""
 
     parent: socket.socket
-    hello: bytes
+    hello: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = []
@@ -109,7 +110,7 @@ class _Server(uvicorn.Server):
         asyncio.get_running_loop().add_reader(self.parent, self._receive)
         self.started = True
         with suppress(OSError):  # without a parent the reader finds out next
-            self.parent.send(self.hello)
+            self.hello()
 
     def refuse(self) -> None:
         """Have the parent give connections to others; those it gave already are still served."""

@@ -65,11 +65,16 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
     limits = Limits(settings.max_body, settings.drain_s, settings.timeout_s)
     service = Service(plane, limits, metrics, batching)
-    metrics.loaded(monotonic() - started)
+    took = monotonic() - started
+
+    def hello() -> None:
+        parent.send(READY)
+        metrics.loaded(took)
+
     # Until uvicorn has its own handlers, and after: it raises the signal again once it has ended.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
-    return 1 if service.run(parent, READY) else 0
+    return 1 if service.run(parent, hello) else 0
 
 
 def _is_gone(parent: socket.socket) -> bool:

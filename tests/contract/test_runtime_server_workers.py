@@ -188,6 +188,29 @@ def test_a_worker_that_ends_over_one_request_gets_no_others(
     until(lambda: runtime.send(Request("GET", "/ping")).status == 200, "nobody took its place")
 
 
+def test_a_worker_that_is_only_busy_is_kept(start: Callable[..., HttpRuntime]) -> None:
+    slow = OBEDIENT.replace("    return word", "    time.sleep(0.4)\n    return word")
+    runtime = start(slow, SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS="2").ready()
+    before = pid_of(runtime)
+    answers: list[Response | None] = []
+    callers = [
+        threading.Thread(target=lambda: answers.append(try_to(runtime, b"who"))) for _ in range(12)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(PATIENCE_S)
+    assert {answer.status if answer else None for answer in answers} == {200, 504}
+    late: list[Response | None] = []
+
+    def answers_again() -> bool:
+        late.append(try_to(runtime, b"who"))
+        return late[-1] is not None and late[-1].status == 200
+
+    until(answers_again, "what nobody waits for keeps it busy")
+    assert json.loads(late[-1].body)["pid"] == before if late[-1] else False
+
+
 def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     settings = bundles.write_bundle(tmp_path, bundles.DOUBLE, script=OBEDIENT)
     crowded = (

@@ -214,6 +214,22 @@ def test_a_caller_who_gives_up_harms_nobody(double: Runner) -> None:
     assert gathered(model, crowd, delay_ms=1)["y"].tolist() == [[4.0, 4.0]]
 
 
+def test_what_nobody_waits_for_any_more_is_not_run(double: Runner) -> None:
+    model = Recorder(double)
+
+    async def crowd(batcher: Batcher) -> Tensors:
+        await asyncio.gather(*(batcher.run(row(n, n)) for n in range(3)))  # so that it waits
+        caller = asyncio.ensure_future(batcher.run(row(4, 4)))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait([caller])
+        await asyncio.sleep(0.02)  # the end of their wait finds nobody
+        return await batcher.run(row(5, 5))
+
+    assert gathered(model, crowd, delay_ms=1)["y"].tolist() == [[10.0, 10.0]]
+    assert model.runs == [1, 2, 1]
+
+
 def test_rows_that_do_not_match_end_batching_and_nobody_gets_them(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
