@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from modelport.errors import IntegrityError, ModelportError
 from modelport.images.auth import Credentials, Login, anonymous
+from modelport.images.client import client_for
 from modelport.images.distribution import Repository
 from modelport.images.errors import ImageNotFoundError, ImageRegistryError
 from modelport.images.patience import ATTEMPTS, LONGEST_WAIT_S
@@ -160,6 +161,15 @@ def test_a_certificate_nobody_vouches_for_is_not_trusted(tmp_path: Path) -> None
         ):
             repository.has_blob(sha256(b"any"))
     assert "SSL_CERT_FILE" in caught.value.hint
+
+
+def test_a_registry_on_this_machine_cannot_lead_to_such_a_certificate(tmp_path: Path) -> None:
+    with (
+        tls_server(tmp_path) as elsewhere,
+        client_for(Reference("127.0.0.1:5000", "a")) as client,
+        pytest.raises(httpx.ConnectError, match=r"self.signed certificate"),
+    ):
+        client.get(f"https://{elsewhere}/v2/")
 
 
 @contextmanager

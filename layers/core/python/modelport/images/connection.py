@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import httpx
 
 from modelport.images.auth import Authorizer, Credentials, TokenRequest
+from modelport.images.client import client_for
 from modelport.images.errors import ImageRegistryError
 from modelport.images.patience import Interruption, Patience
 from modelport.images.reference import Reference
@@ -25,8 +26,6 @@ MAX_BODY = 8 << 20
 _MAX_REDIRECTS = 5
 _MAX_CHALLENGES = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: A registry may take its time to check a large blob before it answers.
-_TIMEOUT = httpx.Timeout(60, connect=10, read=300)
 
 Scopes = frozenset[str]
 
@@ -57,8 +56,7 @@ class Connection:
         self.reference = reference
         self._ours = client is None
         self._is_local = reference.is_loopback
-        # The proxy of the environment leads away from this machine.
-        self._client = client or httpx.Client(timeout=_TIMEOUT, trust_env=not reference.is_loopback)
+        self._client = client or client_for(reference)
         self._sleep = sleep
         self._origin = httpx.URL(reference.api)
         self._authorizer = Authorizer(reference, credentials, self._ask_token)

@@ -31,6 +31,8 @@ _FULL = re.compile(
 )
 #: The registry's own words for bytes that are not what their digest says.
 _WRONG_BYTES = {"DIGEST_INVALID", "SIZE_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID"}
+#: What ECR says where tags never move and this one is another image's.
+_TAKEN_TAG = "TAG_INVALID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,9 @@ def refusal(
         return ImageRegistryError(registry, f"refuses {whom} {doing}{told}", hint)
     if codes(answer) & _WRONG_BYTES:
         return IntegrityError(f"{registry} while {doing}", "the bytes of the digest", said)
+    if _TAKEN_TAG in codes(answer):
+        hint = "push it under another tag, or under none: the digest is enough to deploy it"
+        return ImageRegistryError(registry, f"refuses the tag while {doing}{told}", hint)
     if answer.status == 404:
         return ImageNotFoundError(str(reference), _missing_hint(reference, answer))
     return ImageRegistryError(registry, f"answers {answer.status} while {doing}{told}")

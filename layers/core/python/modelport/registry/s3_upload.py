@@ -73,7 +73,7 @@ class Uploads:
             Bucket=self._bucket,
             Key=key,
             Body=Body(body, advance),
-            ChecksumSHA256=_checksum(body),
+            ChecksumSHA256=_in_base64(file.digest),
             **self._encryption,
         )
         advance(file.size)
@@ -202,6 +202,11 @@ class Meter:
 
 def _checksum(body: bytes) -> str:
     return base64.b64encode(hashlib.sha256(body).digest()).decode()
+
+
+def _in_base64(digest: str) -> str:
+    """A digest of ours as S3 writes it."""
+    return base64.b64encode(bytes.fromhex(digest.removeprefix("sha256:"))).decode()
 
 
 def _is_same(part: Any, body: bytes) -> bool:
