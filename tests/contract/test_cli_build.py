@@ -376,6 +376,17 @@ def test_code_that_changed_makes_a_new_image_where_no_tag_is_in_its_way(
     assert first["digest"] != second["digest"]
 
 
+def test_a_tag_that_never_moves_is_said_with_the_way_out(workshop: Workshop) -> None:
+    workshop.registry.faults.always = [
+        refused("PUT /v2/models/manifests/v1", 400, "TAG_INVALID", "The image tag 'v1' is there")
+    ]
+    to = f"{workshop.registry.host}/models:v1"
+    code, error = workshop.error("build", "magika:1", "--to", to)
+    assert (code, error["code"]) == (5, "image-registry")
+    assert "refuses the tag" in error["message"]
+    assert "under none" in error["hint"]
+
+
 CPU = ("--target", "sagemaker", "--instance-type", "ml.c6i.large")
 GPU = ("--target", "sagemaker", "--instance-type", "ml.g5.xlarge")
 

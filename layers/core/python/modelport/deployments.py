@@ -66,7 +66,8 @@ class Environment(BaseModel):
     architecture: Literal["arm64", "x86_64"] = "arm64"
     #: SnapStart of the router; not said = wherever Lambda has it (Python 3.12 and later).
     snapstart: bool | None = None
-    #: Keep bucket, key and logs when the platform stack is deleted.
+    #: Keep bucket, key and logs when the platform stack is deleted. Undeploy endpoints before a
+    #: change of it: SageMaker fixes the name of their logs, and kept ones are made another way.
     retain: bool = True
     log_retention_days: Literal[1, 3, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653] = 30
     #: ARN of the SNS topic that alarms notify; alarms without one only show on the dashboard.

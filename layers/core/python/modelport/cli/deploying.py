@@ -107,8 +107,9 @@ def deploy(
 ) -> None:
     """Run a version: write it into deployments.toml and deploy its stack.
 
-    A version without an image, or whose image is gone, is built and pushed first; the file names it
-    by digest from then on, so later code changes no version that runs.
+    A version without an image, or whose image is gone, is built and pushed first, and so is one
+    that moves to a GPU or away from it; the file names the image by digest from then on, so later
+    code changes no version that runs.
 
     The stack sends a new version its golden requests before any caller can reach it; one that
     answers wrongly fails the deploy, and everything is put back. Aliases stay as they are. A model
