@@ -73,6 +73,11 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
             "runtime.batching.max_rows = 1: Input should be greater than or equal to 2",
             "",
         ),
+        (
+            "[runtime.batching]\nmax_rows=8\nmax_delay_ms=10001",
+            "runtime.batching.max_delay_ms = 10001: Input should be less than or equal to 10000",
+            "",
+        ),
         ("[runtime]\nthreads=0", "runtime.threads = 0: Input should be greater", ""),
         ("[runtime]\nthreads='2'", "runtime.threads = '2': Input should be a valid integer", ""),
         ("[runtime]\ndisable_prepacking=1", "should be a valid boolean", ""),

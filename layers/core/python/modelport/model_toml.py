@@ -33,6 +33,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from modelport.errors import InvalidBundleError
 from modelport.manifest import Batching, ModelSettings
+from modelport.settings import MAX_DELAY_MS
 
 __all__ = ["ModelToml", "read_model_toml"]
 
@@ -66,7 +67,7 @@ class _Model(_Table):
 
 class _Batching(_Table):
     max_rows: int = Field(ge=2, le=65_536)
-    max_delay_ms: float = Field(ge=0, le=60_000)
+    max_delay_ms: float = Field(ge=0, le=MAX_DELAY_MS)
 
 
 class _Runtime(_Table):
