@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import quote, unquote
 
 from modelport.errors import MalformedRequestError, RouteNotFoundError
 from modelport.refs import check_alias, check_name, check_version
@@ -93,10 +92,18 @@ def _call(protocol: str, verb: str, groups: dict[str, str | None]) -> Call:
     return Call(
         protocol,
         verb,
-        check_name(unquote(model)) if model else None,
+        check_name(_decoded(model)) if model else None,
         check_version(version) if version else None,
-        check_alias(unquote(alias)) if alias else None,
+        check_alias(_decoded(alias)) if alias else None,
     )
+
+
+def _decoded(name: str) -> str:
+    if "%" not in name:
+        return name
+    from urllib.parse import unquote  # names need none of it, and every cold start would pay
+
+    return unquote(name)
 
 
 def pinned(call: Call, version: int) -> Call:
@@ -110,7 +117,7 @@ def canonical_path(call: Call, version: int | None = None) -> str:
     Without ``version`` it suits whatever version gets it: a deployment is one already, and a
     shadow gets copies of what was meant for another.
     """
-    model = quote(call.model or "", safe="")
+    model = call.model or ""  # a checked name has nothing that would need encoding
     at = "" if version is None else f"/versions/{version}"
     if call.protocol == "v1":
         tail = {"predict": ":predict", "metadata": "/metadata"}.get(call.verb, "")
