@@ -10,6 +10,7 @@ knows just enough HTTP/1.1: one request per connection, its body read and droppe
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -27,6 +28,9 @@ HandOver = Callable[[socket.socket], bool]
 
 LOADING = "the model is still loading"
 ACCEPTED_AT_ONCE = 64
+#: What accepting fails with while descriptors or memory are used up, and how long it is left then.
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+REST_S = 0.1
 #: A head larger than this is no request of ours.
 HEAD_BYTES = 65_536
 #: Longest wait for the rest of a head, and for a caller to read its answer.
@@ -49,23 +53,37 @@ class Doorman:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._hand_over: HandOver = lambda connection: False
+        self._resting: asyncio.TimerHandle | None = None
         self.reason = LOADING
 
     def open(self, hand_over: HandOver) -> None:
         """Start accepting; whoever ``hand_over`` finds no worker for is answered here."""
         self._hand_over = hand_over
         self._listener.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+        self._watch()
 
     def close(self) -> None:
         """Accept no more."""
         asyncio.get_running_loop().remove_reader(self._listener)
+        if self._resting is not None:
+            self._resting.cancel()
+
+    def _watch(self) -> None:
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _rest(self) -> None:
+        """Callers wait in the kernel's queue meanwhile; looking after them would only burn CPU."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        self._resting = loop.call_later(REST_S, self._watch)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # nobody left
+            except OSError as error:  # mostly: nobody left
+                if error.errno in _EXHAUSTED:
+                    self._rest()
                 return
             if self._hand_over(connection):
                 connection.close()  # the worker has its own hold of it
