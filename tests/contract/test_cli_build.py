@@ -342,6 +342,27 @@ def test_an_image_that_was_named_is_not_replaced(workshop: Workshop) -> None:
     assert entries(workshop.terminal) == {}
 
 
+def test_an_image_for_another_platform_is_refused(workshop: Workshop) -> None:
+    """Only its first start would tell, minutes later and in other words."""
+    stock(workshop.registry, architecture="arm64")
+    base = f"{workshop.registry.host}/bases/python:3.11"
+    arm = workshop.json("build", "magika:1", "--platform", "linux/arm64", "--base", base)
+    code, error = workshop.error("deploy", "magika:1", "--image", arm["pushed"])
+    assert (code, error["code"]) == (2, "usage")
+    assert "is for linux/arm64" in error["message"]
+    amd = workshop.json("build", "magika:1")
+    listed = [{"digest": amd["digest"], "platform": {"os": "linux", "architecture": "amd64"}}]
+    index = json.dumps({"schemaVersion": 2, "manifests": listed}).encode()
+    workshop.registry.put_manifest("models", index, OCI_INDEX)
+    several = f"{workshop.registry.host}/models@{digest_of(index)}"
+    code, error = workshop.error("deploy", "magika:1", "--image", several)
+    assert (code, error["code"]) == (2, "usage")
+    assert amd["pushed"] in error["hint"]
+    assert entries(workshop.terminal) == {}
+    workshop.terminal.ok("deploy", "magika:1", "--image", amd["pushed"])
+    assert workshop.pinned() == amd["pushed"]
+
+
 def test_a_registry_that_may_not_be_asked_stops_no_deploy(workshop: Workshop) -> None:
     workshop.terminal.ok("deploy", "magika:1")
     workshop.registry.faults.always = [refused("HEAD", 403, "DENIED")]

@@ -113,7 +113,8 @@ class Shadow(BaseModel):
 
     model_config = _STRICT
 
-    #: A version of the same model, with an entry of its own in the file; its target may be any.
+    #: A version of the same model, with an entry of its own in the file; its target may be any. It
+    #: runs from the image pinned there: one with CUDA only if that entry is for a GPU.
     version: Annotated[int, Field(gt=0)]
     #: How many requests of a hundred it is asked.
     percent: Annotated[int, Field(ge=1, le=100)] = 100

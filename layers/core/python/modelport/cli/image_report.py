@@ -18,7 +18,7 @@ from modelport.images.image import Image
 from modelport.images.layer import Kind, Layer, Unpacked
 from modelport.images.reference import Reference
 from modelport.images.report import Row, looked_into, report
-from modelport.registry import Progress
+from modelport.registry import Progress, silent
 
 #: A larger layer of an image in a registry is not fetched to look into it.
 MAX_FETCHED = 256_000_000
@@ -122,7 +122,7 @@ def of_stored(
     """The figures of an image in a registry; its layers are kept in ``workspace`` like others."""
     body, digest = repository.manifest_for(reference.which, platform)
     described = json.loads(body)
-    told = json.loads(_fetched(repository, described["config"], workspace, progress).read_bytes())
+    told = json.loads(fetched(repository, described["config"], workspace, progress).read_bytes())
     history = [line for line in told.get("history") or () if not line.get("empty_layer")]
     diff_ids = told["rootfs"]["diff_ids"]
     rows = []
@@ -131,7 +131,7 @@ def of_stored(
         kind = _KINDS.get(said.removeprefix(_OURS), "base") if said.startswith(_OURS) else "base"
         found = Layer(layer["digest"], diff_ids[at], layer["size"], 0, kind)
         if layer["size"] <= MAX_FETCHED:
-            found = _opened(found, _fetched(repository, layer, workspace, progress))
+            found = _opened(found, fetched(repository, layer, workspace, progress))
         rows.append(Row(kind, found.digest, found.size, found.unpacked, found.parts))
     platform = f"{told.get('os', 'linux')}/{told['architecture']}"
     return Shown(str(reference), digest, platform, tuple(rows))
@@ -145,9 +145,10 @@ def _opened(layer: Layer, path: Path) -> Layer:
     return known if layer.kind == "base" else looked_into(known)
 
 
-def _fetched(
-    repository: Repository, described: dict[str, Any], workspace: Path, progress: Progress
+def fetched(
+    repository: Repository, described: dict[str, Any], workspace: Path, progress: Progress = silent
 ) -> Path:
+    """A blob as a manifest describes it, kept in ``workspace`` like others."""
     digest = str(described["digest"])
     path = workspace / "blobs" / digest.removeprefix("sha256:")
     if not cache.holds(path, digest):

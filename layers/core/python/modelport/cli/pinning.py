@@ -5,12 +5,18 @@ The entry it is given is not written here; that is the deploy's business.
 
 from __future__ import annotations
 
+import json
+
 from modelport.cli.console import size
+from modelport.cli.failures import InvalidUsageError
+from modelport.cli.image_report import fetched
 from modelport.cli.image_works import DEFAULT_PLATFORM, ImageWorks
 from modelport.cli.session import Session
 from modelport.deployments import DeploymentEntry
 from modelport.images.build import Accelerator
+from modelport.images.distribution import INDEXES, platforms_of
 from modelport.images.errors import ImageNotFoundError, ImageRegistryError
+from modelport.images.reference import Reference
 from modelport.manifest import Manifest
 
 
@@ -45,6 +51,8 @@ def _usable(session: Session, works: ImageWorks, image: str, *, given: bool) -> 
     """Whether the version can run from the image, as far as can be told from here."""
     try:
         if works.is_there(image):
+            if given:
+                _check_platform(works, image)
             return True
     except ImageRegistryError as error:
         # Whether we may look there says nothing about whether the cloud may.
@@ -54,6 +62,25 @@ def _usable(session: Session, works: ImageWorks, image: str, *, given: bool) -> 
         raise ImageNotFoundError(image, "leave out --image to have it built")
     session.output.note(f"{image} is gone from its registry: building it again")
     return False
+
+
+def _check_platform(works: ImageWorks, image: str) -> None:
+    """Refuse what a person named and the cloud could not start; only a start would tell it."""
+    reference = Reference.parse(image)
+    with works.open(reference) as repository:
+        media_type, body, _ = repository.manifest(reference.which)
+        described = json.loads(body)
+        if media_type in INDEXES:
+            one = platforms_of(described).get(DEFAULT_PLATFORM)
+            hint = f"name the one for {DEFAULT_PLATFORM}: {reference.at(one)}" if one else ""
+            raise InvalidUsageError(f"{image} is a list of images for several platforms", hint=hint)
+        told = json.loads(fetched(repository, described["config"], works.workspace).read_bytes())
+    platform = f"{told.get('os', 'linux')}/{told.get('architecture', 'unknown')}"
+    if platform != DEFAULT_PLATFORM:
+        raise InvalidUsageError(
+            f"{image} is for {platform}, and versions run on {DEFAULT_PLATFORM}",
+            hint="leave out --image to have it built",
+        )
 
 
 def _built(session: Session, works: ImageWorks, manifest: Manifest, entry: DeploymentEntry) -> str:
