@@ -175,3 +175,11 @@ def test_it_goes_to_a_file_or_out_as_json(terminal: Terminal) -> None:
     listed = terminal.ok(*arguments).json
     assert (listed["kind"], listed["items"]) == ("List", written)
     assert "&id" not in (terminal.folder / "k.yaml").read_text()
+
+
+@pytest.mark.parametrize("output", ["nowhere/magika.yaml", "."])
+def test_a_file_that_cannot_be_written_is_said(terminal: Terminal, output: str) -> None:
+    options = ("--image", IMAGE, "--output", output, "--json")
+    refused = terminal("export", "kubernetes", "magika:1", *options)
+    assert refused.code == 2
+    assert refused.json["error"]["message"].startswith(f"cannot write to {output}: ")

@@ -56,8 +56,7 @@ def bundle(
         with session.output.transfers() as progress:
             _write(session.registry, manifest, folder, progress)
     except OSError as error:
-        problem = f"cannot write to {to}: {error.strerror or error}"
-        raise InvalidUsageError(problem, hint="name another folder") from None
+        raise _unwritable(to, error, "folder") from None
     document = {
         "model": manifest.model,
         "version": manifest.version,
@@ -150,7 +149,10 @@ def kubernetes(
     found = documents(workload)
     if output is not None:
         path = session.world.folder / output
-        path.write_text(_yaml(found), encoding="utf-8")
+        try:
+            path.write_text(_yaml(found), encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(output, error, "file") from None
         session.output.note(f"written to {path}; apply it with: kubectl apply -f {output}")
         if not as_json:
             return
@@ -160,6 +162,11 @@ def kubernetes(
         console.file.write(_yaml(found))
 
     session.output.result(listed, render)
+
+
+def _unwritable(to: Path, error: OSError, kind: str) -> InvalidUsageError:
+    problem = f"cannot write to {to}: {error.strerror or error}"
+    return InvalidUsageError(problem, hint=f"name another {kind}")
 
 
 def _pinned(session: Session, name: str, version: int, image: str | None) -> str:
