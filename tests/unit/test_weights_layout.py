@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelport.errors import InvalidBundleError
+from modelport.manifest import digest_of
 from modelport.onnx_file import read_onnx
 from modelport.weights_layout import PAGE, WORTH_IT, Layout, lay_out
 from onnx import TensorProto, helper, numpy_helper
@@ -44,6 +45,7 @@ def laid_out(path: Path, work: Path) -> Layout:
     assert layout is not None
     assert read_onnx(layout.model).signature == read_onnx(path).signature
     assert read_onnx(layout.model).external_data == (layout.data.name,)
+    assert layout.digest == digest_of(layout.data.read_bytes())
     return layout
 
 

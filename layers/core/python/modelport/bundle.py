@@ -42,6 +42,8 @@ ENTRY, LABELS, SCRIPT = "model.onnx", "labels.txt", "inference.py"
 REQUIREMENTS = "requirements.txt"
 _RECORD = "manifest.json"
 _CHUNK = 1 << 20
+#: Of files that were hashed while they were written, by their name in the bundle.
+Digests = dict[str, str]
 _LAYOUT = "a bundle is an .onnx file, or a folder with model.onnx in it"
 
 
@@ -68,10 +70,12 @@ def _single_file(path: Path, progress: Progress, work: Path | None) -> Draft:
         raise InvalidBundleError(path, f"its external data is called {ENTRY!r}, like the model")
     # The model's own file name says nothing the version needs: the same model is the same version.
     sources = {ENTRY: path} | {name: path.parent / name for name in info.external_data}
+    known: Digests = {}
     if work is not None:
-        sources = _laid_out(path, ENTRY, info, sources, work, progress)
+        sources, known = _laid_out(path, ENTRY, info, sources, work, progress)
     settings = ModelToml().settings(entry=ENTRY, labels=None, script=None)
-    return Draft(Content(_hashed(sources, progress), info.signature, settings), _sorted(sources))
+    files = _hashed(sources, known, progress)
+    return Draft(Content(files, info.signature, settings), _sorted(sources))
 
 
 def _folder(folder: Path, progress: Progress, work: Path | None) -> Draft:
@@ -95,10 +99,11 @@ def _folder(folder: Path, progress: Progress, work: Path | None) -> Draft:
         script=_script(sources),
         requirements=REQUIREMENTS if REQUIREMENTS in sources else None,
     )
+    known: Digests = {}
     if work is not None and told.runtime.layout == "fast":
-        sources = _laid_out(folder / entry, entry, info, sources, work, progress)
+        sources, known = _laid_out(folder / entry, entry, info, sources, work, progress)
     content = Content(
-        files=_hashed(sources, progress),
+        files=_hashed(sources, known, progress),
         signature=info.signature,
         settings=settings,
         goldens=goldens,
@@ -118,7 +123,7 @@ def _laid_out(
     sources: dict[str, Path],
     work: Path,
     progress: Progress,
-) -> dict[str, Path]:
+) -> tuple[dict[str, Path], Digests]:
     """The sources with the model and its data files in their fast form, if there is a faster."""
     parent = PurePosixPath(entry).parent
     own = {(parent / name).as_posix() for name in info.external_data}
@@ -127,10 +132,11 @@ def _laid_out(
     taken = [str(name.relative_to(parent)) for name in inside if name.is_relative_to(parent)]
     layout = lay_out(model, work, entry, taken=taken, progress=progress)
     if layout is None:
-        return sources
+        return sources, {}
     gone = {(parent / name).as_posix() for name in layout.replaced} - kept
     rest = {name: path for name, path in sources.items() if name not in gone}
-    return rest | {entry: layout.model, (parent / layout.data.name).as_posix(): layout.data}
+    data = (parent / layout.data.name).as_posix()
+    return rest | {entry: layout.model, data: layout.data}, {data: layout.digest}
 
 
 def _used_by_others(entry: str, model: Path, sources: dict[str, Path]) -> set[str]:
@@ -254,12 +260,17 @@ def _sorted(sources: dict[str, Path]) -> dict[str, Path]:
     return dict(sorted(sources.items()))
 
 
-def _hashed(sources: dict[str, Path], progress: Progress) -> tuple[File, ...]:
+def _hashed(sources: dict[str, Path], known: Digests, progress: Progress) -> tuple[File, ...]:
     """Digest and size of every file, in the order of their paths."""
     total = sum(path.stat().st_size for path in sources.values())
     done = 0
     files = []
     for name, path in _sorted(sources).items():
+        if name in known:
+            files.append(File(name, known[name], path.stat().st_size))
+            done += files[-1].size
+            progress(name, done, total)
+            continue
         digest, size = hashlib.sha256(), 0
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):

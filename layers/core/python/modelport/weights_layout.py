@@ -17,11 +17,13 @@ below the folder it is given and must not run the model.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from modelport.beside import Beside
 from modelport.errors import InvalidBundleError
 from modelport.onnx_rewrite import Place, Rewriter, Source, read, values_of, write
 from modelport.onnx_tensors import Stored, stored_tensors
@@ -51,6 +53,7 @@ class Layout:
 
     model: Path
     data: Path
+    digest: str  #: of the data file, ``sha256:<hex>``
     replaced: tuple[str, ...]
 
 
@@ -77,20 +80,20 @@ def lay_out(
             return None
         name = _free_name(PurePosixPath(entry).name + ".data", taken)
         target = work / entry
-        layout = Layout(target, target.parent / name, moves.replaced)
+        weights = target.parent / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            placed = _write_data(model, moves.outside, layout.data, progress)
+            placed, digest = _write_data(model, moves.outside, weights, progress)
             rewritten = Rewriter(wire, model, placed, moves.inside).message(wire.whole())
-            write(layout.model, rewritten, model)
+            write(target, rewritten, model)
         except OSError as error:
-            layout.data.unlink(missing_ok=True)
-            layout.model.unlink(missing_ok=True)
+            weights.unlink(missing_ok=True)
+            target.unlink(missing_ok=True)
             problem = f"cannot be laid out in {work}: {error.strerror}"
             raise InvalidBundleError(
                 model, f"its weights, {moves.size:,} bytes, {problem}", _WAY_OUT
             ) from None
-    return layout
+    return Layout(target, weights, digest, moves.replaced)
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
@@ -147,25 +150,32 @@ class _Moves:
 
 def _write_data(
     model: Path, tensors: list[Stored], target: Path, progress: Progress
-) -> dict[int, Place]:
-    """Write the values one after the other; their places by where the tensor's field begins."""
+) -> tuple[dict[int, Place], str]:
+    """Write the values one after the other; their places by where the tensor's field begins.
+
+    The digest of the file comes with them, taken while it is written: it is not read again.
+    """
+    digest = hashlib.sha256()
     placed: dict[int, Place] = {}
     written: dict[Source, Place] = {}
     total = sum(source.size for source in {values_of(model, tensor) for tensor in tensors})
     done = at = 0
-    with target.open("wb") as out:
+    with target.open("wb") as out, Beside(digest.update) as hashing:
         for tensor in tensors:
             source = values_of(model, tensor)
             if source in written:  # tied weights stay tied
                 placed[tensor.field.head] = written[source]
                 continue
             padding = -at % (LARGE_PAGE if source.size >= LARGE else PAGE)
-            out.write(bytes(padding))
-            at += padding
+            if padding:
+                hashing.take(bytes(padding))
+                out.write(bytes(padding))
+                at += padding
             placed[tensor.field.head] = written[source] = Place(target.name, at, source.size)
             for chunk in read(source):
+                hashing.take(chunk)
                 out.write(chunk)
                 done += len(chunk)
                 progress(target.name, done, total)
             at += source.size
-    return placed
+    return placed, f"sha256:{digest.hexdigest()}"

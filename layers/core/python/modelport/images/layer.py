@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +19,12 @@ from typing import Any, BinaryIO, Literal, Protocol, cast
 
 from zlib_ng import gzip_ng, zlib_ng
 
+from modelport.beside import Beside
 from modelport.images import tar
 
 Kind = Literal["base", "deps", "code", "user", "model"]
 #: Writes small enough for memory to stay flat, large enough for hashing to run beside them.
 _BATCH = 1 << 20
-_BEHIND = 2
 _STORED = 0xFFFF
 _LEVEL = 5
 #: No name, no time, unknown system: the same ten bytes everywhere.
@@ -62,7 +60,7 @@ def write(
     plain = _Plain()
     with scratch_file(folder) as (file, part):
         packed = _Packed(file, _Stored() if kind == "model" else _Deflated())
-        with _Beside(plain.write) as hashing, _Beside(packed.write) as packing:
+        with Beside(plain.write) as hashing, Beside(packed.write) as packing:
             batch = _Batch(hashing.take, packing.take)
             tar.write(entries, batch.write)
             batch.flush()
@@ -141,28 +139,6 @@ class _Batch:
     def _pass_on(self, chunk: bytes) -> None:
         for out in self._outs:
             out(chunk)
-
-
-class _Beside:
-    """Hands chunks to a thread of its own that stays at most two of them behind."""
-
-    def __init__(self, take: Callable[[bytes], object]) -> None:
-        self._take = take
-        self._thread = ThreadPoolExecutor(1, "layer")
-        self._behind: deque[Future[object]] = deque()
-
-    def __enter__(self) -> _Beside:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=kind is not None)
-        while kind is None and self._behind:
-            self._behind.popleft().result()
-
-    def take(self, chunk: bytes) -> None:
-        if len(self._behind) == _BEHIND:
-            self._behind.popleft().result()
-        self._behind.append(self._thread.submit(self._take, chunk))
 
 
 class _Plain:
