@@ -203,6 +203,17 @@ def test_without_onnxruntime_the_way_to_get_it_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_an_onnxruntime_that_is_broken_is_told_in_its_words(tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise OSError('libdnnl.so.3: no such file')")
+    text = f"import runpy, sys\nsys.path.insert(0, {str(tmp_path)!r})\nsys.argv = sys.argv[2:]\n"
+    python = program(
+        tmp_path / "broken",
+        text + "runpy.run_module('modelport.tuning_probe', run_name='__main__')",
+    )
+    _, sentence = tune(drafted(tmp_path), tmp_path / "work", os.environ, python=python)
+    assert sentence == "not measured: onnxruntime cannot be imported: libdnnl.so.3: no such file"
+
+
 def test_a_model_that_crashes_onnxruntime_does_not_end_the_command(tmp_path: Path) -> None:
     python = program(tmp_path / "crash", "import os\nos.kill(os.getpid(), 11)")
     after, sentence = tune(drafted(tmp_path), tmp_path / "work", os.environ, python=python)

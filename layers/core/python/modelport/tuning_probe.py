@@ -67,10 +67,12 @@ def _measure(job: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     try:
         import onnxruntime as ort
-    except ImportError:
+    except ModuleNotFoundError:
         raise ProblemError(
             "onnxruntime is not installed (pip install 'modelport[runtime]')"
         ) from None
+    except Exception as error:  # installed, and broken
+        raise ProblemError(f"onnxruntime cannot be imported: {error}"[:300]) from None
     ort.set_default_logger_severity(4)
     cases = _cases(job)
     graph, note = _optimize(ort, job)
