@@ -22,7 +22,10 @@ def command(home: Path, *arguments: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "COLUMNS": "200", **more}
+    # The first deploy installs the functions' layer, which takes the machine's certificates.
+    kept = ("PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    here = {name: os.environ[name] for name in kept if name in os.environ}
+    return {**here, "COLUMNS": "200", **more}
 
 
 def cloud(
