@@ -205,6 +205,18 @@ def test_a_failed_redeploy_puts_the_old_entry_back(terminal: Terminal) -> None:
     assert text(terminal) == before
 
 
+def test_a_file_that_is_put_back_stays_the_file_it_was(terminal: Terminal) -> None:
+    path = terminal.folder / "deployments.toml"
+    kept = path.rename(terminal.folder / "kept.toml")
+    kept.chmod(0o640)
+    path.symlink_to(kept)
+    failing(terminal, "sys.exit(1)")
+    assert terminal("deploy", "magika:1").code == 5
+    assert path.is_symlink()
+    assert kept.read_text() == FILE
+    assert kept.stat().st_mode & 0o777 == 0o640
+
+
 def test_what_others_wrote_meanwhile_survives_a_failure(terminal: Terminal) -> None:
     other = DeploymentEntry(model="other", version=1, digest="sha256:" + "0" * 64)
     path = terminal.folder / "deployments.toml"

@@ -6,6 +6,7 @@ Knows the file and what a command was asked; neither cdk nor the registry.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,9 +90,11 @@ def edited(path: Path, before: DeploymentEntry | None, entry: DeploymentEntry) -
 
 
 def _restore(path: Path, content: bytes | None) -> None:
+    path = path.resolve()  # a link stays one; what it points to changes back
     if content is None:
         path.unlink()
         return
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_bytes(content)
+    shutil.copymode(path, fresh)
     os.replace(fresh, path)

@@ -74,6 +74,8 @@ def _check_platform(works: ImageWorks, image: str) -> None:
             one = platforms_of(described).get(DEFAULT_PLATFORM)
             hint = f"name the one for {DEFAULT_PLATFORM}: {reference.at(one)}" if one else ""
             raise InvalidUsageError(f"{image} is a list of images for several platforms", hint=hint)
+        if "config" not in described:
+            return  # what the cloud makes of it, the cloud shall say
         told = json.loads(fetched(repository, described["config"], works.workspace).read_bytes())
     platform = f"{told.get('os', 'linux')}/{told.get('architecture', 'unknown')}"
     if platform != DEFAULT_PLATFORM:
