@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from modelport.bundle import load_bundle
+from modelport.registry import Actor
 
 from tests.support.cli_world import Terminal
 from tests.support.runtime_bundles import DOUBLE, SUM
@@ -143,6 +146,16 @@ def test_publishing_again_measures_nothing_and_is_the_same_version(weighty: Term
     assert "measuring" not in again.err
     other = weighty.ok("publish", "model.onnx", "--name", "m", "--no-tune", "--json").json
     assert (other["version"], other["new"]) == (1, False)
+
+
+def test_what_lineage_says_of_a_graph_is_shown_in_words(weighty: Terminal) -> None:
+    draft = load_bundle(weighty.folder / "model.onnx")
+    made = {"onnxruntime": "1.31.1", "file": "model.optimized.onnx"}
+    lineage = {"python": "3.12.1", "optimized_graph": made}
+    weighty.registry.publish("m", replace(draft, lineage=lineage), who=Actor("ada"))
+    shown = weighty.ok("show", "m:1").out
+    assert "optimized_graph=(file model.optimized.onnx, onnxruntime 1.31.1)" in shown
+    assert "python=3.12.1" in shown
 
 
 def test_measuring_can_be_left_out(weighty: Terminal) -> None:

@@ -221,8 +221,16 @@ def _spec(spec: TensorSpec) -> tuple[str, str, str]:
 def _lineage(lineage: dict[str, Any]) -> str:
     git = lineage.get("git")
     commit = f"{git['commit'][:12]}{' (dirty)' if git.get('dirty') else ''}" if git else ""
-    others = [f"{k}={v}" for k, v in sorted(lineage.items()) if k not in ("git", "packages")]
+    others = [
+        f"{k}={_plain(v)}" for k, v in sorted(lineage.items()) if k not in ("git", "packages")
+    ]
     return "  ".join([*([f"git={commit}"] if commit else []), *others])
+
+
+def _plain(value: object) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return "(" + ", ".join(f"{key} {part}" for key, part in value.items()) + ")"
 
 
 def _packages(lineage: dict[str, Any]) -> str:
