@@ -258,13 +258,13 @@ def readable(data: Any) -> bytes:
 
 
 def digest_of(body: bytes) -> str:
-    """``sha256:<hex>`` of ``body``."""
+    """``sha256:<hex>`` of ``body``, a document; for whole files `hashlib` is ten times as fast."""
     return "sha256:" + str(_sha256()(body).hexdigest())
 
 
 @cache
 def _sha256() -> Callable[[bytes], Any]:
-    """hashlib's sha256 without hashlib, which loads OpenSSL: milliseconds of every cold start."""
+    """Python's own sha256, without hashlib and so OpenSSL: milliseconds of every cold start."""
     for name in ("_sha2", "_sha256"):  # Python 3.12 and later, and before
         with suppress(ImportError, AttributeError):
             found: Callable[[bytes], Any] = import_module(name).sha256
