@@ -150,9 +150,7 @@ class _Builder:
                     self._install(lock, scratch, _USER_PYTHON, trimmed=False)
                     (scratch / _USER_PYTHON / "requirements.lock").write_text(lock)
                 if script:
-                    place = scratch / _BUNDLE / script.path
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.write_bytes(self._whole(script))
+                    self._bring(script, scratch / _BUNDLE / script.path)
                     bytecode.write(scratch / _BUNDLE, BUNDLE_DIR, self.interpreter)
                 return self._written("user", scratch)
 
@@ -165,7 +163,9 @@ class _Builder:
         file = self._file(said)
         if file is None:
             return ""
-        text = self._whole(file).decode("utf-8", "replace")
+        with self._scratch() as scratch:
+            self._bring(file, scratch / "requirements.txt")
+            text = (scratch / "requirements.txt").read_text("utf-8", "replace")
         wanted = requirements.parse(text)
         if not wanted.lines:
             return ""
@@ -228,19 +228,17 @@ class _Builder:
     def _file(self, name: str | None) -> File | None:
         return next((file for file in self.manifest.files if file.path == name), None)
 
-    def _arriving(self, file: File) -> Arriving:
-        return Arriving(file, self.fetch(file), self.progress)
-
     def _opener(self, file: File) -> Callable[[], BinaryIO]:
-        return lambda: cast("BinaryIO", self._arriving(file))
+        return lambda: cast("BinaryIO", Arriving(file, self.fetch(file), self.progress))
 
-    def _whole(self, file: File) -> bytes:
-        """A small file: all of it and nothing else."""
-        with self._arriving(file) as source:
-            body = source.read(file.size)
-            if len(body) != file.size or source.read(1):
-                raise IntegrityError(file.path, f"{file.size:,} bytes", "others")
-        return body
+    def _bring(self, file: File, to: Path) -> None:
+        """Write a file to ``to``; what is not exactly that file does not get further."""
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with to.open("xb") as out:
+            out.writelines(self.fetch(file))
+        self.progress(file.path, file.size, file.size)
+        if (size := to.stat().st_size) != file.size:
+            raise IntegrityError(file.path, f"{file.size:,} bytes", f"{size:,}")
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
