@@ -35,6 +35,8 @@ REST_S = 0.1
 HEAD_BYTES = 65_536
 #: Longest wait for the rest of a head, and for a caller to read its answer.
 PATIENCE_S = 10.0
+#: How long the last callers may take over their answers.
+LAST_ANSWERS_S = 1.0
 CHUNK = 65_536
 
 
@@ -62,11 +64,15 @@ class Doorman:
         self._listener.setblocking(False)
         self._watch()
 
-    def close(self) -> None:
-        """Accept no more."""
+    async def close(self) -> None:
+        """Close the listener and answer whoever came before."""
         asyncio.get_running_loop().remove_reader(self._listener)
         if self._resting is not None:
             self._resting.cancel()
+        self._accept(last=True)
+        self._listener.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_ANSWERS_S)
 
     def _watch(self) -> None:
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
@@ -77,12 +83,12 @@ class Doorman:
         loop.remove_reader(self._listener)
         self._resting = loop.call_later(REST_S, self._watch)
 
-    def _accept(self) -> None:
+    def _accept(self, *, last: bool = False) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 connection, _ = self._listener.accept()
             except OSError as error:  # mostly: nobody left
-                if error.errno in _EXHAUSTED:
+                if error.errno in _EXHAUSTED and not last:
                     self._rest()
                 return
             if self._hand_over(connection):

@@ -93,7 +93,10 @@ class Supervisor:
             loop.call_later(self._patience.startup, self._too_late)
         self._reap()  # a child that ended before its handler stood
         await self._done.wait()
-        self._doorman.close()
+        await self._doorman.close()
+        for number in (signal.SIGTERM, signal.SIGINT):  # told again, it ends no other way
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
         return self._status
 
     def stop(self, status: int = 0) -> None:

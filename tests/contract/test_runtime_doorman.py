@@ -39,7 +39,7 @@ def test_without_descriptors_callers_wait_and_the_processor_does_not_spin() -> N
         listener.free = False
         _, last = await asyncio.open_connection(*listener.getsockname())
         await asyncio.sleep(REST_S)
-        doorman.close()
+        await doorman.close()
         tries = listener.tries
         await asyncio.sleep(2 * REST_S)
         assert listener.tries == tries
@@ -50,3 +50,25 @@ def test_without_descriptors_callers_wait_and_the_processor_does_not_spin() -> N
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         assert asyncio.run(main(listener)).startswith(b"HTTP/1.1 503 ")
+
+
+def test_whoever_came_before_it_closed_is_answered() -> None:
+    async def main(listener: socket.socket) -> list[bytes]:
+        doorman = Doorman(listener, {})
+        doorman.open(lambda connection: False)
+        address = listener.getsockname()
+        callers = [socket.create_connection(address) for _ in range(8)]  # nobody accepts meanwhile
+        for caller in callers:
+            caller.sendall(b"GET /ping HTTP/1.1\r\n\r\n")
+
+        def answer(caller: socket.socket) -> bytes:
+            with caller:
+                return caller.recv(1000)
+
+        answers = [asyncio.to_thread(answer, caller) for caller in callers]
+        *heads, _ = await asyncio.gather(*answers, doorman.close())
+        return [head for head in heads if head]
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        heads = asyncio.run(main(listener))
+    assert [head[:13] for head in heads] == [b"HTTP/1.1 503 "] * 8
