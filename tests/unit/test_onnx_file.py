@@ -374,6 +374,14 @@ def test_external_data_too_short(tmp_path: Path, entries: dict[str, int], needs:
     assert "'w.bin' has 40 bytes; tensor 'w' " + needs in str(error)
 
 
+def test_external_data_shorter_than_its_tensor(tmp_path: Path) -> None:
+    """onnxruntime would refuse it; that would be known only once it is deployed."""
+    (tmp_path / "w.bin").write_bytes(b"\0" * 40)
+    entry = external("w", [10], location="w.bin", length=36)
+    error = refused(tmp_path, model(initializers=[entry]))
+    assert "tensor 'w' has 36 bytes in 'w.bin', its shape needs 40" in str(error)
+
+
 def test_dimensions_may_be_packed(tmp_path: Path) -> None:
     """Writers of proto3 pack repeated numbers; onnx itself does not."""
     tensor = external("w", [], location="w.bin").SerializeToString() + b"\x0a\x03\xac\x02\x05"

@@ -45,6 +45,12 @@ class _Files:
                 f" {name!r} needs {length:,} from offset {offset:,}",
                 "the data file was cut off or belongs to another model; get it again",
             )
+        if length < tensor.nbytes:
+            raise DamagedError(
+                f"tensor {name!r} has {length:,} bytes in {location!r}, its shape needs"
+                f" {tensor.nbytes:,}",
+                "save the model again with its data file beside it",
+            )
 
     def _size(self, tensor: str, location: str) -> int:
         if not _plain(location):
