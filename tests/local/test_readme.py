@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from modelport.deployments import Deployments
+from modelport.model_toml import ModelToml, read_model_toml
 
 from tests.conftest import ROOT
 from tests.local.conftest import free_port
 from tests.support.local_cloud import SCRIPT
 
 README = (ROOT / "README.md").read_text()
+MODEL = "# model.toml"
 
 
 def blocks(language: str) -> list[str]:
@@ -28,7 +30,7 @@ def test_every_shell_block_runs_in_order() -> None:
         pytest.skip("a local cloud of yours is up; this test must not touch it: make down")
     script = "\n".join(["set -euo pipefail", *blocks("sh")])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    environment |= {"PORT": str(free_port()), "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
+    environment |= {"PORT": str(free_port()), "PATH": _without_ours(os.environ["PATH"])}
     try:
         done = subprocess.run(
             ["bash", "-c", script],
@@ -46,7 +48,18 @@ def test_every_shell_block_runs_in_order() -> None:
     assert '"label": "makefile"' in done.stdout
 
 
-@pytest.mark.parametrize("text", blocks("toml"))
+def _without_ours(path: str) -> str:
+    """PATH as a person has it: `make test` puts the checkout's own programs there."""
+    return ":".join(each for each in path.split(":") if Path(each) != ROOT / ".venv/bin")
+
+
+@pytest.mark.parametrize("text", [text for text in blocks("toml") if MODEL not in text])
 def test_the_deployments_file_shown_is_one(text: str) -> None:
     loaded = Deployments.parse(text, Path("README.md"))
     assert loaded.deployments
+
+
+@pytest.mark.parametrize("text", [text for text in blocks("toml") if MODEL in text])
+def test_the_model_toml_shown_is_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model.toml").write_text(text)
+    assert read_model_toml(tmp_path / "model.toml") != ModelToml()
