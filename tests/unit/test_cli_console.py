@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import TextIO
 
 import pytest
-from modelport.cli.console import Output, size, table
+from modelport.cli.console import Output, facts, size, table
+from modelport.errors import BackendError
 
 
 @contextmanager
@@ -96,6 +97,39 @@ def test_a_table_takes_brackets_as_they_are() -> None:
     out = io.StringIO()
     Output(out, io.StringIO(), {}).result({}, lambda c: c.print(table(("A",), [("[bold]x",)])))
     assert "[bold]x" in out.getvalue()
+
+
+COPIED = "curl 'http://127.0.0.1:8080/v1/models/magika:1:predict' --data-binary @FILE " + "x" * 80
+
+
+@pytest.mark.parametrize("environ", [{"TERM": "xterm", "COLUMNS": "80"}, {}])
+def test_what_is_copied_from_a_terminal_has_no_line_break(environ: dict[str, str]) -> None:
+    with terminal() as (stream, side):
+        output = Output(stream, stream, environ)
+        output.result({}, lambda c: c.print(facts([("try it", COPIED), ("next", COPIED)])))
+        output.result({}, lambda c: c.print(f"next: {COPIED}", style="dim"))
+        output.note(COPIED)
+        output.failure(BackendError(COPIED, hint=COPIED), debug=False)
+        seen = shown(stream, side)
+    assert seen.count(COPIED) == 6
+
+
+def test_a_pipe_gets_whole_cells_and_whole_lines() -> None:
+    out = io.StringIO()
+    output = Output(out, io.StringIO(), {})
+    output.result({}, lambda c: c.print(table(("A", "B"), [(COPIED, COPIED)])))
+    output.result({}, lambda c: c.print(facts([("try it", COPIED)])))
+    assert out.getvalue().count(COPIED) == 3
+    assert out.getvalue().splitlines()[-1] == f"try it {COPIED}"
+
+
+def test_what_was_there_already_has_no_speed() -> None:
+    with terminal() as (stream, side):
+        with Output(io.StringIO(), stream, ENVIRON).transfers() as progress:
+            progress("deps layer", 100, 100)
+        seen = shown(stream, side)
+    assert "100/100 bytes" in seen
+    assert "?" not in seen.replace("\x1b[?", "")
 
 
 @pytest.mark.parametrize(

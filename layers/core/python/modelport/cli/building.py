@@ -248,7 +248,7 @@ def _report(
             ("size", f"{size(shown.size)}, {size(shown.above_base)} of it above the base"),
             ("sent", size(sent) if pushed else None),
         ]
-        console.print(facts(pairs), soft_wrap=True)
+        console.print(facts(pairs))
         console.print(f"next: modelport image show {pushed or ref}", style="dim")
 
     session.output.result(document, render)

@@ -163,7 +163,7 @@ def _print(session: Session, answer: Answer) -> None:
         return
 
     def render(console: Console) -> None:
-        console.print(Text(_pretty(text or "")), soft_wrap=True)
+        console.print(Text(_pretty(text or "")))
 
     session.output.result(document, render)
 

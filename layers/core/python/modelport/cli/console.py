@@ -14,16 +14,28 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from modelport.errors import ModelportError
 
-WIDTH_WITHOUT_TERMINAL = 160
+#: So wide that no cell of a table is ever folded for a program to read.
+WIDTH_WITHOUT_TERMINAL = 10_000
 
 
-def _console(stream: TextIO, environ: Mapping[str, str]) -> Console:
+def _console(stream: TextIO, environ: Mapping[str, str], *, live: bool = False) -> Console:
+    """A console that leaves wrapping to the terminal: what is copied from it has no line break.
+
+    Only what is drawn again and again (``live``) has to fit.
+    """
     tty = stream.isatty()
     return Console(
         file=stream,
@@ -32,7 +44,7 @@ def _console(stream: TextIO, environ: Mapping[str, str]) -> Console:
         highlight=False,
         emoji=False,
         markup=False,
-        soft_wrap=not tty,
+        soft_wrap=not live,
         width=None if tty else WIDTH_WITHOUT_TERMINAL,
         _environ=environ,
     )
@@ -90,9 +102,9 @@ class Output:
         if self.as_json or not self.stderr.isatty():
             yield lambda what, done, total: None
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        console = _console(self.stderr, self.environ)
-        with Progress(*columns, TransferSpeedColumn(), console=console) as progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), _Speed())
+        console = _console(self.stderr, self.environ, live=True)
+        with Progress(*columns, console=console) as progress:
             bars = _Bars(progress)
             yield bars
 
@@ -105,9 +117,17 @@ class Output:
             self.note(title)
             yield lambda text: self.note(f"  {text}")
         else:
-            console = _console(self.stderr, self.environ)
+            console = _console(self.stderr, self.environ, live=True)
             with console.status(Text(title)) as status:
                 yield lambda text: status.update(Text(f"{title} · {text}"))
+
+
+class _Speed(TransferSpeedColumn):
+    """Bytes per second; nothing where they are not known, as of what was there already."""
+
+    def render(self, task: Task) -> Text:
+        """The cell of one bar."""
+        return super().render(task) if task.finished_speed or task.speed else Text()
 
 
 class _Bars:
@@ -146,15 +166,18 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     return grid
 
 
-def facts(pairs: Iterable[tuple[str, object]]) -> Table:
-    """Names and values, one pair a line; pairs without a value are left out."""
-    grid = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
-    grid.add_column(style="bold")
-    grid.add_column(overflow="fold")
-    for name, value in pairs:
-        if value not in (None, "", (), []):
-            grid.add_row(name, Text(str(value)))
-    return grid
+def facts(pairs: Iterable[tuple[str, object]]) -> Text:
+    """Names and values, one pair a line; pairs without a value are left out.
+
+    No table: a value in it would be folded at the terminal's width, and could not be copied.
+    """
+    told = [(name, str(value)) for name, value in pairs if value not in (None, "", (), [])]
+    width = max((len(name) for name, _ in told), default=0) + 1
+    lines = []
+    for name, value in told:
+        below = value.replace("\n", "\n" + " " * width)
+        lines.append(Text.assemble((name.ljust(width), "bold"), below))
+    return Text("\n").join(lines)
 
 
 def size(count: int) -> str:

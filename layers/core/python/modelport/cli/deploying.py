@@ -242,7 +242,7 @@ def _report_deployed(
 
     def render(console: Console) -> None:
         console.print(f"{name}:{version} is deployed: {running.target} {running.resource}")
-        console.print(facts([("endpoint", endpoint), ("try it", call)]), soft_wrap=True)
+        console.print(facts([("endpoint", endpoint), ("try it", call)]))
         console.print(f"next: modelport promote {name}:{version}", style="dim")
 
     session.output.result(document, render)
