@@ -100,9 +100,11 @@ class Home:
         partial.write_text(json.dumps(asdict(cloud), indent=2))
         partial.rename(self._state)
 
-    def write_env(self, variables: Mapping[str, str]) -> None:
-        """Leave the file to source."""
+    def write_env(self, variables: Mapping[str, str], programs: Path) -> None:
+        """Leave the file to source; it puts the folder of `programs` first on PATH, once."""
         lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+        first = shlex.quote(str(programs))
+        lines.append(f'case "$PATH:" in {first}:*) ;; *) export PATH={first}:"$PATH" ;; esac')
         self.env.write_text("\n".join(lines) + "\n")
 
     def clear(self) -> None:

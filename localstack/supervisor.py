@@ -94,7 +94,8 @@ class Supervisor:
             self._expect_answer(f"{platform.endpoint}/v1/models")
         name_bucket(self._home, platform.bucket)
         named = {"MODELPORT_BUCKET": platform.bucket, "MODELPORT_ENDPOINT": platform.endpoint}
-        self._home.write_env({**variables(self._home, endpoint), **hosts.variables, **named})
+        told = {**variables(self._home, endpoint), **hosts.variables, **named}
+        self._home.write_env(told, programs=Path(sys.executable).parent)
         self._cloud = Cloud(self._cloud.engine, self._cloud.port, True, self._cloud.processes)
         self._home.write(self._cloud)
         self._report(ready=True, **named)

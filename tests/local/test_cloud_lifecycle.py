@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from state import Home
 
 from tests.conftest import ROOT
 from tests.local.conftest import answers, eventually, free_port, processes_with
@@ -112,6 +113,28 @@ def test_up_leaves_a_platform_that_answers(up: Up) -> None:
     assert Path(up.sourced("MODELPORT_DEPLOYMENTS")).exists()
     for step in ("cdk bootstrap", "cdk deploy the platform"):
         assert step in up.output
+
+
+def test_who_sources_it_has_the_projects_programs(up: Up) -> None:
+    where = f'unset VIRTUAL_ENV; PATH=/usr/bin:/bin; . "{up.home}/env"; command -v modelport python'
+    done = subprocess.run(["bash", "-c", where], capture_output=True, text=True, check=True)
+    programs = Path(sys.executable).parent
+    assert done.stdout.split() == [str(programs / "modelport"), str(programs / "python")]
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_sourcing_it_twice_changes_path_once_wherever_the_checkout_lies(
+    tmp_path: Path, shell: str
+) -> None:
+    home = Home(tmp_path)
+    programs = tmp_path / 'it\'s [a] "$HOME" *'
+    home.write_env({"NAME": "it's; a value"}, programs)
+    script = f'. "{home.env}"; . "{home.env}"; printf "%s\\n" "$PATH" "$NAME"'
+    plain = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [shell, "-c", script], env=plain, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [f"{programs}:/usr/bin:/bin", "it's; a value"]
 
 
 def test_a_second_up_says_it_is_up(up: Up) -> None:
