@@ -234,8 +234,8 @@ def test_a_requirement_against_ours_names_both(checkout: Path, tmp_path: Path) -
     said = refused(checkout, tmp_path / "w", "numpy<2\n")
     assert said.startswith("requirement numpy: ")
     assert "numpy<2" in said
-    assert "numpy==2.4.6" in said
-    assert "image" in said
+    assert "modelport's runtime needs numpy==2.4.6" in said
+    assert "loosen this line" in said
 
 
 def test_a_package_whose_own_need_is_against_ours_names_both(
@@ -245,13 +245,24 @@ def test_a_package_whose_own_need_is_against_ours_names_both(
     said = refused(checkout, tmp_path / "w", "old\n")
     assert said.startswith("requirement old: ")
     assert "numpy<2" in said
-    assert "numpy==2.4.6" in said
+    assert "modelport's runtime needs numpy==2.4.6" in said
+    assert "ask for another release of old that works with it" in said
 
 
 def test_a_package_that_does_not_exist_is_named(checkout: Path, tmp_path: Path) -> None:
-    assert refused(checkout, tmp_path / "w", "nosuchpackage\n").startswith(
-        "requirement nosuchpackage: "
-    )
+    said = refused(checkout, tmp_path / "w", "nosuchpackage\n")
+    assert said.startswith("requirement nosuchpackage: ")
+    assert said.endswith("the package index has none of that name")
+
+
+def test_a_release_that_does_not_exist_is_told_with_one_that_does(
+    checkout: Path, wheels: Wheelhouse, tmp_path: Path
+) -> None:
+    wheels.add("six", "1.16.0")
+    wheels.add("six", "1.17.0")
+    said = refused(checkout, tmp_path / "w", "six==99.0\n")
+    assert said.startswith("requirement six: ")
+    assert said.endswith("is six==1.17.0")
 
 
 def test_a_version_that_is_none_is_refused_without_a_path_of_this_machine(

@@ -27,6 +27,9 @@ Architecture = Literal["amd64", "arm64"]
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 #: The C libraries that wheels are made for, newest first.
 _MANYLINUX = (*((2, minor) for minor in range(40, 30, -1)), (2, 28), (2, 17))
+#: What uv says of releases, and of packages, that the index does not have.
+_NO_VERSION = re.compile(r"there (?:is|are) no versions? of ([\w.-]+)")
+_NO_PACKAGE = re.compile(r"was not found in the (?:package registry|provided package locations)")
 #: uv's name for every package in its messages: ``name``, ``name==1.0`` or ``name>=1,<2``.
 _NAMED = r"(?<![\w.-]){}(?:(?=[<>=!~ ,])|$)"
 
@@ -89,7 +92,23 @@ def resolve(requirements: str, constraints: str, platform: Platform, names: Iter
         arguments = ["compile", "--generate-hashes", "--no-header", "--no-annotate"]
         arguments += ["--no-emit-index-url", "--no-emit-find-links", "--constraint", str(ours)]
         carried = tuple(re.findall(r"^[\w.-]+==[^\s;]+", constraints, re.MULTILINE))
-        return _uv([*arguments, str(wanted)], platform, tuple(names), carried)
+        try:
+            return _uv([*arguments, str(wanted)], platform, tuple(names), carried)
+        except RequirementError as error:
+            missing = _NO_VERSION.search(error.message)
+            if missing and not error.hint:
+                wanted.write_text(f"{missing[1]}\n")
+                error.hint = _newest([*arguments, str(wanted)], platform, missing[1])
+            raise
+
+
+def _newest(arguments: Sequence[str], platform: Platform, name: str) -> str:
+    """A hint with the release that the index would give to who asks for any."""
+    try:
+        found = re.search(rf"^{re.escape(name)}==[^\s;]+", _uv(arguments, platform, (name,)), re.M)
+    except RequirementError:
+        found = None
+    return f"the newest that fits {platform} is {found[0]}" if found else ""
 
 
 def _uv(
@@ -133,5 +152,16 @@ def _error(
         return RequirementError(about, f"{problem} ({cause})", "choose a version that has one")
     ours = next((pin for pin in carried if re.search(rf"{re.escape(pin)}(?![\w.])", text)), None)
     if ours:
-        hints = [f"the image itself carries {ours}; ask for versions that work with it"]
+        name = ours.partition("==")[0]
+        way_out = (
+            "loosen this line"
+            if about == name
+            else f"ask for another release of {about} that works with it"
+        )
+        hints = [
+            f"modelport's runtime needs {ours}, and an image has one {name}: {way_out},"
+            " or leave the line out"
+        ]
+    elif _NO_PACKAGE.search(text):
+        hints = ["is its name right? the package index has none of that name"]
     return RequirementError(about, cause, " ".join(hints))
