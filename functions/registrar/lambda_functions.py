@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from botocore.exceptions import ClientError
 from modelport.envelope import Request, Response
 from modelport.errors import MalformedRequestError
 
@@ -43,8 +45,33 @@ class LambdaFunctions:
             return None
         payload: bytes = answer["Payload"].read()
         if answer.get("FunctionError"):
-            return Failure(payload.decode(errors="replace"), b"timed out" in payload.lower())
+            return _failure(payload)
         try:
             return Response.from_event(payload)
         except MalformedRequestError as error:
             return Failure(error.message)
+
+    def log_group(self, resource: str) -> str:
+        # Asked for, because a group that is kept has a name of CloudFormation's making.
+        try:
+            found = self._client.get_function_configuration(FunctionName=resource)
+        except ClientError:  # Whatever failed before this must still be told.
+            found = {}
+        named = found.get("LoggingConfig", {}).get("LogGroup")
+        return str(named or f"/aws/lambda/{resource.partition(':')[0]}")
+
+
+def _failure(payload: bytes) -> Failure:
+    """What the function did instead of answering, as Lambda or its runtime client wrote it."""
+    words, late = payload.decode(errors="replace"), b"timed out" in payload.lower()
+    try:
+        said = json.loads(payload)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        return Failure(words, late)
+    kind = str(said.get("errorType") or "")
+    # The runtime client names the request of every error but one: that of loading the handler.
+    lines = str(said.get("errorMessage") or "").strip().splitlines() or [""]
+    loading = said.get("requestId") == ""
+    return Failure(words, late, kind, f"{kind}: {lines[0]}" if loading else "")

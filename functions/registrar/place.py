@@ -24,10 +24,16 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call that ran and brought no answer of the version; ``words`` are for the log."""
+    """A call that ran and brought no answer of the version; ``words`` are for the log.
+
+    ``kind`` is the failure's type and for everybody. ``startup`` is the runtime's own line about a
+    version that could not be loaded: no request had reached it yet, so it can hold none.
+    """
 
     words: str
     timed_out: bool = False
+    kind: str = ""
+    startup: str = ""
 
 
 class Place(Protocol):
@@ -43,4 +49,8 @@ class Place(Protocol):
 
     def ask(self, resource: str, request: Request) -> Response | Failure | None:
         """Have it answer; None when it cannot take a call right now."""
+        ...
+
+    def log_group(self, resource: str) -> str:
+        """Where its log lies."""
         ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from modelport.envelope import Request, Response
 from modelport.errors import (
@@ -78,7 +79,7 @@ class Prober:
                 return
             if found.state == FAILED:
                 raise self._not_ready(resource, found.reason)
-            self._pause(self._not_ready(resource, f"still {found.reason}"))
+            self._pause(partial(self._not_ready, resource, f"still {found.reason}"))
 
     def _ask(
         self,
@@ -97,6 +98,8 @@ class Prober:
         response = self._answer(manifest, resource, timeout_s, request)
         if response.status != 200:
             problem = f"expected status 200, got {response.status}: {_excerpt(response)}"
+            if response.status >= 500:
+                problem += f"; {self._log(resource)}"
             raise _mismatch(manifest, golden, call, problem)
         digest = response.headers.get(DIGEST_HEADER, "none")
         if digest != manifest.digest:
@@ -112,9 +115,10 @@ class Prober:
             if isinstance(answer, Failure):
                 raise self._failed(manifest, resource, timeout_s, request.request_id, answer)
             if answer is None:
-                self._pause(ThrottledError(f"{self._place.noun} {resource}"))
+                self._pause(partial(ThrottledError, f"{self._place.noun} {resource}"))
             elif answer.status == LOADING:
-                self._pause(self._not_ready(resource, f"status {LOADING}: {_excerpt(answer)}"))
+                reason = f"status {LOADING}: {_excerpt(answer)}"
+                self._pause(partial(self._not_ready, resource, reason))
             else:
                 return answer
 
@@ -124,15 +128,23 @@ class Prober:
         logger.error("%s failed: %s", resource, found.words[:EXCERPT])
         if found.timed_out:
             return ModelTimeoutError(manifest.model, manifest.version, timeout_s)
-        return ModelFailedError(manifest.model, manifest.version, request_id)
+        if found.startup:
+            return self._not_ready(resource, found.startup[:EXCERPT])
+        error = ModelFailedError(manifest.model, manifest.version, request_id)
+        error.hint = ", ".join(filter(None, [found.kind, self._log(resource)]))
+        return error
 
-    def _pause(self, otherwise: Exception) -> None:
+    def _pause(self, otherwise: Callable[[], Exception]) -> None:
         if self._clock() + POLL_S >= self._end:
-            raise otherwise
+            raise otherwise()
         self._sleep(POLL_S)
 
     def _not_ready(self, resource: str, reason: str) -> BackendError:
-        return BackendError(f"{self._place.noun} {resource} did not become ready: {reason}")
+        problem = f"{self._place.noun} {resource} did not become ready: {reason}"
+        return BackendError(problem, hint=self._log(resource))
+
+    def _log(self, resource: str) -> str:
+        return f"its log group is {self._place.log_group(resource)}"
 
 
 def _mismatch(manifest: Manifest, golden: str, call: Call, problem: str) -> GoldenMismatchError:

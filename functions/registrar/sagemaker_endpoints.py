@@ -78,6 +78,9 @@ class SageMakerEndpoints:
         except MalformedRequestError as error:
             return Failure(error.message)
 
+    def log_group(self, resource: str) -> str:
+        return f"/aws/sagemaker/Endpoints/{resource}"
+
 
 def _failure(error: ClientError) -> Failure:
     """What the container did instead of answering, and where its log is."""

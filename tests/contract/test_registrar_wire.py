@@ -177,6 +177,34 @@ def test_a_question_tells_an_answer_from_a_crash(server: Any) -> None:
     assert odd == Failure("not a modelport envelope of version 1")
 
 
+def test_only_the_error_of_loading_the_handler_is_told_in_its_words(server: Any) -> None:
+    crash = {"X-Amz-Function-Error": "Unhandled"}
+    said = {"errorType": "InvalidBundleError", "errorMessage": "inference.py: no x\nline 2"}
+    said_at = [{**said, "requestId": each, "stackTrace": ["secret"]} for each in ("", "r-1")]
+    server.script = [(200, crash, json.dumps(each).encode()) for each in (*said_at, said)]
+    server.script += [(200, crash, b"[1]")]
+    found = [lambda_at(server.url).ask("f", ASKED) for _ in range(4)]
+    told = [(each.kind, each.startup) for each in found if isinstance(each, Failure)]
+    at_load = "InvalidBundleError: inference.py: no x"
+    later = ("InvalidBundleError", "")
+    assert told == [("InvalidBundleError", at_load), later, later, ("", "")]
+
+
+@pytest.mark.parametrize(
+    ("status", "configuration", "group"),
+    [
+        (200, {"LoggingConfig": {"LogGroup": "stack-Logs-1"}}, "stack-Logs-1"),
+        (200, {}, "/aws/lambda/f"),
+        (404, {}, "/aws/lambda/f"),
+    ],
+)
+def test_the_log_group_of_a_function(
+    server: Any, status: int, configuration: dict[str, Any], group: str
+) -> None:
+    server.script = [(status, {}, json.dumps(configuration).encode())]
+    assert lambda_at(server.url).log_group("f:3") == group
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [

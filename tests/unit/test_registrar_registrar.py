@@ -59,6 +59,9 @@ class Doubling:
         self.asked.append(request)
         return self.answer(request)
 
+    def log_group(self, resource: str) -> str:
+        return f"/logs/of/{resource}"
+
     def respond(self, request: Request) -> Response:
         headers = {"x-modelport-digest": self.digest}
         return Response(200, headers, json.dumps(self.body(request)).encode())
@@ -207,6 +210,33 @@ def test_a_crashing_function_is_refused_without_its_traceback(world: World) -> N
     outcome = world.send("Create")
     assert "[model-failed]" in outcome.reason
     assert "secret path" not in outcome.reason
+
+
+def test_a_crash_at_a_request_names_its_kind_the_log_and_the_request_only(world: World) -> None:
+    world.functions.failure = Failure('{"errorMessage": "secret"}', kind="ValueError")
+    reason = world.send("Create").reason
+    assert "request id deploy-m-1-readiness-v2" in reason
+    assert "(ValueError, its log group is /logs/of/modelport-t-m-v1)" in reason
+    assert "secret" not in reason
+
+
+def test_a_version_that_cannot_be_loaded_is_refused_with_the_runtimes_own_line(
+    world: World,
+) -> None:
+    line = "InvalidBundleError: inference.py: it fails at load with ModuleNotFoundError"
+    world.functions.failure = Failure("a traceback", startup=line + "!" * 400)
+    reason = world.send("Create").reason
+    assert f"function modelport-t-m-v1 did not become ready: {line}!" in reason
+    assert "(its log group is /logs/of/modelport-t-m-v1)" in reason
+    assert reason.count("!") == 300 - len(line)
+    assert "traceback" not in reason
+
+
+def test_a_golden_that_fails_in_the_model_names_the_log(world: World) -> None:
+    world.functions.answer = lambda request: (
+        world.functions.respond(request) if request.path.endswith("/ready") else Response(500)
+    )
+    assert "its log group is /logs/of/modelport-t-m-v1" in world.send("Create").reason
 
 
 def test_a_function_that_times_out_is_refused_with_its_limit(world: World) -> None:
