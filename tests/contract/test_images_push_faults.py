@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from modelport.errors import IntegrityError, ModelportError
 from modelport.images.auth import Credentials, Login, anonymous
-from modelport.images.client import client_for
+from modelport.images.client import FIRST_TIMEOUT, client_for
 from modelport.images.distribution import Repository
 from modelport.images.errors import ImageNotFoundError, ImageRegistryError
-from modelport.images.patience import ATTEMPTS, LONGEST_WAIT_S
+from modelport.images.patience import ATTEMPTS, ATTEMPTS_AT_NOBODY, FIRST_WAIT_S, LONGEST_WAIT_S
 from modelport.images.push import push
 from modelport.images.reference import Reference
 from modelport.images.refusals import Answer, refusal
@@ -114,7 +114,7 @@ def test_retry_after_is_kept_to(
     assert least <= waits[0] <= most
 
 
-def test_a_registry_that_is_away_is_said(tmp_path: Path, waits: list[float]) -> None:
+def test_a_registry_that_is_away_is_said_soon(waits: list[float]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     reference = Reference(f"127.0.0.1:{port}", "a")
@@ -122,9 +122,29 @@ def test_a_registry_that_is_away_is_said(tmp_path: Path, waits: list[float]) -> 
         Repository(reference, anonymous, sleep=waits.append) as repository,
         pytest.raises(ImageRegistryError, match=rf"127\.0\.0\.1:{port}: cannot be reached") as told,
     ):
-        push(small_image(tmp_path), repository)
+        repository.has_manifest("latest")
     assert told.value.hint
-    assert len(waits) >= ATTEMPTS - 1
+    assert sum(waits) <= 2
+
+
+def test_a_registry_that_never_answers_is_said(waits: list[float]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        reference = Reference(f"127.0.0.1:{port}", "a")
+        with (
+            httpx.Client(timeout=0.1) as client,
+            Repository(reference, anonymous, client=client, sleep=waits.append) as repository,
+            pytest.raises(ImageRegistryError, match=rf"127\.0\.0\.1:{port}: does not answer"),
+        ):
+            repository.has_manifest("latest")
+    assert len(waits) == ATTEMPTS_AT_NOBODY - 1
+
+
+def test_silence_is_told_within_half_a_minute() -> None:
+    # every try takes its time, and so do the longest waits between them
+    waits = sum(FIRST_WAIT_S * 2**tried for tried in range(1, ATTEMPTS_AT_NOBODY))
+    longest = max(value for value in FIRST_TIMEOUT.as_dict().values() if value)
+    assert ATTEMPTS_AT_NOBODY * longest + waits <= 30
 
 
 def test_a_registry_that_only_speaks_http_is_not_spoken_to_elsewhere() -> None:

@@ -56,6 +56,16 @@ def test_a_terminal_sees_how_far_the_work_is() -> None:
     assert "deploying magika:1" in seen
 
 
+def test_a_line_goes_above_the_bars_not_through_them() -> None:
+    with terminal() as (stream, side):
+        output = Output(io.StringIO(), stream, ENVIRON)
+        with output.transfers() as progress:
+            progress("model.onnx", 50, 100)
+            output.note("waiting for a registry", style="")
+        seen = shown(stream, side)
+    assert "\nwaiting for a registry" in seen or "\x1b[2Kwaiting for a registry" in seen
+
+
 def test_nobody_looking_means_plain_lines() -> None:
     err = io.StringIO()
     output = Output(io.StringIO(), err, {})

@@ -10,7 +10,7 @@ import json
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -58,6 +58,8 @@ class Output:
     stderr: TextIO
     environ: Mapping[str, str]
     as_json: bool = False
+    #: What is being drawn again and again right now: lines go above it, not through it.
+    _drawn: list[Console] = field(default_factory=list, repr=False)
 
     def result(self, document: Any, render: Callable[[Console], None]) -> None:
         """Write the command's one result: the document, or its rendering for people."""
@@ -79,7 +81,8 @@ class Output:
     def note(self, text: str, style: str = "dim") -> None:
         """Tell people what is going on; machines are not told."""
         if not self.as_json:
-            _console(self.stderr, self.environ).print(Text(text, style=style))
+            console = self._drawn[-1] if self._drawn else _console(self.stderr, self.environ)
+            console.print(Text(text, style=style), soft_wrap=True)
 
     def failure(self, error: BaseException, *, debug: bool) -> None:
         """Report an error: one line what, one line what to do; a traceback only when debugging."""
@@ -104,9 +107,8 @@ class Output:
             return
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), _Speed())
         console = _console(self.stderr, self.environ, live=True)
-        with Progress(*columns, console=console) as progress:
-            bars = _Bars(progress)
-            yield bars
+        with Progress(*columns, console=console) as progress, self._drawing(console):
+            yield _Bars(progress)
 
     @contextmanager
     def working(self, title: str) -> Iterator[Callable[[str], None]]:
@@ -118,8 +120,16 @@ class Output:
             yield lambda text: self.note(f"  {text}")
         else:
             console = _console(self.stderr, self.environ, live=True)
-            with console.status(Text(title)) as status:
+            with console.status(Text(title)) as status, self._drawing(console):
                 yield lambda text: status.update(Text(f"{title} · {text}"))
+
+    @contextmanager
+    def _drawing(self, console: Console) -> Iterator[None]:
+        self._drawn.append(console)
+        try:
+            yield
+        finally:
+            self._drawn.pop()
 
 
 class _Speed(TransferSpeedColumn):

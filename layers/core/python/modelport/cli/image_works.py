@@ -6,6 +6,7 @@ then does with an image is the command's business.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -139,7 +140,14 @@ class ImageWorks:
 
     def open(self, reference: Reference) -> Repository:
         """The repository of a reference, with the login this machine has for it."""
-        return Repository(reference, self._credentials)
+
+        def wait(seconds: float) -> None:
+            self._session.output.note(
+                f"waiting for {reference.registry}, next try in {seconds:.1f} s", style="yellow"
+            )
+            time.sleep(seconds)
+
+        return Repository(reference, self._credentials, sleep=wait)
 
     @cached_property
     def _credentials(self) -> Credentials:

@@ -15,6 +15,8 @@ from modelport.images.reference import Reference
 
 #: A registry may take its time to check a large blob before it answers.
 _TIMEOUT = httpx.Timeout(60, connect=10, read=300)
+#: Until it has answered for the first time: with the tries there are, silence is told within 30 s.
+FIRST_TIMEOUT = httpx.Timeout(9, connect=5)
 
 
 def client_for(reference: Reference) -> httpx.Client:

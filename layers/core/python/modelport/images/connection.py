@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import httpx
 
 from modelport.images.auth import Authorizer, Credentials, TokenRequest
-from modelport.images.client import client_for
+from modelport.images.client import FIRST_TIMEOUT, client_for
 from modelport.images.errors import ImageRegistryError
-from modelport.images.patience import Interruption, Patience
+from modelport.images.patience import ATTEMPTS, ATTEMPTS_AT_NOBODY, Interruption, Patience
 from modelport.images.reference import Reference
 from modelport.images.refusals import RETRYABLE, Answer, is_full, refusal, retry_after
 
@@ -59,6 +59,8 @@ class Connection:
         self._client = client or client_for(reference)
         self._sleep = sleep
         self._origin = httpx.URL(reference.api)
+        #: Whether anybody ever answered: what then falls silent is worth waiting for.
+        self._answered = False
         self._authorizer = Authorizer(reference, credentials, self._ask_token)
 
     def close(self) -> None:
@@ -178,7 +180,11 @@ class Connection:
             sent["Content-Length"] = str(body.size)
             content = body.chunks()
         request = self._client.build_request(method, url, headers=sent, content=content)
-        return self._client.send(request, auth=None, stream=True, follow_redirects=False)
+        if self._ours and not self._answered:
+            request.extensions["timeout"] = FIRST_TIMEOUT.as_dict()
+        response = self._client.send(request, auth=None, stream=True, follow_redirects=False)
+        self._answered = True
+        return response
 
     def _ask_token(self, request: TokenRequest) -> tuple[int, bytes]:
         url = self._allowed(self._joined(self._origin, request.url))
@@ -235,11 +241,13 @@ class Connection:
                 problem = f"speaks no TLS that we trust while {doing}: {tls}"
                 hint = "plain HTTP is for this machine only; check SSL_CERT_FILE and the host name"
                 raise ImageRegistryError(self.reference.registry, problem, hint) from None
-            kind = "cannot be reached" if isinstance(error, httpx.ConnectError) else "broke off"
-            problem = f"{kind} while {doing}: {self._authorizer.scrub(str(error)) or 'no answer'}"
+            problem = f"{_kind(error)} while {doing}"
+            if said := self._authorizer.scrub(str(error)):
+                problem += f": {said}"
             hint = "is it running, and is its name right?"
-            registry = self.reference.registry
-            raise Interruption(ImageRegistryError(registry, problem, hint)) from error
+            lost = ImageRegistryError(self.reference.registry, problem, hint)
+            attempts = ATTEMPTS if self._answered else ATTEMPTS_AT_NOBODY
+            raise Interruption(lost, attempts=attempts) from error
 
     def _is_ours(self, url: httpx.URL) -> bool:
         return (url.scheme, url.host, url.port) == (
@@ -261,6 +269,12 @@ class Connection:
             return url
         problem = f"sends us to {url.scheme}://{url.host}, which is not encrypted"
         raise ImageRegistryError(self.reference.registry, problem, "serve it over https")
+
+
+def _kind(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "does not answer"
+    return "cannot be reached" if isinstance(error, httpx.ConnectError) else "broke off"
 
 
 def _tls_failure(error: httpx.TransportError) -> str:

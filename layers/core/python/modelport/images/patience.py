@@ -12,16 +12,21 @@ from modelport.images.errors import ImageRegistryError
 
 #: Tries without any progress between them.
 ATTEMPTS = 6
+#: Tries where nobody was ever there: as many as a name or a process needs to come up, about 2 s.
+ATTEMPTS_AT_NOBODY = 3
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 60.0
 
 
 class Interruption(Exception):
     """A request that got no usable answer this time; ``error`` is what it means in the end."""
 
-    def __init__(self, error: ImageRegistryError, wait_s: float | None = None) -> None:
+    def __init__(
+        self, error: ImageRegistryError, wait_s: float | None = None, attempts: int = ATTEMPTS
+    ) -> None:
         super().__init__(error.message)
         self.error = error
         self.wait_s = wait_s
+        self.attempts = attempts
 
 
 class Patience:
@@ -34,7 +39,7 @@ class Patience:
     def wait(self, interruption: Interruption) -> None:
         """Wait for the next try; raises the interruption's error when there shall be none."""
         self._failed += 1
-        if self._failed >= ATTEMPTS:
+        if self._failed >= interruption.attempts:
             raise interruption.error from interruption
         if interruption.wait_s is None:
             pause = random.uniform(0.5, 1) * FIRST_WAIT_S * 2**self._failed
