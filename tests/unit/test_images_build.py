@@ -467,6 +467,9 @@ def test_a_budget_counts_every_layer_and_names_the_largest_parts(
         build(manifest, bundle.fetch, base, checkout, tmp_path / "w", budget=budget)
     assert f"over the budget of {budget:,} bytes" in raised.value.message
     assert "model.onnx (model layer) 50,000 bytes" in raised.value.message
+    assert f"base image {base.unpacked:,} bytes" in raised.value.message
+    assert "sha256" not in raised.value.message
+    assert raised.value.hint.endswith(f"image show {manifest.model}:{manifest.version}")
     assert bundle.fetched == ["model.onnx"]
 
 

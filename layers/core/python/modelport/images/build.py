@@ -57,7 +57,7 @@ def build(
     _check(manifest)
     model = tuple(Part(file.path, file.size) for file in manifest.files)
     coming = Layer("", "", 0, manifest.content.size, "model", parts=model)
-    _afford((*base.layers, coming), budget)
+    _afford(manifest, (*base.layers, coming), budget)
     interpreter = bytecode.interpreter(base.python)
     if interpreter is None:
         raise InterpreterError(base.python)
@@ -82,11 +82,12 @@ def _check(manifest: Manifest) -> None:
             raise IntegrityError(f"{role} {name} of the manifest", "a file of the bundle", "none")
 
 
-def _afford(layers: tuple[Layer, ...], budget: int) -> None:
+def _afford(manifest: Manifest, layers: tuple[Layer, ...], budget: int) -> None:
     size = sum(layer.unpacked for layer in layers)
     if size > budget:
         what = "Lambda's limit" if budget == LIMIT else "the budget"
-        raise ImageTooLargeError(size, budget, what, report.largest(layers))
+        ref = f"{manifest.model}:{manifest.version}"
+        raise ImageTooLargeError(size, budget, what, ref, report.largest(layers))
 
 
 @dataclass
@@ -106,7 +107,7 @@ class _Builder:
         wheels_lock = sources.lock(self.sources, accelerator).read_text()
         user, lock = self._user(wheels_lock)
         added = (self._deps(wheels_lock), self._code(), *user, self._model())
-        _afford((*self.base.layers, *added), budget)
+        _afford(self.manifest, (*self.base.layers, *added), budget)
         return compose(
             self.manifest,
             self.base,

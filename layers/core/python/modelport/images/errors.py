@@ -24,12 +24,14 @@ class ImageTooLargeError(InvalidInputError):
 
     code = "image-too-large"
 
-    def __init__(self, size: int, limit: int, what: str, largest: Iterable[str] = ()) -> None:
+    def __init__(
+        self, size: int, limit: int, what: str, image: str, largest: Iterable[str] = ()
+    ) -> None:
         parts = ", ".join(largest)
         super().__init__(
             f"the image is {size:,} bytes unpacked, over {what} of {limit:,} bytes"
             + (f"; its largest parts: {parts}" if parts else ""),
-            hint="see what it is made of: modelport image show NAME:V",
+            hint=f"see what it is made of: modelport image show {image}",
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tarfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -71,13 +71,16 @@ def looked_into(layer: Layer) -> Layer:
     return replace(layer, parts=parts(files))
 
 
-def largest(layers: Iterable[Layer], count: int = 5) -> tuple[str, ...]:
+def largest(layers: Sequence[Layer], count: int = 5) -> tuple[str, ...]:
     """The biggest parts of all layers, told in words."""
     named = [
         (part.bytes, f"{part.name} ({layer.kind} layer)")
         for layer in layers
-        for part in layer.parts or (Part(layer.digest[:19], layer.unpacked),)
+        if layer.kind != "base"
+        for part in layer.parts or (Part("the rest", layer.unpacked),)
     ]
+    # Its files are not ours to make smaller: as a whole, another base may be.
+    named.append((sum(each.unpacked for each in layers if each.kind == "base"), "base image"))
     return tuple(f"{name} {size:,} bytes" for size, name in sorted(named, reverse=True)[:count])
 
 
