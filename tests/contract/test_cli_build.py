@@ -149,6 +149,29 @@ def test_a_layout_is_written_and_nothing_pushed(workshop: Workshop) -> None:
     assert image.digest == told["digest"]
     assert (told["pushed"], told["layout"]) == (None, str(workshop.terminal.folder / "image"))
     assert workshop.stored("models") == set()
+    shown = workshop.json("image", "show", "image")
+    assert {key: shown[key] for key in ("digest", "layers")} == {
+        key: told[key] for key in ("digest", "layers")
+    }
+    said = workshop.terminal.ok("build", "magika:1", "--layout", "image").out
+    assert "next: modelport image show image\n" in said
+
+
+@pytest.mark.parametrize("named", ["file", "file/image", "full"])
+def test_a_layout_that_cannot_be_written_is_said(workshop: Workshop, named: str) -> None:
+    (workshop.terminal.folder / "file").write_text("")
+    (workshop.terminal.folder / "full").mkdir()
+    (workshop.terminal.folder / "full/mine").write_text("")
+    code, error = workshop.error("build", "magika:1", "--layout", named)
+    assert (code, error["code"]) == (2, "invalid-input")
+    assert "new folder" in error["hint"]
+
+
+def test_a_layout_that_is_none_is_said(workshop: Workshop) -> None:
+    (workshop.terminal.folder / "image").mkdir()
+    (workshop.terminal.folder / "image/oci-layout").write_text("{}")
+    code, error = workshop.error("image", "show", "image")
+    assert (code, error["code"]) == (2, "invalid-input")
 
 
 def test_people_are_told_what_to_do_next(workshop: Workshop) -> None:
@@ -211,7 +234,9 @@ def test_what_cannot_be_built_is_said_and_nothing_is_sent(
 
 
 def test_an_unknown_version_is_not_found(workshop: Workshop) -> None:
-    assert workshop.error("build", "magika:9")[0] == 3
+    workshop.settings()  # and nothing else is asked for before that
+    assert workshop.error("build", "magika:9")[1]["code"] == "version-not-found"
+    assert workshop.error("build", "nope:1")[1]["code"] == "model-not-found"
 
 
 def test_logins_of_docker_are_used(workshop: Workshop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,10 +24,10 @@ from modelport.cli.image_works import (
 )
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
 from modelport.deployments import with_base_image
+from modelport.images import layout as layouts
 from modelport.images.build import LIMIT
 from modelport.images.distribution import INDEXES, platforms_of
 from modelport.images.image import Image
-from modelport.images.layout import write as write_layout
 from modelport.images.reference import Reference
 from modelport.manifest import Manifest
 
@@ -111,9 +112,11 @@ def build(
     limit = parse_size(budget) if budget else LIMIT
     works = ImageWorks(session)
     # Read before anything is built: without a place for it there is nothing to begin.
+    manifest = session.registry.manifest(name, version)
     works.base_reference(base, accelerator)
     target = None if layout else works.target(to)
-    manifest = session.registry.manifest(name, version)
+    if layout is not None:
+        layouts.check(session.world.folder / layout)
     pushed: Reference | None = None
     sent = 0
     with session.output.transfers() as progress:
@@ -126,7 +129,7 @@ def build(
             progress=progress,
         )
         if layout is not None:
-            write_layout(image, session.world.folder / layout, name=ref)
+            layouts.write(image, session.world.folder / layout, name=ref)
         elif target is not None:
             pushed, sent = works.push(image, found, target, progress)
     _report(session, manifest, image, pushed, sent, layout)
@@ -135,7 +138,11 @@ def build(
 def show(
     context: typer.Context,
     image: Annotated[
-        str, typer.Argument(metavar="REF|NAME:V", help="An image in a registry, or a version.")
+        str,
+        typer.Argument(
+            metavar="REF|NAME:V|FOLDER",
+            help="An image in a registry, a version, or an OCI layout.",
+        ),
     ],
     platform: OfPlatform = DEFAULT_PLATFORM,
     base: Annotated[
@@ -154,6 +161,11 @@ def show(
     """
     session = Session.of(context, as_json, bucket, deployments)
     works = ImageWorks(session)
+    folder = session.world.folder / image
+    if layouts.is_layout(folder):
+        shown = of_built(image, layouts.read(folder))
+        session.output.result(shown.to_json(), shown.render)
+        return
     pinned = image
     if "/" not in image:
         name, version = version_ref(image)
@@ -249,6 +261,7 @@ def _report(
             ("sent", size(sent) if pushed else None),
         ]
         console.print(facts(pairs))
-        console.print(f"next: modelport image show {pushed or ref}", style="dim")
+        told = pushed or (shlex.quote(str(layout)) if layout else ref)
+        console.print(f"next: modelport image show {told}", style="dim")
 
     session.output.result(document, render)

@@ -15,20 +15,49 @@ from modelport.errors import IntegrityError, InvalidInputError
 from modelport.images import cache
 from modelport.images.image import MANIFEST_TYPE, Image
 from modelport.images.layer import Kind, Layer, Unpacked, scratch_file
+from modelport.images.report import looked_into
 from modelport.manifest import canonical, digest_of
 
 _MARK = canonical({"imageLayoutVersion": "1.0.0"})
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _NAME = "org.opencontainers.image.ref.name"
 _OURS = "modelport build: "
+_ANOTHER = "name a new folder for the image"
 
 
 def write(image: Image, folder: Path, *, name: str | None = None) -> None:
     """Write ``image`` to ``folder``, new, empty or such a layout already; it replaces the index."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "oci-layout").exists():
-        raise InvalidInputError(
-            f"{folder} is not empty and no OCI layout", hint="name a new folder for the image"
-        )
+    check(folder)
+    try:
+        _write(image, folder, name)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def check(folder: Path) -> None:
+    """Raise where no layout can be written; what only writing tells, is told then."""
+    try:
+        if folder.is_dir():
+            if any(folder.iterdir()) and not is_layout(folder):
+                raise InvalidInputError(f"{folder} is not empty and no OCI layout", hint=_ANOTHER)
+        elif folder.exists():
+            raise InvalidInputError(f"{folder} is no folder", hint=_ANOTHER)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def is_layout(folder: Path) -> bool:
+    """Whether the folder says of itself that it is a layout."""
+    return (folder / "oci-layout").is_file()
+
+
+def _unwritable(folder: Path, error: OSError) -> InvalidInputError:
+    return InvalidInputError(
+        f"cannot write an OCI layout to {folder}: {error.strerror or error}", hint=_ANOTHER
+    )
+
+
+def _write(image: Image, folder: Path, name: str | None) -> None:
     for layer in image.layers:
         _copy(layer, _blob(folder, layer.digest))
     for body in (image.config, image.manifest):
@@ -49,6 +78,16 @@ def write(image: Image, folder: Path, *, name: str | None = None) -> None:
 
 def read(folder: Path) -> Image:
     """The image in ``folder``; raises `IntegrityError` when a blob is not what its digest says."""
+    try:
+        return _read(folder)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise InvalidInputError(
+            f"{folder} is no OCI layout of one image with gzip layers: {type(error).__name__}",
+            hint="write it again: modelport build NAME:V --layout FOLDER",
+        ) from None
+
+
+def _read(folder: Path) -> Image:
     index = json.loads((folder / "index.json").read_bytes())
     described = index["manifests"][0]
     manifest = _checked(folder, described["digest"])
@@ -95,7 +134,8 @@ def _layer(folder: Path, described: dict[str, Any], diff_id: str, kind: Kind) ->
     if not cache.holds(path, described["digest"]):
         raise IntegrityError(f"blob in {folder}", described["digest"], "other bytes")
     unpacked = _unpacked(path)
-    return Layer(described["digest"], diff_id, described["size"], unpacked, kind, path)
+    found = Layer(described["digest"], diff_id, described["size"], unpacked, kind, path)
+    return found if kind == "base" else looked_into(found)
 
 
 def _unpacked(path: Path) -> int:
