@@ -272,6 +272,7 @@ def test_a_registry_away_after_cdk_succeeded_leaves_the_file_as_the_stacks_are(
         (("deploy", "magika:1", "--memory", "much"), 2, "usage"),
         (("deploy", "magika:1", "--target", "moon"), 2, "usage"),
         (("undeploy", "magika:1"), 4, "not-deployed"),
+        (("undeploy", "magika:9"), 3, "version-not-found"),
         (("undeploy", "nope:1"), 3, "model-not-found"),
     ],
 )
@@ -442,6 +443,14 @@ def test_reasons_are_the_lines_that_say_why(lines: list[str], expected: list[str
     found = reasons(lines)
     assert len(found) == len(expected)
     assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("counted", "told"), [("2/5", "2/5"), ("5/5", "5/5"), ("7/6", "6/6"), ("19", "19")]
+)
+def test_more_is_never_done_than_there_is(counted: str, told: str) -> None:
+    line = EVENT.format(status="CREATE_COMPLETE     ", reason="").replace("2/5", counted)
+    assert progress(line) == f"{told} Registration create complete"
 
 
 def test_lines_that_are_no_event_are_no_progress() -> None:

@@ -29,7 +29,7 @@ Telling = Callable[[str], None]
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # stack | 3/8 | 8:08:21 PM | CREATE_COMPLETE | AWS::Lambda::Function | Function (Function768) reason
 _EVENT = re.compile(
-    r"^\s*(?P<stack>\S+) \|\s*(?P<done>\S+)\s*\| [^|]* \| (?P<status>[A-Z_]+)\s*\|"
+    r"^\s*(?P<stack>\S+) \|\s*(?P<done>[0-9]+(?:/[0-9]+)?)\s*\| [^|]* \| (?P<status>[A-Z_]+)\s*\|"
     r" (?P<kind>\S+)\s*\| (?P<what>.*)$"
 )
 _NOISE = re.compile(
@@ -161,7 +161,13 @@ def progress(line: str) -> str | None:
     if event is None or not event["status"].endswith(("_COMPLETE", "_FAILED")):
         return None
     what = event["what"].split(" (")[0].removesuffix("/Default").strip()
-    return f"{event['done']} {what} {event['status'].lower().replace('_', ' ')}"
+    return f"{_count(event['done'])} {what} {event['status'].lower().replace('_', ' ')}"
+
+
+def _count(said: str) -> str:
+    """How many of how many; cdk counts on when a resource is cleaned up or put back."""
+    done, _, total = said.partition("/")
+    return f"{total}/{total}" if total.isdigit() and int(done) > int(total) else said
 
 
 def reasons(lines: Iterable[str]) -> list[str]:

@@ -171,7 +171,10 @@ def undeploy(
     running = routes.deployments.get(version)
     entry = before or (entry_of(name, running) if running else None)
     if entry is None:
-        raise NotDeployedError(name, version, routes.deployments)
+        session.registry.manifest(name, version)  # or it never was published
+        error = NotDeployedError(name, version, routes.deployments)
+        error.hint = "there is nothing to undo; see what runs: modelport status"
+        raise error
     stack = version_stack(session.deployments.environment.name, name, version)
     cdk = _cdk(session)
     # The app only knows the stacks of entries: one that lost its entry gets it back for this.
