@@ -16,7 +16,7 @@ from modelport.manifest import digest_of
 
 from tests.contract.test_cli_deploy import RegistrarRegistry, entries, failing, text
 from tests.support.cli_world import Result, Terminal, calls, fake_cdk, repository
-from tests.support.images_world import MemoryRepository, push_base
+from tests.support.images_world import USUAL, MemoryRepository, push_base
 from tests.support.oci_registry import Door, OciRegistry, Told, oci_registry, refused
 
 FILE = """# kept
@@ -326,6 +326,32 @@ def test_a_base_for_several_platforms_serves_each_of_them(workshop: Workshop) ->
     assert workshop.json("image", "show", deployed)["platform"] == "linux/amd64"
     said = workshop.terminal.ok("image", "base", f"{workshop.registry.host}/bases/python:all").out
     assert "deployments.toml now says base_image" in said
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+def test_a_base_that_cannot_be_built_on_is_not_chosen(
+    workshop: Workshop, architecture: str
+) -> None:
+    memory = MemoryRepository()
+    old = {key: value for key, value in USUAL.items() if "python" not in key}
+    digest = push_base(memory, [old], architecture=architecture).digest or ""
+    for body in memory.blobs.values():
+        workshop.registry.put("bases/old", body)
+    workshop.registry.put_manifest("bases/old", memory.manifests[digest], tag="1")
+    before = text(workshop.terminal)
+    code, error = workshop.error("image", "base", f"{workshop.registry.host}/bases/old:1")
+    assert (code, error["code"]) == (2, "base-image")
+    assert "has no Python 3.11 or newer" in error["message"]
+    assert text(workshop.terminal) == before
+
+
+def test_a_base_that_is_not_there_is_told_with_the_next_step(workshop: Workshop) -> None:
+    place = f"{workshop.registry.host}/bases/python"
+    workshop.settings(base_image=f"{place}@sha256:{'0' * 64}", image_repository="r.io/a")
+    for arguments in (("build", "magika:1"), ("image", "base", f"{place}:9")):
+        code, error = workshop.error(*arguments)
+        assert (code, error["code"]) == (3, "image-not-found")
+        assert f"modelport image base {place}:TAG" in error["hint"]
 
 
 # --- deploy ---------------------------------------------------------------------------------------

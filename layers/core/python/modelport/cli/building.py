@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -26,7 +25,6 @@ from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Sessio
 from modelport.deployments import with_base_image
 from modelport.images import layout as layouts
 from modelport.images.build import LIMIT
-from modelport.images.distribution import INDEXES, platforms_of
 from modelport.images.image import Image
 from modelport.images.reference import Reference
 from modelport.manifest import Manifest
@@ -198,16 +196,16 @@ def base(
 ) -> None:
     """Choose the image that versions are built on, by its digest today.
 
+    It is read, and refused when it has no glibc or no Python 3.11 or newer; builds find it kept.
     Writes environment.base_image into deployments.toml, with --accelerator cuda cuda_base_image:
     what images for endpoints with a GPU are built on. Images stay what they are when the tag moves
     on; run it again to take the newer one.
     """
     session = Session.of(context, as_json, bucket, deployments)
     reference = Reference.parse(image)
-    with ImageWorks(session).open(reference) as repository:
-        media_type, body, digest = repository.manifest(reference.which)
-    platforms = platforms_of(json.loads(body)) if media_type in INDEXES else {}
-    chosen = str(reference.at(digest))
+    with session.output.transfers() as progress:
+        found, platforms = ImageWorks(session).choose_base(reference, progress)
+    chosen = str(found)
     path, setting = session.deployments_path, BASE_SETTINGS[accelerator]
     with_base_image(path, chosen, setting)
     result = {setting: chosen, "platforms": platforms, "file": str(path)}

@@ -6,22 +6,26 @@ then does with an image is the command's business.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import modelport
 from modelport.cli.failures import InvalidUsageError
+from modelport.cli.image_report import fetched
 from modelport.cli.session import Session
 from modelport.errors import InvalidSettingError
 from modelport.images.auth import Credentials, Login, first_of
 from modelport.images.base import Base
 from modelport.images.base import read as read_base
 from modelport.images.build import LIMIT, Accelerator, build
-from modelport.images.distribution import Repository
+from modelport.images.distribution import INDEXES, Repository, platforms_of
 from modelport.images.docker_config import DockerConfig
+from modelport.images.errors import BaseImageError, ImageNotFoundError
 from modelport.images.image import Image
 from modelport.images.push import push
 from modelport.images.reference import Reference
@@ -131,7 +135,7 @@ class ImageWorks:
         reference = Reference.parse(found)
         if reference.digest:
             return reference
-        with self.open(reference) as repository:
+        with self.open(reference) as repository, _choosing(reference):
             _, _, digest = repository.manifest(reference.which)
         self._session.output.note(f"{reference} is {digest} today; building on that")
         return reference.at(digest)
@@ -165,6 +169,39 @@ class ImageWorks:
         with self.open(reference) as repository:
             return repository.has_manifest(reference.which)
 
+    def read_base(self, reference: Reference, platform: str, progress: Progress) -> Base:
+        """A base named by digest, found fit to build on; what was read is kept for builds."""
+        with self.open(reference) as repository, _choosing(reference):
+            return read_base(
+                repository,
+                reference,
+                "arm64" if platform == "linux/arm64" else "amd64",
+                self.workspace,
+                named(progress, "base"),
+            )
+
+    def choose_base(
+        self, reference: Reference, progress: Progress
+    ) -> tuple[Reference, dict[str, str]]:
+        """A base by its digest today, found fit, and the digests of its platforms, if several."""
+        with self.open(reference) as repository, _choosing(reference):
+            media_type, body, digest = repository.manifest(reference.which)
+            document = json.loads(body)
+            if media_type in INDEXES:
+                platforms = platforms_of(document)
+                possible = [each for each in get_args(Platform) if each in platforms]
+            else:
+                platforms = {}
+                config = document.get("config")
+                told = config and fetched(repository, config, self.workspace).read_bytes()
+                possible = [f"linux/{json.loads(told or b'{}').get('architecture')}"]
+        chosen = reference.at(digest)
+        if not possible:
+            listed = ", ".join(sorted(platforms)) or "none"
+            raise BaseImageError(str(chosen), f"is made for: {listed}", f"such as {GOOD_BASE}")
+        self.read_base(chosen, possible[0], progress)
+        return chosen, platforms
+
     # --- images -----------------------------------------------------------------------------------
 
     def build(
@@ -179,15 +216,7 @@ class ImageWorks:
     ) -> tuple[Image, Base]:
         """The image of a version, and the base it stands on."""
         reference = self.base_reference(base, accelerator)
-        architecture = platform.removeprefix("linux/")
-        with self.open(reference) as repository:
-            found = read_base(
-                repository,
-                reference,
-                "arm64" if architecture == "arm64" else "amd64",
-                self.workspace,
-                named(progress, "base"),
-            )
+        found = self.read_base(reference, platform, progress)
         image = build(
             manifest,
             self._session.registry.read,
@@ -216,6 +245,20 @@ class ImageWorks:
                 progress=progress,
             )
             return done, repository.sent
+
+
+@contextmanager
+def _choosing(reference: Reference) -> Iterator[None]:
+    """Say how another base is chosen where this one is not there."""
+    try:
+        yield
+    except ImageNotFoundError as error:
+        if not error.hint:
+            place = f"{reference.registry}/{reference.name}"
+            error.hint = (
+                f"name one that is there: modelport image base {place}:TAG, such as {GOOD_BASE}"
+            )
+        raise
 
 
 def named(progress: Progress, kind: str) -> Progress:
