@@ -37,6 +37,7 @@ from modelport.cli.failures import (
     InvalidUsageError,
     exit_code,
 )
+from modelport.cli.local_cloud import explained
 from modelport.cli.session import World
 
 PUBLISHING, RUNNING, MOVING, LOOKING = "Publish", "Run", "Move traffic", "Look"
@@ -231,8 +232,9 @@ def run(arguments: Sequence[str], world: World) -> int:
     except USAGE_ERROR as error:
         return _usage(error, output)
     except Exception as error:
-        output.failure(error, debug=debug)
-        return exit_code(error)
+        told = explained(error, world.environ)
+        output.failure(told, debug=debug)
+        return exit_code(told)
     if code == INTERRUPTED:  # What typer makes of Ctrl-C.
         output.failure(InterruptedRunError(), debug=debug)
     return code if isinstance(code, int) else 0
