@@ -313,6 +313,25 @@ def test_who_is_refused_learns_what_to_do(
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("credentials", "asks", "said"),
+    [
+        (anonymous, False, "refuses us without a login"),
+        (lambda _: LOGIN, False, "refuses us without asking for our login"),
+        (lambda _: LOGIN, True, "refuses our login"),
+    ],
+)
+def test_a_refusal_says_whether_our_login_was_seen(
+    registry: OciRegistry, pushed: Push, credentials: Credentials, asks: bool, said: str
+) -> None:
+    if asks:
+        registry.door = Door("basic", users={"ada": SECRET})
+    registry.faults.always = [refused("PUT /v2/team/models/blobs", 403, "DENIED")]
+    registry.faults.always += [refused("POST /v2/team/models/blobs", 403, "DENIED")] * (not asks)
+    with pytest.raises(ImageRegistryError, match=said):
+        pushed(credentials)
+
+
 # --- lies -----------------------------------------------------------------------------------------
 
 

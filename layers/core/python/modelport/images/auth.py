@@ -126,6 +126,11 @@ class Authorizer:
         """Whether requests are made in anybody's name."""
         return self._login is not None
 
+    def has_unasked_login(self) -> bool:
+        """Whether there is a login that the registry never wanted to see."""
+        with self._lock:
+            return self._login is None and self._logged_in() is not None
+
     def header(self, scopes: frozenset[str]) -> str | None:
         """What to send along; None until the registry has asked for anything."""
         with self._lock:

@@ -212,6 +212,7 @@ class Connection:
             doing,
             answer,
             has_login=self._authorizer.has_login,
+            has_unasked_login=self._authorizer.has_unasked_login,
             scrub=self._authorizer.scrub,
         )
         if (

@@ -83,6 +83,7 @@ def refusal(
     answer: Answer,
     *,
     has_login: bool,
+    has_unasked_login: Callable[[], bool] = bool,
     scrub: Callable[[str], str] = str,
 ) -> ModelportError:
     """The error for an answer that is none of those the request hoped for."""
@@ -95,6 +96,12 @@ def refusal(
     if answer.status == 413:
         hint = "raise the limit of the registry or of the proxy before it (client_max_body_size)"
         return ImageRegistryError(registry, f"takes no body this large while {doing}{told}", hint)
+    if answer.status == 403 and not has_login and has_unasked_login():
+        hint = f"is {reference.name} in it, and is nothing in between, such as a firewall?"
+        hint += f" else {login_hint(reference)}"
+        return ImageRegistryError(
+            registry, f"refuses us without asking for our login {doing}{told}", hint
+        )
     if answer.status in (401, 403):
         whom = "our login" if has_login else "us without a login"
         hint = _permission_hint(reference) if has_login else login_hint(reference)
