@@ -5,8 +5,13 @@ of it is named here and checked at the start, so that a version without it is re
 and does not fail in the middle of a deploy.
 """
 
+import json
+import re
+from typing import Any
+
 import ministack.services.cloudformation.provisioners as provisioners  # type: ignore[import-untyped]
 import ministack.services.cloudformation.stacks as stacks  # type: ignore[import-untyped]
+import ministack.services.lambda_svc as functions  # type: ignore[import-untyped]
 from engines.resource_types import sagemaker_types, scaling_types
 
 TYPES = {**sagemaker_types.TYPES, **scaling_types.TYPES}
@@ -17,12 +22,16 @@ TABLES = (
     "_STACK_TAG_PROPERTY",
 )
 BLOCKING = "_runs_on_worker_thread"
+PROXY = "_execute_function_proxy"
+_TEXT = r'("(?:[^"\\]|\\.)*")'
+INIT_ERROR = re.compile(rf'\{{"errorMessage": {_TEXT}, "errorType": {_TEXT}, "requestId": ""')
 
 
 def register() -> None:
     """Add every type; ends the process when this MiniStack has not what is needed."""
     missing = [name for name in TABLES if not isinstance(getattr(provisioners, name, None), dict)]
     missing += [BLOCKING] * (not callable(getattr(stacks, BLOCKING, None)))
+    missing += [PROXY] * (not callable(getattr(functions, PROXY, None)))
     if missing:
         raise SystemExit(f"this MiniStack has no {', '.join(missing)}: install the locked version")
     for name, each in TYPES.items():
@@ -33,6 +42,7 @@ def register() -> None:
         if each.tagged:
             provisioners._STACK_TAG_PROPERTY[name] = ("Tags", "list")
     _let_block()
+    _let_init_errors_through()
 
 
 def _let_block() -> None:
@@ -47,3 +57,27 @@ def _let_block() -> None:
         return resource_type in TYPES or bool(known(resource_type))
 
     stacks._runs_on_worker_thread = runs_on_worker_thread
+
+
+def _let_init_errors_through() -> None:
+    """Give the error of a function that could not be loaded as AWS gives it.
+
+    MiniStack puts what a proxied function answered, cut, into a message of its own.
+    """
+    known = functions._execute_function_proxy
+
+    def execute(func: Any, event: Any, url: str, request_id: str) -> Any:
+        return unwrapped(known(func, event, url, request_id))
+
+    functions._execute_function_proxy = execute
+
+
+def unwrapped(result: Any) -> Any:
+    """MiniStack's result of a call with an init error in its own words, any other as it is."""
+    if not result.get("error"):
+        return result
+    found = INIT_ERROR.search(result["body"]["errorMessage"])
+    if not found:
+        return result
+    message, kind = (json.loads(text) for text in found.groups())
+    return {**result, "body": {"errorMessage": message, "errorType": kind, "requestId": ""}}
