@@ -101,7 +101,8 @@ def build(
 
     The same version, base and checkout give the same image, byte for byte. Layers that are made
     already are not made again, and what the repository has is not sent: a new version of a model
-    sends its model layer only. Login is docker's own, or AWS's for repositories in ECR.
+    sends its model layer only. They are kept in ~/.cache/modelport (or MODELPORT_CACHE), 10 GB at
+    most: those used longest ago go first. Login is docker's own, or AWS's for repositories in ECR.
     """
     session = Session.of(context, as_json, bucket, deployments)
     name, version = version_ref(ref)

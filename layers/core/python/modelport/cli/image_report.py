@@ -150,8 +150,9 @@ def fetched(
 ) -> Path:
     """A blob as a manifest describes it, kept in ``workspace`` like others."""
     digest = str(described["digest"])
-    path = workspace / "blobs" / digest.removeprefix("sha256:")
-    if not cache.holds(path, digest):
+    kept = cache.Cache(workspace)
+    path = kept.path(digest)
+    if not kept.holds(digest):
         repository.blob(digest, path, progress, size=int(described["size"]))
     return path
 

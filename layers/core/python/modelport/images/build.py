@@ -64,7 +64,9 @@ def build(
     workspace.mkdir(parents=True, exist_ok=True)
     cache.sweep(workspace)
     builder = _Builder(manifest, fetch, base, sources, workspace, interpreter, progress)
-    return builder.image(accelerator, budget)
+    image = builder.image(accelerator, budget)
+    cache.Cache(workspace).trim({each.digest for each in image.layers})
+    return image
 
 
 def _check(manifest: Manifest) -> None:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +23,10 @@ from modelport.images import marks
 from modelport.images.layer import Kind, Layer, Part, scratch_file
 from modelport.manifest import canonical, digest_of
 
+#: What blobs may take together, before those used longest ago go.
+KEPT = 10 * 10**9
+#: Whatever was used this lately may be in the hands of a build that is still at work.
+_IN_USE_S = 3600
 #: What folders of a build at work are called.
 SCRATCH = ".building-"
 
@@ -54,7 +58,44 @@ class Cache:
         def right(blob: Path) -> bool:
             return holds(blob, digest)
 
-        return marks.is_right(self.path(digest), self.workspace / "marks", right)
+        found = marks.is_right(self.path(digest), self.workspace / "marks", right)
+        if found:
+            with suppress(OSError):
+                stamp = self._stamp(self.path(digest))
+                stamp.parent.mkdir(exist_ok=True)
+                stamp.touch()
+        return found
+
+    def trim(self, using: Collection[str] = (), limit: int = KEPT) -> None:
+        """Remove the blobs used longest ago until the rest takes no more than ``limit`` bytes.
+
+        Digests in ``using`` stay, and so does what any build used just now.
+        """
+        safe, kept = time.time() - _IN_USE_S, 0
+        for used, size, blob in sorted(self._found(), reverse=True):
+            kept += size
+            if kept > limit and used < safe and f"sha256:{blob.name}" not in using:
+                kept -= size
+                for left in (blob, self._stamp(blob), self._mark(blob)):
+                    with suppress(OSError):
+                        left.unlink()
+
+    def _found(self) -> Iterator[tuple[float, int, Path]]:
+        """When each blob was last used, its size, and where it lies."""
+        for blob in self.blobs.glob("[!.]*"):
+            with suppress(OSError):
+                status = blob.lstat()
+                used = status.st_mtime
+                with suppress(OSError):
+                    used = max(used, self._stamp(blob).lstat().st_mtime)
+                yield used, status.st_size, blob
+
+    def _stamp(self, blob: Path) -> Path:
+        # Beside the blob: a time of its own that is changed looks like a change of its bytes.
+        return self.workspace / "used" / blob.name
+
+    def _mark(self, blob: Path) -> Path:
+        return self.workspace / "marks" / f"{blob.name}.json"
 
     def path(self, digest: str) -> Path:
         """Where the blob lies once it is here."""
