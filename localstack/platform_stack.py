@@ -4,10 +4,8 @@ What differs from an AWS account is only here: values in a deployments file and 
 AWS variables. It starts no emulator and knows none.
 """
 
-import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -158,9 +156,3 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What an emulator needs of the caller's environment."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
     return {name: environ[name] for name in kept if name in environ}
-
-
-def wipe(folder: Path) -> None:
-    """Empty a folder of what an earlier run left."""
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -109,5 +110,7 @@ class Home:
 
     def clear(self) -> None:
         """Remove what only holds while a cloud runs; logs and downloads stay."""
+        if self._lock.exists():  # else this is no cloud's folder
+            shutil.rmtree(self.run, ignore_errors=True)
         for path in (self.env, self.deployments, self._state):
             path.unlink(missing_ok=True)

@@ -34,7 +34,6 @@ from platform_stack import (
     clean_environment,
     name_bucket,
     variables,
-    wipe,
     write_deployments,
 )
 from state import Cloud, Home
@@ -76,7 +75,7 @@ class Supervisor:
         if before := self._home.read():
             before.kill_leftovers()
         self._home.clear()
-        wipe(self._home.run)
+        self._home.create()
         self._note("supervisor", os.getpid())
         with self._step("engine", f"start {self._engine.name}") as tell:
             self._engine.prepare(tell)

@@ -182,6 +182,7 @@ def test_down_ends_every_process_and_keeps_the_logs(up: Up) -> None:
     assert cloud(up.home, "down").returncode == 0
     assert eventually(nothing_runs(up.home))
     assert not (up.home / "env").exists()
+    assert not (up.home / "run").exists()
     assert (up.home / "logs/engine.log").exists()
     again = cloud(up.home, "down")
     assert (again.returncode, "not up" in again.stdout) == (0, True)
