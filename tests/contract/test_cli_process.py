@@ -89,13 +89,15 @@ def test_a_traceback_is_for_debugging(
     assert "Traceback" in start(tmp_path, *arguments, **environ).stderr
 
 
-def test_a_registry_that_is_down_exits_five(tmp_path: Path) -> None:
+def test_a_local_cloud_that_is_down_exits_five_and_says_how_to_start_it(tmp_path: Path) -> None:
     down = start(
         tmp_path, "show", "magika", "--json",
         MODELPORT_BUCKET="registry", AWS_ENDPOINT_URL="http://127.0.0.1:9",
     )  # fmt: skip
     assert down.returncode == 5
-    assert json.loads(down.stdout)["error"]["code"] == "registry-unavailable"
+    error = json.loads(down.stdout)["error"]
+    assert error["code"] == "local-cloud-down"
+    assert "make up" in error["hint"]
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
