@@ -142,6 +142,8 @@ class Up:
 
     def _how_to_use(self) -> None:
         self._console.print(f"  source {_short(self._home.env)}", soft_wrap=True, highlight=False)
+        if (cloud := self._home.read()) and cloud.images:
+            self._console.print(f"  images go to {cloud.images}", soft_wrap=True)
 
 
 def down(home: Home, console: Console) -> int:
@@ -175,6 +177,8 @@ def status(home: Home, console: Console) -> int:
         console.print("The local cloud is not up.")
         return 1
     console.print(f"{'up' if cloud.ready else 'starting'}: {cloud.engine}, {cloud.endpoint}")
+    if cloud.images:
+        console.print(f"  {'images':18} {cloud.images}")
     for role in cloud.processes:
         console.print(f"  {role:18} {_process(cloud, role)}")
     return 0 if cloud.ready else 1

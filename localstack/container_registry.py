@@ -1,7 +1,8 @@
 """The container registry of a local cloud: Docker's own, on a free loopback port.
 
 It plays the part of ECR where functions and endpoints run their real images. It starts one
-process, through whoever owns the cloud's processes, and knows nothing of what is pushed.
+process, through whoever owns the cloud's processes, and knows nothing of what is pushed. Images
+stay below the cloud's folder when it goes, and the port, which is in their names, where it can.
 """
 
 import json
@@ -21,6 +22,12 @@ PROGRAMS = {"docker-registry": "serve", "registry": "serve"}
 NOT_HERE = "the container executor needs a container registry, and found no docker-registry"
 INSTALL = "install it (Debian, Ubuntu: sudo apt-get install docker-registry)"
 START_LIMIT_S = 30
+MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
 
 
 class Child(Protocol):
@@ -40,14 +47,14 @@ class ContainerRegistry:
     role = "container-registry"
 
     def __init__(self, home: Path) -> None:
-        self._folder = home / "run" / "registry"
+        self._folder = home / "registry"
 
     def start(self, spawn: Spawn) -> str:
         """Start it and wait until it answers; its `host:port`. Raises `ContainerError`."""
         argv = self.command()
-        port = ports.free()
-        self._folder.mkdir(parents=True, exist_ok=True)
         settings = self._folder / "config.yml"
+        port = _port_before(settings)
+        self._folder.mkdir(parents=True, exist_ok=True)
         settings.write_text(json.dumps(self._settings(port)))  # YAML holds JSON
         # Newer ones would look for somebody to send traces to.
         child = spawn(self.role, (*argv, str(settings)), {"OTEL_TRACES_EXPORTER": "none"})
@@ -78,7 +85,25 @@ class ContainerRegistry:
         }
 
 
-def _answers(url: str) -> bool:
+def holds(image: str) -> bool:
+    """Whether the registry that an image by digest names has it."""
+    host, _, rest = image.partition("/")
+    name, _, digest = rest.partition("@")
+    request = urllib.request.Request(f"http://{host}/v2/{name}/manifests/{digest}", method="HEAD")
+    request.add_header("Accept", ", ".join(MANIFESTS))
+    return _answers(request)
+
+
+def _port_before(settings: Path) -> int:
+    """The port of the last time unless somebody has it now; else any that is free."""
+    try:
+        port = int(json.loads(settings.read_text())["http"]["addr"].rpartition(":")[2])
+    except (OSError, ValueError):
+        return ports.free()
+    return ports.free() if ports.taken(port) else port
+
+
+def _answers(url: str | urllib.request.Request) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import boto3
 import tomlkit
+from container_registry import holds
 from engine import DEFAULT_REGION, Engine, Hosts
 from modelport.cli.cdk import Cdk, environment, find_cdk, reasons
 from modelport.cli.failures import CdkFailedError
 from modelport.deployments import Deployments, platform_stack
+from modelport.errors import ModelportError
 from state import Home
 
 ENVIRONMENT = "local"
@@ -71,6 +73,7 @@ def write_deployments(home: Home, engine: Engine, hosts: Hosts, images: str | No
         **({"image_repository": images} if images else {"image": placeholder}),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
+        **_bases(home, images),
         "retain": False,
         "throttle_rate": 10_000,
         "throttle_burst": 10_000,
@@ -78,6 +81,21 @@ def write_deployments(home: Home, engine: Engine, hosts: Hosts, images: str | No
     }
     home.deployments.write_text(tomlkit.dumps(document))
     Deployments.load(home.deployments)
+
+
+def _bases(home: Home, images: str | None) -> dict[str, str]:
+    """What images were built on before, unless that lay in our registry and is not there now."""
+    try:
+        before = Deployments.load(home.deployments_before).environment
+    except ModelportError:
+        return {}
+    chosen = {"base_image": before.base_image, "cuda_base_image": before.cuda_base_image}
+    ours = images is not None
+    return {
+        name: image
+        for name, image in chosen.items()
+        if image and (not ours or not image.startswith("127.0.0.1:") or holds(image))
+    }
 
 
 def name_bucket(home: Home, bucket: str) -> None:

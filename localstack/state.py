@@ -25,6 +25,8 @@ class Cloud:
     ready: bool = False
     processes: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Process id and start time by role; each leads its own process group."""
+    images: str = ""
+    """Where images go, when they are really run."""
 
     @property
     def endpoint(self) -> str:
@@ -57,6 +59,7 @@ class Home:
         self.run = folder / "run"
         self.env = folder / "env"
         self.deployments = folder / "deployments.toml"
+        self.deployments_before = folder / "deployments.before.toml"
         self._state = folder / "cloud.json"
         self._lock = folder / "cloud.lock"
 
@@ -109,8 +112,10 @@ class Home:
         self.env.write_text("\n".join(lines) + "\n")
 
     def clear(self) -> None:
-        """Remove what only holds while a cloud runs; logs and downloads stay."""
+        """Remove what only holds while a cloud runs; logs, downloads and images stay."""
+        if self.deployments.exists():
+            self.deployments.replace(self.deployments_before)
         if self._lock.exists():  # else this is no cloud's folder
             shutil.rmtree(self.run, ignore_errors=True)
-        for path in (self.env, self.deployments, self._state):
+        for path in (self.env, self._state):
             path.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -94,8 +95,10 @@ class Supervisor:
         name_bucket(self._home, platform.bucket)
         named = {"MODELPORT_BUCKET": platform.bucket, "MODELPORT_ENDPOINT": platform.endpoint}
         told = {**variables(self._home, endpoint), **hosts.variables, **named}
+        if images:
+            told["MODELPORT_IMAGE_REPOSITORY"] = images
         self._home.write_env(told, programs=Path(sys.executable).parent)
-        self._cloud = Cloud(self._cloud.engine, self._cloud.port, True, self._cloud.processes)
+        self._cloud = replace(self._cloud, ready=True, images=images or "")
         self._home.write(self._cloud)
         self._report(ready=True, **named)
 
