@@ -7,16 +7,14 @@ body, the way the service answers. Requests are kept, so that tests can say what
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from modelport.envelope import Handler, Request
 
-Answer = tuple[int, Mapping[str, str], bytes]
+from tests.support.loopback import Answer, Exchange, serving
+
 Function = Callable[[bytes], Answer | None]
 
 
@@ -55,36 +53,14 @@ def refusing(status: int, code: str) -> Function:
 def lambda_api() -> Iterator[LambdaApi]:
     """Serve on a free loopback port until the block ends."""
 
-    class Service(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+    class Service(Exchange):
         def do_POST(self) -> None:
-            payload = self.rfile.read(int(self.headers["Content-Length"]))
+            payload = self.body()
             api.payloads.append(payload)
             name = self.path.split("/")[3]
             missing = refusing(404, "ResourceNotFoundException")
-            answer = api.functions.get(name, missing)(payload)
-            if answer is None:  # hang up without an answer
-                self.close_connection = True
-                return
-            status, headers, body = answer
-            self.send_response(status)
-            for header, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(header, value)
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(api.functions.get(name, missing)(payload))
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    api = LambdaApi(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Service) as endpoint:
+        api = LambdaApi(endpoint)
         yield api
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

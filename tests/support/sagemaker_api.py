@@ -8,20 +8,19 @@ into a `ModelError`. Requests are kept, so that tests can say what was sent.
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from modelport.envelope import Handler, Request, Response
 from modelport.sagemaker_envelope import HEADER, unwrap, wrap
 
+from tests.support.loopback import Answer, Exchange, serving
+
 LIMIT = 6_291_456
 CARRIED = ("content-type", "accept", HEADER)
 
-Answer = tuple[int, Mapping[str, str], bytes]
 Endpoint = Callable[[Request], Answer | None]
 Answering = Callable[[Request], Answer]
 
@@ -92,15 +91,12 @@ def version(model: Handler) -> Answering:
 def sagemaker_api() -> Iterator[SageMakerApi]:
     """Serve on a free loopback port until the block ends."""
 
-    class Service(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+    class Service(Exchange):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.body()
             headers = {name.lower(): value for name, value in self.headers.items()}
             if self.path == "/":
-                self._answer(_describe(api, json.loads(body)["EndpointName"]))
+                self.answer(_describe(api, json.loads(body)["EndpointName"]))
                 return
             request = Request("POST", self.path, headers, body)
             api.requests.append(request)
@@ -108,33 +104,11 @@ def sagemaker_api() -> Iterator[SageMakerApi]:
             gone = refusing(400, "ValidationError", f"Endpoint {name} of account 1 not found.")
             too_large = refusing(413, "", f"HTTP content length exceeded {LIMIT} bytes.")
             endpoint = api.endpoints.get(name, gone) if len(body) <= LIMIT else too_large
-            self._answer(endpoint(request))
+            self.answer(endpoint(request))
 
-        def _answer(self, answer: Answer | None) -> None:
-            if answer is None:  # hang up without an answer
-                self.close_connection = True
-                return
-            status, headers, body = answer
-            self.send_response(status)
-            for header, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(header, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    server.daemon_threads = True
-    api = SageMakerApi(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Service) as url:
+        api = SageMakerApi(url)
         yield api
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _describe(api: SageMakerApi, name: str) -> Answer:

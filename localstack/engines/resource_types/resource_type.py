@@ -5,10 +5,12 @@ own model says what they are. Nothing here knows a particular type, nor an emula
 is imported inside each of them, under a name of its choosing, so it imports itself relatively.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import boto3
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 Properties = Mapping[str, Any]
@@ -34,6 +36,17 @@ class ResourceType:
         """The type's operations by name."""
         found: dict[str, Callable[..., Any]] = {"create": self.create, "delete": self.delete}
         return {**found, **({"update": self.update} if self.update else {})}
+
+
+def client(service: Literal["sagemaker", "application-autoscaling"], endpoint: str) -> Any:
+    """A client of a service of this cloud, in the emulator's own region."""
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name=os.environ["AWS_DEFAULT_REGION"],
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
 
 
 def parameters(client: Any, operation: str, properties: Properties) -> dict[str, Any]:

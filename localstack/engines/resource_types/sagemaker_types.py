@@ -10,10 +10,9 @@ import uuid
 from functools import cache
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 
-from .resource_type import Made, Properties, ResourceType, parameters
+from .resource_type import Made, Properties, ResourceType, client, parameters
 
 POLL_S = 0.1
 BUSY = ("Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting")
@@ -40,13 +39,7 @@ class FailedError(Exception):
 @cache
 def sagemaker() -> Any:
     """The control plane, where the engine was told it is."""
-    return boto3.client(
-        "sagemaker",
-        endpoint_url=os.environ["AWS_ENDPOINT_URL_SAGEMAKER"],
-        region_name=os.environ["AWS_DEFAULT_REGION"],
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    return client("sagemaker", os.environ["AWS_ENDPOINT_URL_SAGEMAKER"])
 
 
 def _named(properties: Properties, member: str, logical_id: str) -> dict[str, Any]:

@@ -8,9 +8,7 @@ import os
 from functools import cache
 from typing import Any
 
-import boto3
-
-from .resource_type import Made, Properties, ResourceType, parameters
+from .resource_type import Made, Properties, ResourceType, client, parameters
 
 _TARGET = ("ResourceId", "ScalableDimension", "ServiceNamespace")
 _POLICY = ("PolicyName", *_TARGET, "ScalingTargetId")
@@ -19,13 +17,8 @@ _POLICY = ("PolicyName", *_TARGET, "ScalingTargetId")
 @cache
 def scaling() -> Any:
     """Application Auto Scaling, where the engine was told it is."""
-    return boto3.client(
-        "application-autoscaling",
-        endpoint_url=os.environ["AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING"],
-        region_name=os.environ["AWS_DEFAULT_REGION"],
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    endpoint = os.environ["AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING"]
+    return client("application-autoscaling", endpoint)
 
 
 def create_target(logical_id: str, properties: Properties, stack: str) -> Made:
