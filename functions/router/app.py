@@ -159,12 +159,11 @@ async def _send(send: Send, response: Response, *, head: bool) -> None:
 
 
 def _raw_path(scope: Scope) -> str:
-    """The path as it was sent, still percent-encoded; gateways leave only the decoded one."""
+    """Path and query as sent, still percent-encoded; gateways leave only the decoded path."""
     raw: bytes | None = scope.get("raw_path")
-    if raw is None:
-        path: str = scope["path"]
-        return path
-    return raw.partition(b"?")[0].decode("latin-1")
+    path: str = scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
+    query: bytes = scope.get("query_string", b"")
+    return f"{path}?{query.decode('latin-1')}" if query else path
 
 
 def _why(request: Request, error: Exception) -> dict[str, Any]:

@@ -34,7 +34,9 @@ from functions.router.routes_cache import Clock, Log, RoutesCache, RoutesSource
 
 SIGNATURES_KEPT = 1024
 VARIANT_HEADER = "x-amzn-sagemaker-target-variant"
-MODEL_VERBS = frozenset({"predict", "infer", "invocations"})
+MODEL_VERBS = frozenset(
+    {"predict", "classify", "regress", "infer", "invocations", "generate", "stats"}
+)
 
 _FORWARDED = frozenset(
     {
@@ -165,6 +167,8 @@ class Dispatcher:
 
     def _about_server(self, call: Call, request: Request) -> Response:
         match call.verb:
+            case "alive":
+                return _json(metadata.alive())
             case "list":
                 return _json(metadata.v1_list(self._names.get()))
             case "server-metadata":

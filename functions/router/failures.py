@@ -27,6 +27,7 @@ STATUS: dict[type[e.ModelportError], int] = {
     e.UnsupportedMediaTypeError: 415,
     e.PayloadTooLargeError: 413,
     e.NotEncodableError: 400,
+    e.NotSupportedError: 501,
     e.NotFoundError: 404,
     e.ModelNotFoundError: 404,
     e.VersionNotFoundError: 404,

@@ -206,7 +206,7 @@ def enveloped(request: Request) -> Request | None:
 
     Raises `MalformedRequestError` for an envelope that cannot be read.
     """
-    if request.method != "POST" or request.path != "/invocations":
+    if request.method != "POST" or request.path.partition("?")[0] != "/invocations":
         return None
     inner = unwrap(request)
     if inner is not None and not _SAFE_ID.fullmatch(inner.request_id):
@@ -224,7 +224,7 @@ def as_asked(request: Request, response: Response) -> Response:
 
 def still_loading(request: Request, reason: str = "the model is still loading") -> Response:
     """The answer of a version that does not serve yet, or no longer."""
-    if request.path == "/v2/health/live":
+    if request.path.partition("?")[0] == "/v2/health/live":
         return Response(200, {"content-type": "application/json"}, b'{"live":true}')
     response = refusal(503, reason, "loading", request.request_id)
     response.headers["retry-after"] = "1"
@@ -244,7 +244,8 @@ def safe_id(headers: Mapping[str, str]) -> str:
 
 def _path(scope: Scope) -> str:
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    return raw.partition(b"?")[0].decode("latin-1")
+    path, query = raw.partition(b"?")[0], scope.get("query_string", b"")
+    return (path + b"?" + query if query else path).decode("latin-1")
 
 
 async def _write(response: Response, send: Send) -> None:

@@ -38,11 +38,9 @@ if TYPE_CHECKING:  # most versions have no script, and pay for none
 
 logger = logging.getLogger(__name__)
 
-PREDICTIONS = frozenset({"predict", "infer", "invocations"})
+PREDICTIONS = frozenset({"predict", "classify", "regress", "infer", "invocations"})
 #: Callers of one version use a handful of paths over and over; errors are not kept.
 _parse = lru_cache(maxsize=128)(parse)
-#: KServe's V1 client asks for the root path before anything else.
-ALIVE = Call("v1", "alive")
 UNKNOWN = Call("unknown", "unknown")
 
 
@@ -120,7 +118,7 @@ class DataPlane:
 
     def runs_script(self, request: Request) -> bool:
         """Whether this request is for ``inference.py``, which runs inside the first step."""
-        return self._script is not None and request.path.endswith("/invocations")
+        return self._script is not None and request.path.partition("?")[0].endswith("/invocations")
 
     def steps(self, request: Request) -> Steps:
         """Answer one request, leaving the runs of the model to whoever takes the steps."""
@@ -146,9 +144,6 @@ class DataPlane:
         return self._walk(self._answer(request, Trace(perf_counter_ns())))
 
     def _answer(self, request: Request, trace: Trace) -> Steps:
-        if request.path == "/" and request.method in ("GET", "HEAD"):
-            trace.call = ALIVE
-            return _json({"status": "alive"})
         trace.call = call = _parse(request.method, request.path)
         self._check_is_ours(call)
         codec = self._codecs[call.protocol]
@@ -163,7 +158,7 @@ class DataPlane:
         return (yield from self._predict(codec, request, trace))
 
     def _predict(self, codec: Codec, request: Request, trace: Trace) -> Steps:
-        parsed = codec.parse(request.body, request.headers, self.subject.signature)
+        parsed = codec.parse(trace.call, request, self.subject)
         check_carried(self.subject.signature, parsed.outputs)
         started = perf_counter_ns()
         try:
@@ -178,7 +173,7 @@ class DataPlane:
     def _run_script(self, script: InferenceScript, request: Request, trace: Trace) -> Response:
         started = perf_counter_ns()
         try:
-            headers, body = script.answer(request.body, request.headers, self.subject)
+            headers, body = script.answer(trace.call, request, self.subject)
         except ModelportError:
             raise
         except (Exception, SystemExit) as error:  # a script that exits must not end the server

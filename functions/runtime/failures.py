@@ -18,6 +18,7 @@ from modelport.errors import (
     ModelportError,
     ModelTimeoutError,
     NotFoundError,
+    NotSupportedError,
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
 )
@@ -26,6 +27,7 @@ from modelport.errors import (
 STATUSES: Mapping[type[ModelportError], int] = {
     PayloadTooLargeError: 413,
     UnsupportedMediaTypeError: 415,
+    NotSupportedError: 501,
     InvalidInputError: 400,
     NotFoundError: 404,
     ConflictError: 409,

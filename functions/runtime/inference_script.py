@@ -12,12 +12,15 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import Any
 
+from modelport.envelope import Request
 from modelport.errors import InvalidBundleError, TensorError
+from modelport.grammar import Call
 
 from functions.runtime.codecs.codec import JSON, Headers, Parsed, Subject, write_strict
 from functions.runtime.codecs.sagemaker import SageMakerCodec
@@ -46,27 +49,28 @@ class InferenceScript:
         # SageMaker's own servers give a worker one request at a time; scripts rely on it.
         self._lock = Lock()
 
-    def answer(
-        self, body: bytes, headers: Mapping[str, str], subject: Subject
-    ) -> tuple[Headers, bytes]:
+    def answer(self, call: Call, request: Request, subject: Subject) -> tuple[Headers, bytes]:
         """Run one request through the script."""
+        headers = request.headers
         accept = headers.get("accept", "*/*").partition(",")[0].strip()
         accept = JSON if accept in ("", "*/*") else accept
         content_type = headers.get("content-type") or JSON
         with self._lock:
             if self._input_fn:
-                parsed, data = None, self._input_fn(body, content_type)
+                parsed, data = None, self._input_fn(request.body, content_type)
             else:
-                parsed = SageMakerCodec().parse(body, self._readable(headers), subject.signature)
+                parsed = SageMakerCodec().parse(call, self._readable(request), subject)
                 data = parsed.tensors
             prediction = self._predict(data)
             if self._output_fn:
                 return _answer(self._output_fn(prediction, accept), accept)
         return _default_output(prediction, parsed, subject, accept)
 
-    def _readable(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+    def _readable(self, request: Request) -> Request:
         # What the caller accepts is for output_fn to judge, if there is one.
-        return {**headers, "accept": "*/*"} if self._output_fn else headers
+        if not self._output_fn:
+            return request
+        return replace(request, headers={**request.headers, "accept": "*/*"})
 
     def _predict(self, data: Any) -> Any:
         if self._predict_fn:

@@ -45,7 +45,13 @@ def load(settings: RuntimeSettings, check: Callable[[Response], None] | None = N
     )
     script = content.settings.script
     plane = DataPlane(
-        Subject(manifest.model, manifest.version, manifest.digest, content.signature),
+        Subject(
+            manifest.model,
+            manifest.version,
+            manifest.digest,
+            content.signature,
+            read_labels(directory, content.settings.labels),
+        ),
         model,
         _script(directory / script, model) if script else None,
         check=check,
@@ -58,6 +64,11 @@ def _script(path: Path, model: OnnxModel) -> InferenceScript:
     from functions.runtime.inference_script import open_script  # only for those who have one
 
     return open_script(path, model)
+
+
+def read_labels(directory: Path, name: str | None) -> tuple[str, ...]:
+    """What the classes are called, one line each; empty when the bundle does not say."""
+    return tuple((directory / name).read_text().splitlines()) if name else ()
 
 
 def opening(manifest: Manifest, accelerators: Accelerators) -> ModelSettings:

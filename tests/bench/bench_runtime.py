@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 from modelport.envelope import Request
+from modelport.grammar import parse
 
 from functions.runtime.codecs import CODECS, Parsed
 from functions.runtime.loading import load
@@ -61,12 +62,13 @@ def measure(title: str, onnx: bytes, array: np.ndarray[Any, Any], rounds: int) -
 
 def report(plane: Any, protocol: str, body: bytes, array: Any, rounds: int) -> None:
     codec, subject = CODECS[protocol], plane.subject
-    parsed: Parsed = codec.parse(body, {}, subject.signature)
     request = Request("POST", V1 if protocol == "v1" else V2, {}, body, "bench")
+    call = parse(request.method, request.path)
+    parsed: Parsed = codec.parse(call, request, subject)
     assert plane.handle(request).status == 200
     rows = {
         f"orjson.loads ({len(body):,} bytes)": lambda: orjson.loads(body),
-        "codec.parse": lambda: codec.parse(body, {}, subject.signature),
+        "codec.parse": lambda: codec.parse(call, request, subject),
         "orjson.dumps": lambda: dumps({"predictions": array}),
         "codec.format": lambda: codec.format({"y": array}, parsed, subject),
         "whole request": lambda: plane.handle(request),

@@ -51,7 +51,7 @@ def test_the_canonical_path_names_the_version_and_reads_back(
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
+        ("POST", "/"),
         ("GET", "/v1/models/m:predict"),
         ("POST", "/v1/models/m:explode"),
         ("POST", "/v2/models/m/infer/more"),

@@ -129,7 +129,7 @@ def test_a_published_model_without_deployments_is_404() -> None:
     assert answer.headers["x-modelport-error"] == "no-version-deployed"
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v3/models/m", "/v1/models/m:explain/x", "/docs"])
+@pytest.mark.parametrize("path", ["/v1", "/v3/models/m", "/v1/models/m:explain/x", "/docs"])
 def test_an_unknown_path_is_404_and_says_which_paths_exist(path: str) -> None:
     answer = World(deployed(1)).get(path)
     assert answer.status == 404

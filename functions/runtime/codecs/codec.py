@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import orjson
+from modelport.envelope import Request
 from modelport.errors import MalformedRequestError, NotEncodableError
+from modelport.grammar import Call
 from modelport.signature import Signature
 
 from functions.runtime.tensors import Array, Tensors
@@ -32,6 +34,8 @@ class Subject:
     version: int
     digest: str
     signature: Signature
+    #: What class i of a classifier is called; empty when the bundle does not say.
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class Parsed:
 class Codec(Protocol):
     """One protocol. Adding one is one file with one of these and one line in `CODECS`."""
 
-    def parse(self, body: bytes, headers: Mapping[str, str], signature: Signature) -> Parsed:
-        """Read a request for a prediction."""
+    def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
+        """Read a request for a prediction; its body is no longer compressed."""
         ...
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:

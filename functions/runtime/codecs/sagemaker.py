@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from modelport.envelope import Request
 from modelport.errors import (
     MalformedRequestError,
     NotEncodableError,
     TensorError,
     UnsupportedMediaTypeError,
 )
+from modelport.grammar import Call
 from modelport.signature import Signature, TensorSpec
 
 from functions.runtime.codecs.codec import JSON, Headers, Parsed, Subject, output_names, read_json
@@ -35,9 +37,10 @@ Reader = Callable[[bytes, TensorSpec], Array]
 class SageMakerCodec:
     """The SageMaker container contract for plain tensors."""
 
-    def parse(self, body: bytes, headers: Mapping[str, str], signature: Signature) -> Parsed:
-        media = media_type(headers.get("content-type"))
-        accept = choose(headers.get("accept"), ALLOWED)
+    def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
+        body, signature = request.body, subject.signature
+        media = media_type(request.headers.get("content-type"))
+        accept = choose(request.headers.get("accept"), ALLOWED)
         if media == JSON:
             parsed = parse_document(read_json(body), signature)
             return Parsed(parsed.tensors, parsed.outputs, {**parsed.form, "accept": accept})

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 from modelport import metadata
+from modelport.envelope import Request
 from modelport.errors import MalformedRequestError
+from modelport.grammar import Call
 from modelport.signature import Signature
 
 from functions.runtime.codecs.codec import (
@@ -35,8 +37,8 @@ _ROW_NOTE = " (row form stacks the instances on axis 0; columnar 'inputs' does n
 class V1Codec:
     """TensorFlow Serving REST and KServe V1."""
 
-    def parse(self, body: bytes, headers: Mapping[str, str], signature: Signature) -> Parsed:
-        return parse_document(read_json(body), signature)
+    def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
+        return parse_document(read_json(request.body), subject.signature)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
         if parsed.form["row"]:
@@ -47,6 +49,8 @@ class V1Codec:
         return dict(JSON_HEADERS), write_json(answer)
 
     def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | None:
+        if verb == "alive":
+            return metadata.alive()
         if verb == "list":
             return metadata.v1_list([subject.model])
         if verb == "metadata":

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelport import metadata
+from modelport.envelope import Request
 from modelport.errors import MalformedRequestError, NotEncodableError, TensorError
+from modelport.grammar import Call
 from modelport.signature import Signature, TensorSpec
 
 from functions.runtime.codecs.codec import (
@@ -45,13 +47,14 @@ _CHANGES_MEANING = ("classification", "shared_memory_region")
 class V2Codec:
     """Open Inference Protocol V2 in JSON."""
 
-    def parse(self, body: bytes, headers: Mapping[str, str], signature: Signature) -> Parsed:
-        if BINARY_HEADER in headers:
+    def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
+        signature = subject.signature
+        if BINARY_HEADER in request.headers:
             raise MalformedRequestError(
                 "binary tensor data is not among this server's extensions (see GET /v2);"
                 " send the tensors as JSON 'data'"
             )
-        document = read_json(body)
+        document = read_json(request.body)
         _check_inputs_have_json(signature)
         entries = _entries(document, "inputs")
         check_names(signature, entries)

@@ -21,7 +21,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: method, path with query left out, lower-case headers, raw body."""
+    """One request: method, raw path with its query, lower-case headers, raw body."""
 
     method: str
     path: str

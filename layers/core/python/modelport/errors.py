@@ -16,7 +16,8 @@ status a class becomes is decided at the HTTP edges, never here.
     │   ├── TensorError
     │   ├── UnsupportedMediaTypeError
     │   ├── PayloadTooLargeError
-    │   └── NotEncodableError
+    │   ├── NotEncodableError
+    │   └── NotSupportedError
     ├── NotFoundError
     │   ├── ModelNotFoundError
     │   ├── VersionNotFoundError
@@ -177,6 +178,15 @@ class NotEncodableError(InvalidInputError):
 
     def __init__(self, output: str, problem: str) -> None:
         super().__init__(f"output {output!r} cannot be encoded: {problem}")
+
+
+class NotSupportedError(InvalidInputError):
+    """Something the caller's protocol has and this server, or this version, does not."""
+
+    code = "not-supported"
+
+    def __init__(self, what: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{what} is not supported: {reason}", hint=hint)
 
 
 # --- things that are not there --------------------------------------------------------------------

@@ -24,6 +24,16 @@ class Call:
     model: str | None = None
     version: int | None = None
     alias: str | None = None
+    query: str = ""
+
+    def option(self, name: str) -> str | None:
+        """The last value of ``name`` in the query, decoded; None when it is not there."""
+        if name not in self.query:
+            return None
+        from urllib.parse import parse_qs  # few calls have a query, and every cold start would pay
+
+        values = parse_qs(self.query, keep_blank_values=True).get(name)
+        return values[-1] if values else None
 
 
 _NAME = r"(?P<model>[^/:]+)"
@@ -37,21 +47,38 @@ _RULES: tuple[tuple[str, str, str, re.Pattern[str]], ...] = tuple(
         ("v2", "infer", "POST", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/infer"),
         ("sagemaker", "invocations", "POST", rf"/endpoints/{_NAME}{_ANY_SELECTOR}/invocations"),
         ("sagemaker", "invocations", "POST", r"/invocations"),
+        ("v2", "generate", "POST", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/generate"),
+        ("v2", "generate-stream", "POST", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/generate_stream"),
+        ("v1", "classify", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:classify"),
+        ("v1", "regress", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:regress"),
         ("v1", "metadata", "GET", rf"/v1/models/{_NAME}{_V1_SELECTOR}/metadata"),
         ("v1", "status", "GET", rf"/v1/models/{_NAME}{_V1_SELECTOR}"),
         ("v1", "list", "GET", r"/v1/models"),
+        ("v1", "alive", "GET", r"/"),
+        # Triton's clients ask for all models so; a model called "stats" has V1 and its versions.
+        ("v2", "server-stats", "GET", r"/v2/models/stats"),
+        ("v2", "stats", "GET", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/stats"),
         ("v2", "ready", "GET", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/ready"),
         ("v2", "metadata", "GET", rf"/v2/models/{_NAME}{_ANY_SELECTOR}"),
         ("v2", "server-metadata", "GET", r"/v2/?"),
         ("v2", "server-live", "GET", r"/v2/health/live"),
         ("v2", "server-ready", "GET", r"/v2/health/ready"),
+        ("v2", "repository-index", "POST", r"/v2/repository/index"),
+        ("v2", "repository-load", "POST", rf"/v2/repository/models/{_NAME}/load"),
+        ("v2", "repository-unload", "POST", rf"/v2/repository/models/{_NAME}/unload"),
         ("sagemaker", "ping", "GET", r"/ping"),
+        ("mlflow", "ping", "GET", r"/health"),
+        ("mlflow", "version", "GET", r"/version"),
+        ("docs", "openapi", "GET", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/openapi\.json"),
+        ("docs", "page", "GET", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/docs"),
+        ("docs", "server-openapi", "GET", r"/openapi\.json"),
+        ("docs", "server-page", "GET", r"/docs"),
     )
 )
 
 
 def parse(method: str, path: str) -> Call:
-    """Read a request line; ``path`` is raw (percent-encoded) and without its query.
+    """Read a request line; ``path`` is raw (percent-encoded), with its query if it has one.
 
     Raises `RouteNotFoundError` when no protocol has it, `MalformedRequestError` or
     `InvalidNameError` when the path is known but a name or version in it is not possible.
@@ -59,14 +86,14 @@ def parse(method: str, path: str) -> Call:
     >>> parse("POST", "/v1/models/magika/versions/3:predict")
     Call(protocol='v1', verb='predict', model='magika', version=3, alias=None)
     """
-    # Gateways and clients may encode the verb's colon; nothing in a valid name needs encoding.
-    path = path.replace("%3A", ":").replace("%3a", ":")
+    path, _, query = path.partition("?")
+    path = _plain(path)
     for protocol, verb, rule_method, pattern in _RULES:
         if method != rule_method and not (method == "HEAD" and rule_method == "GET"):
             continue
         match = pattern.fullmatch(path)
         if match:
-            return _call(protocol, verb, match.groupdict())
+            return _call(protocol, verb, match.groupdict(), query)
     if method == "POST" and re.fullmatch(r"/v1/models/[^/:]+/versions/\d+/labels/[^/:]+:\w+", path):
         raise MalformedRequestError(
             "Both model version and model version label cannot be supplied."
@@ -76,12 +103,17 @@ def parse(method: str, path: str) -> Call:
 
 def allowed_methods(path: str) -> tuple[str, ...]:
     """The methods some protocol has for ``path``; empty when the path is unknown."""
-    path = path.replace("%3A", ":").replace("%3a", ":")
+    path = _plain(path.partition("?")[0])
     methods = {method for _, _, method, pattern in _RULES if pattern.fullmatch(path)}
     return tuple(sorted(methods))
 
 
-def _call(protocol: str, verb: str, groups: dict[str, str | None]) -> Call:
+def _plain(path: str) -> str:
+    # Gateways and clients may encode the verb's colon; nothing in a valid name needs encoding.
+    return path.replace("%3A", ":").replace("%3a", ":")
+
+
+def _call(protocol: str, verb: str, groups: dict[str, str | None], query: str) -> Call:
     model, version, alias = groups.get("model"), groups.get("version"), groups.get("alias")
     selector = groups.get("any")
     if selector:
@@ -95,6 +127,7 @@ def _call(protocol: str, verb: str, groups: dict[str, str | None]) -> Call:
         check_name(_decoded(model)) if model else None,
         check_version(version) if version else None,
         check_alias(_decoded(alias)) if alias else None,
+        query,
     )
 
 
@@ -111,18 +144,29 @@ def pinned(call: Call, version: int) -> Call:
     return replace(call, version=version, alias=None)
 
 
+#: What stands after the model and its version, by protocol and verb; nothing for the model itself.
+_TAILS = {
+    ("v1", "predict"): ":predict",
+    ("v1", "classify"): ":classify",
+    ("v1", "regress"): ":regress",
+    ("v1", "metadata"): "/metadata",
+    ("v2", "infer"): "/infer",
+    ("v2", "generate"): "/generate",
+    ("v2", "generate-stream"): "/generate_stream",
+    ("v2", "ready"): "/ready",
+    ("v2", "stats"): "/stats",
+    ("sagemaker", "invocations"): "/invocations",
+}
+_ROOTS = {"v1": "/v1/models/", "v2": "/v2/models/", "sagemaker": "/endpoints/"}
+
+
 def canonical_path(call: Call, version: int | None = None) -> str:
-    """The path of a call to a model version, without an alias.
+    """The path of a call to a model version, without an alias, with the call's query.
 
     Without ``version`` it suits whatever version gets it: a deployment is one already, and a
     shadow gets copies of what was meant for another.
     """
     model = call.model or ""  # a checked name has nothing that would need encoding
     at = "" if version is None else f"/versions/{version}"
-    if call.protocol == "v1":
-        tail = {"predict": ":predict", "metadata": "/metadata"}.get(call.verb, "")
-        return f"/v1/models/{model}{at}{tail}"
-    if call.protocol == "v2":
-        tail = {"infer": "/infer", "ready": "/ready"}.get(call.verb, "")
-        return f"/v2/models/{model}{at}{tail}"
-    return f"/endpoints/{model}{at}/invocations"
+    query = f"?{call.query}" if call.query else ""
+    return f"{_ROOTS[call.protocol]}{model}{at}{_TAILS.get((call.protocol, call.verb), '')}{query}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 JsonObject = dict[str, Any]
 
 __all__ = [
+    "alive",
     "v1_list",
     "v1_metadata",
     "v1_status",
@@ -47,6 +48,11 @@ _TFS_DTYPES = {
     "BF16": "DT_BFLOAT16",
     "BYTES": "DT_STRING",
 }
+
+
+def alive() -> JsonObject:
+    """`GET /`: what KServe's V1 client asks before anything else."""
+    return {"status": "alive"}
 
 
 def v1_list(models: Iterable[str]) -> JsonObject:
