@@ -148,8 +148,7 @@ class DataPlane:
         self._check_is_ours(call)
         codec = self._codecs[call.protocol]
         if call.verb not in PREDICTIONS:
-            answer = codec.describe(call.verb, self.subject)
-            return Response(200) if answer is None else _json(answer)
+            return _described(codec.describe(call.verb, self.subject))
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise UnsupportedMediaTypeError(f"content-encoding: {encoding}", ("identity",))
@@ -173,14 +172,13 @@ class DataPlane:
     def _run_script(self, script: InferenceScript, request: Request, trace: Trace) -> Response:
         started = perf_counter_ns()
         try:
-            headers, body = script.answer(trace.call, request, self.subject)
+            return script.answer(trace.call, request, self.subject)
         except ModelportError:
             raise
         except (Exception, SystemExit) as error:  # a script that exits must not end the server
             raise self._blamed_on_model(request) from error
         finally:
             trace.model_ns = perf_counter_ns() - started
-        return Response(200, headers, body)
 
     def _blamed_on_model(self, request: Request) -> ModelFailedError:
         logger.exception("the model failed on request %s", request.request_id)
@@ -236,7 +234,9 @@ def _misdirected(error: RouteNotFoundError, request: Request) -> Response:
     return response
 
 
-def _json(answer: Mapping[str, Any]) -> Response:
+def _described(answer: Mapping[str, Any] | Response | None) -> Response:
+    if answer is None or isinstance(answer, Response):
+        return answer or Response(200)
     return Response(200, {"content-type": "application/json"}, orjson.dumps(answer))
 
 

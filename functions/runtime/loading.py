@@ -7,6 +7,7 @@ weights twice would double a cold start. Sizes are compared, which costs one ``s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,19 +52,20 @@ def load(settings: RuntimeSettings, check: Callable[[Response], None] | None = N
             manifest.digest,
             content.signature,
             read_labels(directory, content.settings.labels),
+            partial(read_manifest, directory),
         ),
         model,
-        _script(directory / script, model) if script else None,
+        _script(directory / script, model, manifest) if script else None,
         check=check,
     )
     warm_up(plane, model, manifest)
     return plane
 
 
-def _script(path: Path, model: OnnxModel) -> InferenceScript:
+def _script(path: Path, model: OnnxModel, manifest: Manifest) -> InferenceScript:
     from functions.runtime.inference_script import open_script  # only for those who have one
 
-    return open_script(path, model)
+    return open_script(path, model, manifest)
 
 
 def read_labels(directory: Path, name: str | None) -> tuple[str, ...]:

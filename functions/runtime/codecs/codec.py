@@ -7,16 +7,17 @@ its protocol's words. It must not run a model, choose a version or know a transp
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import orjson
-from modelport.envelope import Request
+from modelport.envelope import Request, Response
 from modelport.errors import MalformedRequestError, NotEncodableError
 from modelport.grammar import Call
+from modelport.manifest import Manifest
 from modelport.signature import Signature
 
 from functions.runtime.tensors import Array, Tensors
@@ -36,6 +37,8 @@ class Subject:
     signature: Signature
     #: What class i of a classifier is called; empty when the bundle does not say.
     labels: tuple[str, ...] = ()
+    #: Reads the version's whole record, which may be large and few ask for.
+    record: Callable[[], Manifest] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,8 @@ class Codec(Protocol):
         """Write the answer to ``parsed``."""
         ...
 
-    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | None:
-        """The answer to a question about the model; None is an empty body."""
+    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | Response | None:
+        """The answer to a question about the model: JSON, a whole answer, or None for no body."""
         ...
 
 
