@@ -47,6 +47,11 @@ class OnnxModel:
         self.signature = signature
         self.directory = directory
 
+    @property
+    def gpu_id(self) -> int | None:
+        """The GPU it runs on, None for the CPU: a container has one, which is number 0."""
+        return 0 if len(self._session.get_providers()) > 1 else None
+
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> Tensors:
         """The named outputs (all of them when none is named) for these inputs."""
         names = list(outputs) or [spec.name for spec in self.signature.outputs]

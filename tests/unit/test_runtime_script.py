@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from modelport.envelope import Request
 from modelport.errors import InvalidBundleError
 from modelport.manifest import ModelSettings
 
+from functions.runtime.script_context import CUSTOM_ATTRIBUTES
 from tests.support import runtime_bundles as bundles
 from tests.support.runtime_planes import SAGEMAKER, V1, V2, open_plane, v2_tensor
 
@@ -237,6 +239,10 @@ def test_a_script_that_is_no_python_file_fails_the_load(tmp_path: Path) -> None:
         ("def model_fn(model_dir): 1 / 0", "fails at load with ZeroDivisionError"),
         ("def model_fn(model_dir): return 5", "has no predict_fn"),
         ("predict_fn = 5", "predict_fn is not a function"),
+        ("def predict_fn(data): 0", "predict_fn takes 1 arguments; it is called with 2"),
+        ("def predict_fn(a, b, c, d): 0", "predict_fn takes 4 arguments; it is called with 2"),
+        ("def input_fn(a, b, *, c): 0", "input_fn needs an argument 'c', which nobody gives"),
+        ("def transform_fn(m, d, c, a): 0\ndef input_fn(d, c): 0", "transform_fn is there inst"),
     ],
 )
 def test_a_script_that_cannot_serve_fails_the_load(
@@ -245,3 +251,159 @@ def test_a_script_that_cannot_serve_fails_the_load(
     with pytest.raises(InvalidBundleError, match=problem) as caught:
         open_plane(tmp_path, bundles.DOUBLE, script=script)
     assert caught.value.message.startswith("inference.py")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "kind"),
+    [
+        ("application/json", "str"),
+        ("Text/CSV; charset=utf-8", "str"),
+        ("application/octet-stream", "bytes"),
+        ("application/x-npy", "bytes"),
+        ("text/plain", "bytes"),
+    ],
+)
+def test_json_and_csv_reach_a_script_as_text_like_on_sagemaker(
+    tmp_path: Path, content_type: str, kind: str
+) -> None:
+    script = "def input_fn(data, t): return data\ndef predict_fn(d, m): return type(d).__name__"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    assert plane.answer(SAGEMAKER, b"1,2", {"content-type": content_type}) == kind
+
+
+def test_a_body_of_no_said_type_reaches_a_script_as_bytes(tmp_path: Path) -> None:
+    script = (
+        "def input_fn(data, t): return [type(data).__name__, t]\ndef predict_fn(d, m): return d"
+    )
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    response = plane.plane.handle(Request("POST", SAGEMAKER, {}, b"\x89PNG", "id-1"))
+    assert json.loads(response.body) == ["bytes", "application/json"]
+
+
+def test_text_that_is_none_is_the_callers_fault(tmp_path: Path) -> None:
+    script = "def input_fn(data, t): return data\ndef predict_fn(d, m): return d"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    assert "not UTF-8 at offset 1" in plane.refusal(SAGEMAKER, b'"\xff"')
+
+
+CONTEXT = """
+SEEN = []
+
+def model_fn(model_dir, context):
+    SEEN.append([model_dir == context.system_properties["model_dir"], context.model_name])
+    return object()
+
+def input_fn(data, content_type, context):
+    context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", "seen=1")
+    return context.get_request_header(0, "Content-Type")
+
+def predict_fn(data, model, context=None):
+    properties = context.system_properties
+    return [data, context.get_all_request_header(0)["X-Amzn-SageMaker-Custom-Attributes"],
+            properties["gpu_id"], properties["server_name"]]
+
+def output_fn(prediction, accept, *, context):
+    context.set_response_header(0, "x-modelport-script-cost", "3")
+    return [*SEEN, prediction, context.custom_attributes, context.request_id, context.model,
+            context.version, context.digest[:7], context.get_request_id()]
+"""
+
+
+def test_every_function_may_take_a_context(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=CONTEXT)
+    response = plane.post(SAGEMAKER, b"", {CUSTOM_ATTRIBUTES: "asked=1"})
+    assert json.loads(response.body) == [
+        [True, "demo"],
+        ["application/json", "asked=1", None, "modelport"],
+        "asked=1", "id-1", "demo", 3, "sha256:", "id-1",
+    ]  # fmt: skip
+    assert response.headers[CUSTOM_ATTRIBUTES] == "seen=1"
+    assert response.headers["x-modelport-script-cost"] == "3"
+
+
+def test_headers_of_one_request_are_not_those_of_the_next(tmp_path: Path) -> None:
+    script = """
+def predict_fn(data, model, context):
+    if context.custom_attributes:
+        context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", "mine")
+        context.set_response_status(202, "Accepted")
+    return [context.get_response_status(0), dict(context.get_response_headers(0)),
+            context.get_request_header(0, "not-there")]
+"""
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    body = {"instances": [[1, 2]]}
+    first = plane.post(SAGEMAKER, body, {CUSTOM_ATTRIBUTES: "a"})
+    assert (first.status, first.headers[CUSTOM_ATTRIBUTES]) == (202, "mine")
+    assert json.loads(first.body) == [[202, ""], {CUSTOM_ATTRIBUTES: "mine"}, None]
+    second = plane.post(SAGEMAKER, body)
+    assert (second.status, CUSTOM_ATTRIBUTES in second.headers) == (200, False)
+
+
+@pytest.mark.parametrize(
+    ("function", "given"),
+    [
+        ("predict_fn(data, model, threshold=0.5)", 0.5),
+        ("predict_fn(data, model, threshold=0.5, *, context=None)", 0.5),
+        ("predict_fn(data, model, *rest, threshold=0.5)", 0.5),
+        ("predict_fn(data, model, /, context, threshold=0.5)", 0.5),
+    ],
+)
+def test_a_parameter_with_a_default_stays_the_scripts_own(
+    tmp_path: Path, function: str, given: float
+) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=f"def {function}: return threshold")
+    assert plane.answer(SAGEMAKER, {"instances": [[1, 2]]}) == given
+
+
+def test_a_callable_without_a_signature_gets_no_context(tmp_path: Path) -> None:
+    plane = open_plane(
+        tmp_path, bundles.DOUBLE, script="input_fn = max\ndef predict_fn(d, m): return d"
+    )
+    assert plane.answer(SAGEMAKER, b"1") == "application/json"
+
+
+def test_transform_fn_does_it_all(tmp_path: Path) -> None:
+    script = """
+def transform_fn(model, data, content_type, accept, context):
+    y = model.run({"x": __import__("numpy").ones((1, 2), "f4")})["y"]
+    context.set_response_content_type(0, "text/x-done")
+    return f"{data} {content_type} {accept} {y.tolist()}", "text/plain"
+"""
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    response = plane.post(SAGEMAKER, b"1", {"content-type": "text/csv", "accept": "text/csv"})
+    assert response.body == b"1 text/csv text/csv [[2.0, 2.0]]"
+    assert response.headers["content-type"] == "text/x-done"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("set-cookie", "a=b"),
+        ("x-modelport-digest", "sha256:0"),
+        ("content-length", "1"),
+        ("transfer-encoding", "chunked"),
+        ("x-accel-redirect", "/etc"),
+        ("x-modelport-script-", "1"),
+        ("x-modelport-script-a b", "1"),
+        ("cache-control", "a\\r\\nx-evil: 1"),
+        ("cache-control", "\u20ac"),
+        ("cache-control", ""),
+        ("X-Amzn-SageMaker-Custom-Attributes", "a" * 1025),
+    ],
+)
+def test_a_header_that_is_not_a_scripts_to_set_is_its_failure(
+    tmp_path: Path, name: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = f"def predict_fn(d, m, context): context.set_response_header(0, '{name}', '{value}')"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    response = plane.post(SAGEMAKER, {"instances": [[1, 2]]})
+    assert response.status == 500
+    assert name.lower() not in response.headers.keys() - {"x-modelport-digest"}
+    assert "ValueError" in caplog.text
+
+
+@pytest.mark.parametrize("status", ["99", "700", "True", "'200'"])
+def test_a_status_that_no_answer_has_is_the_scripts_failure(tmp_path: Path, status: str) -> None:
+    script = f"def predict_fn(d, m, context): context.set_response_status({status})"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    plane.refusal(SAGEMAKER, {"instances": [[1, 2]]}, status=500)
