@@ -128,7 +128,9 @@ class PlatformStack(Stack):
                 *permissions.read_registry(bucket, key),
                 *permissions.invoke_models(self, environment.name),
             ],
-            settings=RouterSettings(bucket.bucket_name, environment.name).to_env(),
+            settings=RouterSettings(
+                bucket.bucket_name, environment.name, auth=environment.auth
+            ).to_env(),
             memory_mb=1024,
             timeout=_ROUTER_TIMEOUT,
             snapstart=environment.uses_snapstart,

@@ -89,7 +89,7 @@ def test_every_function_has_a_log_group_of_its_own(any_environment: Synthesis) -
 
 def test_functions_are_told_what_they_read(default: Synthesis) -> None:
     told = RouterSettings.from_env(variables(default.platform, "modelport-prod-router"))
-    assert told == RouterSettings("<AWS::S3::Bucket>", "prod")
+    assert told == RouterSettings("<AWS::S3::Bucket>", "prod", auth="iam")
     registrar = RegistrarSettings.from_env(variables(default.platform, "modelport-prod-registrar"))
     assert registrar == RegistrarSettings("<AWS::S3::Bucket>", "prod")
 

@@ -37,6 +37,7 @@ _BUDGET = {
     "functions.runtime",
     "functions.runtime.codecs",
     "functions.runtime.codecs.codec",
+    "functions.runtime.codecs.docs",
     "functions.runtime.codecs.sagemaker",
     "functions.runtime.codecs.v1",
     "functions.runtime.codecs.v2",
@@ -60,6 +61,7 @@ _BUDGET = {
     "modelport.manifest",
     "modelport.metadata",
     "modelport.refs",
+    "modelport.refusals",
     "modelport.settings",
     "modelport.signature",
     # the standard library, beyond what the three bring along

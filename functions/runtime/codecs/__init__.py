@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from functions.runtime.codecs.codec import Codec, Headers, Parsed, Subject
+from functions.runtime.codecs.docs import DocsCodec
 from functions.runtime.codecs.sagemaker import SageMakerCodec
 from functions.runtime.codecs.v1 import V1Codec
 from functions.runtime.codecs.v2 import V2Codec
@@ -12,4 +13,9 @@ from functions.runtime.codecs.v2 import V2Codec
 __all__ = ["CODECS", "Codec", "Headers", "Parsed", "Subject"]
 
 #: By the protocol names of `modelport.grammar`.
-CODECS: Mapping[str, Codec] = {"v1": V1Codec(), "v2": V2Codec(), "sagemaker": SageMakerCodec()}
+CODECS: Mapping[str, Codec] = {
+    "v1": V1Codec(),
+    "v2": V2Codec(),
+    "sagemaker": SageMakerCodec(),
+    "docs": DocsCodec(),
+}

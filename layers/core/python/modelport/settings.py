@@ -70,12 +70,17 @@ def _positive(name: str, value: float | None) -> None:
 
 @dataclass(frozen=True)
 class RouterSettings(_Settings):
-    """The router: which bucket and environment, how stale routes may be, how large a body."""
+    """The router: which bucket and environment, how stale routes may be, how large a body.
+
+    ``auth`` is what the API in front asks of callers (``iam`` or ``none``): for documentation,
+    since nothing here checks it.
+    """
 
     bucket: str
     environment: str
     routes_ttl_s: float = 5.0
     max_body_bytes: int = 6_000_000
+    auth: str = "none"
 
     def __post_init__(self) -> None:
         _positive("routes_ttl_s", self.routes_ttl_s)

@@ -1,0 +1,110 @@
+"""SageMaker's and MLflow's one operation: ``/invocations``, by media type and by JSON keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from modelport.openapi import examples
+from modelport.openapi.about import About, Place
+from modelport.openapi.operation import JSON, OCTETS, PREDICTION, Operation, json_body, ref
+from modelport.openapi.schemas import Schema
+
+TAG = "SageMaker and MLflow"
+CSV = "text/csv"
+NPY = "application/x-npy"
+_BYTES: Schema = {"type": "string", "format": "binary"}
+
+
+def operations(about: About, place: Place) -> Iterator[Operation]:
+    """``/invocations`` under the path that ``place`` has for it."""
+    path = f"/endpoints/{about.model}{place.any_selector}/invocations"
+    if not place.router and not place.selector:
+        path = "/invocations"
+    request, answer = _script(about) if about.script else _tensors(about)
+    told = (
+        "The bundle's `inference.py` reads the body and writes the answer, whatever they are."
+        if about.script
+        else "V1's shapes (`instances`, `inputs`) or MLflow's (`dataframe_split`,"
+        " `dataframe_records`) in JSON; CSV and npy for a model with one input. `Accept` chooses"
+        " what comes back."
+    )
+    yield Operation(
+        "POST", path, TAG, "invocations", "Predict, as SageMaker and MLflow ask", told,
+        request=request, answer=answer, refusals=PREDICTION,
+    )  # fmt: skip
+
+
+def components(about: About) -> Schema:
+    """The schemas it refers to."""
+    return {
+        "InvocationsRequest": {
+            "anyOf": [ref("V1PredictRequest"), ref("DataframeSplit"), ref("DataframeRecords")],
+        },
+        "DataframeSplit": _frame(
+            "dataframe_split",
+            {
+                "type": "object",
+                "required": ["columns", "data"],
+                "properties": {
+                    "columns": {"type": "array", "items": {"type": "string"}},
+                    "index": {"type": "array"},
+                    "data": {"type": "array", "items": {"type": "array"}},
+                },
+            },
+        ),
+        "DataframeRecords": _frame(
+            "dataframe_records", {"type": "array", "items": {"type": "object"}}
+        ),
+    }
+
+
+def _frame(key: str, schema: Schema) -> Schema:
+    return {
+        "type": "object",
+        "required": [key],
+        "properties": {key: schema, "params": {"type": "object"}},
+    }
+
+
+Content = dict[str, dict[str, Any]]
+
+
+def _tensors(about: About) -> tuple[Content, Content]:
+    golden = about.golden
+    request: Content = {
+        JSON: json_body(
+            ref("InvocationsRequest"),
+            ("rows", examples.v1_rows(golden)),
+            ("columns", examples.v1_columns(golden)),
+        )
+    }
+    answer: Content = {JSON: {"schema": {"type": "object"}}, OCTETS: {"schema": _BYTES}}
+    if len(about.signature.inputs) == 1:
+        if len(about.signature.inputs[0].shape) == 2:
+            request[CSV] = json_body({"type": "string"}, ("rows", examples.csv(golden)))
+        request[NPY] = {"schema": _BYTES}
+    if len(about.signature.outputs) == 1:
+        answer |= {CSV: {"schema": {"type": "string"}}, NPY: {"schema": _BYTES}}
+    return request, answer
+
+
+def _script(about: About) -> tuple[Content, Content]:
+    golden = about.golden
+    answer: Content = {"*/*": {"schema": {}}}
+    if golden is None or golden.kind != "raw":
+        return {"*/*": {"schema": {}}}, answer
+    media = golden.content_type.partition(";")[0].strip()
+    body: Any = golden.body.decode(errors="replace")
+    if media == JSON:
+        try:
+            import json
+
+            body = json.loads(body)
+        except ValueError:
+            return {"*/*": {"schema": {}}}, answer
+    shown = json_body({}, ("golden", body))
+    return {media: shown, "*/*": {"schema": {}}}, {
+        JSON: json_body({}, ("golden", golden.answer)),
+        **answer,
+    }
