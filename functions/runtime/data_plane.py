@@ -15,30 +15,33 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from modelport.envelope import Request, Response
+from modelport.envelope import Request, Response, Stream
 from modelport.errors import (
     AliasNotFoundError,
     ModelFailedError,
     ModelNotFoundError,
     ModelportError,
-    RouteNotFoundError,
     UnsupportedMediaTypeError,
     VersionNotFoundError,
 )
-from modelport.grammar import Call, allowed_methods, parse
+from modelport.grammar import Call, parse
 
 from functions.runtime.codecs import CODECS, Codec, Subject
-from functions.runtime.failures import failure, refusal
+from functions.runtime.failures import failure
 from functions.runtime.identity import identity_headers
 from functions.runtime.model import Runner
-from functions.runtime.tensors import Tensors, check_carried
+from functions.runtime.tensors import Tensors
 
 if TYPE_CHECKING:  # most versions have no script, and pay for none
     from functions.runtime.inference_script import InferenceScript
 
 logger = logging.getLogger(__name__)
 
-PREDICTIONS = frozenset({"predict", "classify", "regress", "infer", "invocations"})
+PREDICTIONS = frozenset(
+    {"predict", "classify", "regress", "infer", "invocations", "generate", "generate-stream"}
+)
+#: Ends of the paths that a bundle's script answers.
+_SCRIPTED = ("/invocations", "/generate", "/generate_stream")
 #: Callers of one version use a handful of paths over and over; errors are not kept.
 _parse = lru_cache(maxsize=128)(parse)
 UNKNOWN = Call("unknown", "unknown")
@@ -51,6 +54,9 @@ class Trace:
     started_ns: int
     call: Call = UNKNOWN
     model_ns: int = 0
+    #: Whether the answer may be a `Stream`.
+    streams: bool = False
+    streamed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,14 @@ class DataPlane:
         """Answer one request."""
         return self._walk(self.steps(request))
 
+    def stream(self, request: Request) -> Response:
+        """Answer one request, by a `Stream` if its answer comes in pieces.
+
+        Its pieces are made on the thread that takes them, and nobody else may run the script until
+        they are all taken or it is closed.
+        """
+        return self._walk(self.steps(request, streams=True))
+
     def _walk(self, steps: Steps) -> Response:
         step = advance(steps)
         while not isinstance(step, Response):
@@ -118,25 +132,25 @@ class DataPlane:
 
     def runs_script(self, request: Request) -> bool:
         """Whether this request is for ``inference.py``, which runs inside the first step."""
-        return self._script is not None and request.path.partition("?")[0].endswith("/invocations")
+        return self._script is not None and request.path.partition("?")[0].endswith(_SCRIPTED)
 
-    def steps(self, request: Request) -> Steps:
+    def steps(self, request: Request, *, streams: bool = False) -> Steps:
         """Answer one request, leaving the runs of the model to whoever takes the steps."""
-        trace = Trace(perf_counter_ns())
+        trace = Trace(perf_counter_ns(), streams=streams)
         try:
             response = yield from self._answer(request, trace)
             if self._check:
                 self._check(response)
-        except RouteNotFoundError as error:
-            response = _misdirected(error, request)
         except ModelportError as error:
-            response = failure(error, request.request_id)
+            call = None if trace.call is UNKNOWN else trace.call
+            response = failure(error, request.request_id, request, call)
         except Exception:
             response = self._failed(request)
         response.headers.update(identity(self.subject))
         if request.method == "HEAD":
             response = Response(response.status, response.headers)
-        self._log(request, response, trace)
+        if not isinstance(response, Stream):
+            self._log(request, response, trace)
         return response
 
     def rehearse(self, request: Request) -> Response:
@@ -152,13 +166,14 @@ class DataPlane:
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise UnsupportedMediaTypeError(f"content-encoding: {encoding}", ("identity",))
+        if call.verb.startswith("generate"):
+            return self._generate(request, trace)
         if self._script and call.protocol == "sagemaker":
             return self._run_script(self._script, request, trace)
         return (yield from self._predict(codec, request, trace))
 
     def _predict(self, codec: Codec, request: Request, trace: Trace) -> Steps:
         parsed = codec.parse(trace.call, request, self.subject)
-        check_carried(self.subject.signature, parsed.outputs)
         started = perf_counter_ns()
         try:
             outputs = yield Run(parsed.tensors, parsed.outputs)
@@ -179,6 +194,21 @@ class DataPlane:
             raise self._blamed_on_model(request) from error
         finally:
             trace.model_ns = perf_counter_ns() - started
+
+    def _generate(self, request: Request, trace: Trace) -> Response:
+        from functions.runtime.generation import Generation  # most versions generate no text
+
+        def ended(size: int) -> None:
+            trace.streamed = size
+            self._log(request, Response(200), trace)
+
+        def blamed() -> ModelFailedError:
+            return self._blamed_on_model(request)
+
+        generation = Generation(self._script, request, self.subject, trace, blamed)
+        if trace.call.verb == "generate":
+            return generation.whole()
+        return generation.stream(ended) if trace.streams else generation.buffered()
 
     def _blamed_on_model(self, request: Request) -> ModelFailedError:
         logger.exception("the model failed on request %s", request.request_id)
@@ -209,7 +239,7 @@ class DataPlane:
             "model_ms": _ms(trace.model_ns),
             "cold_start": self._cold and predicts,
             "bytes_in": len(request.body),
-            "bytes_out": len(response.body),
+            "bytes_out": len(response.body) + trace.streamed,
         }
         if predicts:
             self._cold = False
@@ -223,15 +253,6 @@ class DataPlane:
 def identity(subject: Subject) -> dict[str, str]:
     """The headers that say which version answered."""
     return identity_headers(subject.model, subject.version, subject.digest)
-
-
-def _misdirected(error: RouteNotFoundError, request: Request) -> Response:
-    allowed = allowed_methods(request.path)
-    if not allowed:
-        return failure(error, request.request_id)
-    response = refusal(405, error.message, error.code, request.request_id)
-    response.headers["allow"] = ", ".join(allowed)
-    return response
 
 
 def _described(answer: Mapping[str, Any] | Response | None) -> Response:

@@ -2,7 +2,8 @@
 
 ``model_fn(model_dir)``, ``input_fn(data, content_type)``, ``predict_fn(data, model)`` and
 ``output_fn(prediction, accept)``, or ``transform_fn(model, data, content_type, accept)`` in place
-of the last three; each may take a `ScriptContext` as well. As in SageMaker's own containers,
+of the last three; each may take a `ScriptContext` as well. A generator
+``generate_fn(prompt, parameters, model)`` answers V2's generate. As in SageMaker's own containers,
 ``data`` is text when it came as JSON or CSV and bytes otherwise. Without ``model_fn`` the script
 gets the runtime's own `OnnxModel`.
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -25,7 +26,12 @@ from typing import Any
 
 import modelport
 from modelport.envelope import Request, Response
-from modelport.errors import InvalidBundleError, MalformedRequestError, TensorError
+from modelport.errors import (
+    InvalidBundleError,
+    MalformedRequestError,
+    NotSupportedError,
+    TensorError,
+)
 from modelport.grammar import Call
 
 from functions.runtime.codecs.codec import JSON, Headers, Parsed, Subject, write_strict
@@ -51,6 +57,7 @@ class InferenceScript:
         self._predict_fn = find_function(module, "predict_fn", 2)
         self._output_fn = find_function(module, "output_fn", 2)
         self._transform_fn = find_function(module, "transform_fn", 4)
+        self._generate_fn = find_function(module, "generate_fn", 3)
         model_fn = find_function(module, "model_fn", 1)
         name = Path(module.__file__ or "").name
         if self._transform_fn and (self._input_fn or self._predict_fn or self._output_fn):
@@ -60,12 +67,39 @@ class InferenceScript:
         self._model: Any = model
         if model_fn:
             self._model = model_fn(ScriptContext(self._system, identity), str(model.directory))
-        if not self._predicts():
+        if not self._predicts() and not self.generates:
             raise InvalidBundleError(
                 name, "model_fn returns an object with no run() and the script has no predict_fn"
             )
         # SageMaker's own servers give a worker one request at a time; scripts rely on it.
         self._lock = Lock()
+
+    @property
+    def generates(self) -> bool:
+        """Whether the script has a ``generate_fn``."""
+        return self._generate_fn is not None
+
+    def generate(
+        self, prompt: str, parameters: Mapping[str, Any], request: Request, subject: Subject
+    ) -> Generator[str]:
+        """The text that ``generate_fn`` makes of ``prompt``, in its pieces.
+
+        Nobody else runs the script from the first piece to the last, or until this is closed.
+        """
+        assert self._generate_fn is not None
+        context = ScriptContext(self._system, subject, request)
+        with self._lock:
+            made = self._generate_fn(context, prompt, dict(parameters), self._model)
+            pieces = iter([made] if isinstance(made, str) else made)
+            try:
+                for piece in pieces:
+                    if not isinstance(piece, str):
+                        kind = type(piece).__name__
+                        raise TypeError(f"generate_fn yields text (str), not {kind}")
+                    yield piece
+            finally:
+                if close := getattr(pieces, "close", None):
+                    close()
 
     def _predicts(self) -> bool:
         if self._predict_fn or self._transform_fn:
@@ -113,6 +147,8 @@ class InferenceScript:
     def _predict(self, context: ScriptContext, data: Any) -> Any:
         if self._predict_fn:
             return self._predict_fn(context, data, self._model)
+        if not self._predicts():
+            raise NotSupportedError("/invocations", "the version's script has only a generate_fn")
         if not hasattr(self._model, "run"):
             return self._model(data)
         if self._model is self._own_model and not isinstance(data, Mapping):

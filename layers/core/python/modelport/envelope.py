@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,20 @@ class Response:
             raise MalformedRequestError("the function's answer is not JSON") from None
         _check(event, "status", "headers")
         return cls(event["status"], event["headers"], _unpack(event))
+
+
+@dataclass(frozen=True, slots=True)
+class Stream(Response):
+    """An answer whose body comes in pieces; closing ``pieces`` ends what makes them.
+
+    ``body`` is empty. Who cannot pass pieces on takes the `whole`.
+    """
+
+    pieces: Generator[bytes] = field(default_factory=lambda: (piece for piece in ()))
+
+    def whole(self) -> Response:
+        """The same answer with its whole body, once everything has been made."""
+        return Response(self.status, self.headers, b"".join(self.pieces))
 
 
 #: What both transports of the runtime call, and what a test double of a model is.
