@@ -46,6 +46,8 @@ class OnnxModel:
         self._session = session
         self.signature = signature
         self.directory = directory
+        specs = (*signature.inputs, *signature.outputs)
+        self._brain_floats = any(spec.datatype == "BF16" for spec in specs)
 
     @property
     def gpu_id(self) -> int | None:
@@ -55,7 +57,18 @@ class OnnxModel:
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> Tensors:
         """The named outputs (all of them when none is named) for these inputs."""
         names = list(outputs) or [spec.name for spec in self.signature.outputs]
-        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+        feeds = {name: _aligned(array) for name, array in inputs.items()}
+        if self._brain_floats:
+            from functions.runtime.brain_floats import run  # few models have them
+
+            return run(self._session, feeds, names)
+        return dict(zip(names, self._session.run(names, feeds), strict=True))
+
+
+def _aligned(array: Array) -> Array:
+    """The array where its values may lie: what came raw starts anywhere, and kernels compiled for
+    whole addresses may rely on them."""
+    return array if array.flags.aligned else array.copy()
 
 
 def threads_for(settings: ModelSettings, memory_mb: int | None, threads: int | None = None) -> int:

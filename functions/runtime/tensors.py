@@ -9,38 +9,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from modelport.errors import NotEncodableError, TensorError
+from modelport.raw_tensors import BF16, DTYPES, MAX_RANK, Array, datatype_of
 from modelport.signature import Signature, TensorSpec
 
-Array = np.ndarray[Any, Any]
+__all__ = ["DTYPES", "Array", "Tensors", "datatype_of"]
+
 Tensors = dict[str, Array]
 
-#: V2 datatype → numpy dtype. BF16 is missing on purpose: numpy has no such type.
-DTYPES: Mapping[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_), "UINT8": np.dtype(np.uint8), "UINT16": np.dtype(np.uint16),
-    "UINT32": np.dtype(np.uint32), "UINT64": np.dtype(np.uint64), "INT8": np.dtype(np.int8),
-    "INT16": np.dtype(np.int16), "INT32": np.dtype(np.int32), "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16), "FP32": np.dtype(np.float32), "FP64": np.dtype(np.float64),
-    "BYTES": np.dtype(object),
-}  # fmt: skip
-_DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
-
-#: Dimensions that a numpy array may have.
-MAX_RANK = 64
 #: Largest whole number up to which a JSON float is certainly the number that was written.
 _EXACT = 2**53
-
-
-def datatype_of(array: Array) -> str:
-    """The V2 name of an array's dtype; text arrays of any kind are ``BYTES``."""
-    if array.dtype.kind in "OSUT":
-        return "BYTES"
-    return _DATATYPES.get(array.dtype.newbyteorder("=")) or str(array.dtype)
 
 
 def describe(array: Array) -> str:
@@ -57,14 +40,6 @@ def check_names(signature: Signature, names: Mapping[str, Any]) -> None:
     for spec in signature.inputs:
         if spec.name not in names:
             raise TensorError(spec.name, str(spec), "nothing")
-
-
-def check_carried(signature: Signature, outputs: Iterable[str]) -> None:
-    """Raise `NotEncodableError` for an output whose dtype numpy, and so every protocol, lacks."""
-    for name in outputs:
-        spec = signature.output(name)
-        if spec is not None and spec.datatype not in DTYPES:
-            raise NotEncodableError(name, f"no protocol here carries {spec.datatype}")
 
 
 def check_shape(spec: TensorSpec, array: Array, note: str = "") -> Array:
@@ -84,7 +59,9 @@ def from_json(spec: TensorSpec, data: Any, *, b64: bool = False) -> Array:
         return _texts(spec, values, shape, b64)
     if spec.datatype not in DTYPES:
         raise TensorError(spec.name, str(spec), f"JSON, which has no form for {spec.datatype}")
-    return _numbers(spec, values, shape).reshape(shape)
+    if spec.datatype == "BF16":  # from protocols that write any number; V2's JSON has no form
+        return narrowed(_numbers(spec, values, shape, DTYPES["FP32"])).reshape(shape)
+    return _numbers(spec, values, shape, DTYPES[spec.datatype]).reshape(shape)
 
 
 def from_array(spec: TensorSpec, array: Array) -> Array:
@@ -95,9 +72,29 @@ def from_array(spec: TensorSpec, array: Array) -> Array:
         texts = [_utf8(spec, value) for value in array.reshape(-1).tolist()]
         return _objects(texts, array.shape)
     want = DTYPES.get(spec.datatype)
-    if want is None or array.dtype.hasobject or not np.can_cast(array.dtype, want, "safe"):
+    if (
+        want is None
+        or want == BF16
+        or array.dtype.hasobject
+        or not np.can_cast(array.dtype, want, "safe")
+    ):
         raise TensorError(spec.name, str(spec), describe(array))
     return array.astype(want, copy=False)
+
+
+def widened(array: Array) -> Array:
+    """Brain floats as FP32, which holds each of them exactly; any other array as it is."""
+    if array.dtype != BF16:
+        return array
+    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def narrowed(array: Array) -> Array:
+    """FP32 as brain floats, rounded to the nearest, to the even one of two."""
+    bits = array.astype(np.float32, copy=False).reshape(-1).view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    rounded = np.where(np.isnan(array.reshape(-1)), (bits >> 16) | 0x40, rounded)
+    return rounded.astype(np.uint16).view(BF16).reshape(array.shape)
 
 
 def check_finite(name: str, array: Array, way_out: str) -> None:
@@ -127,8 +124,9 @@ def _flatten(spec: TensorSpec, data: Any) -> tuple[list[Any], tuple[int, ...]]:
     return level, tuple(shape)
 
 
-def _numbers(spec: TensorSpec, values: list[Any], shape: tuple[int, ...]) -> Array:
-    want = DTYPES[spec.datatype]
+def _numbers(
+    spec: TensorSpec, values: list[Any], shape: tuple[int, ...], want: np.dtype[Any]
+) -> Array:
     if not values:
         return np.empty(0, want)
     try:

@@ -28,7 +28,7 @@ from functions.runtime.codecs.codec import (
     write_bare,
     write_json,
 )
-from functions.runtime.tensors import Array, Tensors, check_names, check_shape, from_json
+from functions.runtime.tensors import Array, Tensors, check_names, check_shape, from_json, widened
 
 SIGNATURE_NAME = "serving_default"
 _ROW_NOTE = " (row form stacks the instances on axis 0; columnar 'inputs' does not)"
@@ -41,6 +41,7 @@ class V1Codec:
         return parse_document(read_json(request.body), subject.signature)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
+        outputs = {name: widened(array) for name, array in outputs.items()}
         if parsed.form["row"]:
             answer: dict[str, Any] = {"predictions": _rows(outputs)}
         else:

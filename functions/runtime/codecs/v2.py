@@ -1,18 +1,19 @@
-"""V2: the Open Inference Protocol's ``infer`` in JSON.
+"""V2: the Open Inference Protocol's ``infer``, in JSON and in raw tensors, each way as asked.
 
-Datatypes are declared and must match the model's; data is flat or nested, row-major. Strict JSON
-goes out, so NaN is refused with the way out. Parameters are let in and, where they would change
-what the numbers mean, refused rather than ignored.
+Datatypes are declared and must match the model's; data is flat or nested, row-major, or raw behind
+the JSON. Strict JSON goes out, so NaN is refused with the way out. Parameters are let in and, where
+they would change what the numbers mean and nothing here honours them, refused rather than ignored.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from modelport import metadata
-from modelport.envelope import Request
+from modelport.envelope import Request, Response
 from modelport.errors import MalformedRequestError, NotEncodableError, TensorError
 from modelport.grammar import Call
 from modelport.signature import Signature, TensorSpec
@@ -35,45 +36,85 @@ from functions.runtime.tensors import (
     from_json,
 )
 
-BINARY_HEADER = "inference-header-content-length"
-_NAN_WAY_OUT = "the V1 path of this model carries them as bare tokens"
-_NO_JSON_REASON = {
-    "FP16": "the protocol gives FP16 no JSON form; the V1 path of this model carries it",
-    "BF16": "the protocol gives BF16 no JSON form",
-}
-_CHANGES_MEANING = ("classification", "shared_memory_region")
+if TYPE_CHECKING:
+    from functions.runtime.codecs.v2_binary import Cut, RawTail
+
+BINARY_WAY_OUT = 'ask for it in binary ("parameters": {"binary_data_output": true})'
+_HALF_REASON = "the protocol gives {} no JSON form"
+_HALVES = ("FP16", "BF16")
+_SIZE, _BINARY, _ALL_BINARY, _CLASSES = (
+    "binary_data_size",
+    "binary_data",
+    "binary_data_output",
+    "classification",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How one output is to be answered."""
+
+    binary: bool = False
+    classes: int = 0
 
 
 class V2Codec:
-    """Open Inference Protocol V2 in JSON."""
+    """Open Inference Protocol V2 with its binary and classification extensions."""
 
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
-        signature = subject.signature
-        if BINARY_HEADER in request.headers:
-            raise MalformedRequestError(
-                "binary tensor data is not among this server's extensions (see GET /v2);"
-                " send the tensors as JSON 'data'"
-            )
-        document = read_json(request.body)
-        _check_inputs_have_json(signature)
-        entries = _entries(document, "inputs")
-        check_names(signature, entries)
-        tensors = {spec.name: _tensor(spec, entries[spec.name]) for spec in signature.inputs}
-        form = {"id": document["id"]} if "id" in document else {}
-        if not isinstance(form.get("id", ""), str):
-            raise MalformedRequestError("'id' must be a string")
-        return Parsed(tensors, _wanted(document, signature), form)
+        signature, headers = subject.signature, request.headers
+        cut = None
+        if _LENGTH in headers or _TRITON in headers.get("content-type", ""):
+            from functions.runtime.codecs import v2_binary  # only for those who send raw tensors
+
+            cut = v2_binary.cut_of(request)
+        if cut is not None and not cut.size:
+            return _parse_whole(request.body, cut, signature)
+        document = read_json(request.body if cut is None else request.body[: cut.size])
+        tail = None
+        if cut is not None:
+            tail = v2_binary.RawTail(memoryview(request.body)[cut.size :])
+        tensors = _tensors(document, signature, tail)
+        if tail is not None:
+            tail.check_all_taken()
+        wanted = _wanted(document, signature)
+        by_type = cut.by_type if cut else call.protocol == "sagemaker"
+        form = {"id": _id(document), "wanted": wanted, "by_type": by_type}
+        return Parsed(tensors, tuple(wanted), form)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
-        answer = {
+        entries, raws = [], []
+        for name, array in outputs.items():
+            wanted: Wanted = parsed.form["wanted"][name]
+            if wanted.classes:
+                from functions.runtime.codecs.v2_classes import best_classes
+
+                array = best_classes(array, wanted.classes, subject.labels)
+            entry: dict[str, Any] = {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": datatype_of(array),
+            }
+            if wanted.binary:
+                raws.append(_raw(name, array))
+                entry["parameters"] = {_SIZE: len(raws[-1])}
+            else:
+                entry["data"] = _data(name, array)
+            entries.append(entry)
+        answer: dict[str, Any] = {
             "model_name": subject.model,
             "model_version": str(subject.version),
-            **parsed.form,
-            "outputs": [_output(name, array) for name, array in outputs.items()],
         }
-        return dict(JSON_HEADERS), write_json(answer)
+        if parsed.form["id"] is not None:
+            answer["id"] = parsed.form["id"]
+        head = write_json({**answer, "outputs": entries})
+        if not any(wanted.binary for wanted in parsed.form["wanted"].values()):
+            return dict(JSON_HEADERS), head
+        from functions.runtime.codecs.v2_binary import joined
 
-    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | None:
+        return joined(head, raws, parsed.form["by_type"])
+
+    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | Response | None:
         if verb == "metadata":
             return metadata.v2_metadata(subject.model, [subject.version], subject.signature)
         if verb == "ready":
@@ -83,45 +124,94 @@ class V2Codec:
         return metadata.v2_live() if verb == "server-live" else metadata.v2_server_ready()
 
 
-def _entries(document: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
+#: What makes a body raw, as `v2_binary` has it, which few requests should have to load to know.
+_LENGTH = "inference-header-content-length"
+_TRITON = "sagemaker-triton"
+
+
+def _parse_whole(body: bytes, cut: Cut, signature: Signature) -> Parsed:
+    from functions.runtime.codecs.v2_binary import read_whole
+
+    tensors = {signature.inputs[0].name: read_whole(signature, body)}
+    wanted = {name: Wanted(binary=True) for name in output_names(signature)}
+    return Parsed(tensors, tuple(wanted), {"id": None, "wanted": wanted, "by_type": cut.by_type})
+
+
+def _id(document: dict[str, Any]) -> str | None:
+    found = document.get("id")
+    if not isinstance(found, str | None):
+        raise MalformedRequestError("'id' must be a string")
+    return found
+
+
+def _entries(document: dict[str, Any], key: str, most: int) -> dict[str, dict[str, Any]]:
     """The list under ``key`` by tensor name, each an object with a name of its own."""
     listed = document.get(key)
     if not isinstance(listed, list):
         raise MalformedRequestError(f"'{key}' must be a list of tensors")
     entries: dict[str, dict[str, Any]] = {}
-    for position, entry in enumerate(listed):
+    for position, entry in enumerate(listed[: most + 1]):  # one too many is at fault already
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str):
             raise MalformedRequestError(f"'{key}'[{position}] must be an object with a 'name'")
         if name in entries:
             raise MalformedRequestError(f"'{key}' names {name!r} twice")
-        _check_parameters(name, entry.get("parameters", {}))
         entries[name] = entry
     return entries
 
 
-def _check_parameters(name: str, parameters: Any) -> None:
+def _parameters(owner: str, container: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters of a tensor or a request, each a string, a number or a boolean."""
+    parameters = container.get("parameters")
+    if parameters is None:
+        return {}
     if not isinstance(parameters, dict):
-        raise MalformedRequestError(f"the parameters of {name!r} must be an object")
-    for key in _CHANGES_MEANING:
-        if key in parameters:
-            raise MalformedRequestError(f"parameter {key!r} of {name!r} is not supported")
+        raise MalformedRequestError(f"the parameters of {owner} must be an object")
+    for key, value in parameters.items():
+        if not isinstance(value, str | int | float):  # a boolean is an int
+            raise MalformedRequestError(
+                f"parameter {key!r} of {owner} must be a string, a number or a boolean"
+            )
+        if key.startswith("shared_memory_"):
+            raise MalformedRequestError(
+                f"parameter {key!r} of {owner} is not supported: callers share no memory with"
+                " this server; send the tensor in binary"
+            )
+    return parameters
 
 
-def _check_inputs_have_json(signature: Signature) -> None:
-    for spec in signature.inputs:
-        if spec.datatype in _NO_JSON_REASON:
-            raise TensorError(spec.name, str(spec), f"JSON: {_NO_JSON_REASON[spec.datatype]}")
+def _flag(owner: str, parameters: Mapping[str, Any], key: str, default: bool) -> bool:
+    flag = parameters.get(key, default)
+    if not isinstance(flag, bool):
+        raise MalformedRequestError(f"parameter {key!r} of {owner} must be true or false")
+    return flag
 
 
-def _tensor(spec: TensorSpec, entry: dict[str, Any]) -> Array:
+def _tensors(document: dict[str, Any], signature: Signature, tail: RawTail | None) -> Tensors:
+    entries = _entries(document, "inputs", len(signature.inputs))
+    check_names(signature, entries)
+    tensors = {}
+    for name, entry in entries.items():  # in the caller's order, which is that of the raw tensors
+        spec = signature.input(name)
+        assert spec is not None
+        tensors[name] = _tensor(spec, entry, tail)
+    return tensors
+
+
+def _tensor(spec: TensorSpec, entry: dict[str, Any], tail: RawTail | None) -> Array:
     shape = _shape(spec, entry.get("shape"))
     datatype = entry.get("datatype")
     declared = f"{datatype} [{','.join(map(str, shape))}]"
     if datatype != spec.datatype or not spec.accepts(shape):
         raise TensorError(spec.name, str(spec), declared)
+    size = _parameters(repr(spec.name), entry).get(_SIZE)
+    if size is not None:
+        return _raw_tensor(spec, shape, entry, size, tail)
     if "data" not in entry:
         raise TensorError(spec.name, str(spec), "no 'data'")
+    if datatype in _HALVES:
+        reason = f"JSON: {_HALF_REASON.format(datatype)}; send it in binary ({_SIZE!r})"
+        raise TensorError(spec.name, str(spec), reason)
     array = from_json(spec, entry["data"])
     if array.shape != shape and (array.ndim > 1 or array.size != math.prod(shape)):
         listed = "[" + ",".join(map(str, array.shape)) + "]"
@@ -132,32 +222,77 @@ def _tensor(spec: TensorSpec, entry: dict[str, Any]) -> Array:
         raise TensorError(spec.name, str(spec), declared) from None
 
 
+def _raw_tensor(
+    spec: TensorSpec,
+    shape: tuple[int, ...],
+    entry: dict[str, Any],
+    size: Any,
+    tail: RawTail | None,
+) -> Array:
+    if "data" in entry:
+        raise MalformedRequestError(f"input {spec.name!r} has both 'data' and {_SIZE!r}")
+    if tail is None:
+        raise MalformedRequestError(
+            f"input {spec.name!r} has {_SIZE!r}, but no Inference-Header-Content-Length"
+            " says where the JSON ends"
+        )
+    from functions.runtime.codecs.v2_binary import read_raw
+
+    return read_raw(spec, shape, tail.take(spec.name, size))
+
+
 def _shape(spec: TensorSpec, shape: Any) -> tuple[int, ...]:
     if not isinstance(shape, list) or not all(type(dim) is int and dim >= 0 for dim in shape):
         raise TensorError(spec.name, str(spec), "a 'shape' that is not a list of whole numbers")
     return tuple(shape)
 
 
-def _wanted(document: dict[str, Any], signature: Signature) -> tuple[str, ...]:
+def _wanted(document: dict[str, Any], signature: Signature) -> dict[str, Wanted]:
+    """The outputs to answer with, and how; all of them when none is named."""
     known = output_names(signature)
-    wanted = tuple(_entries(document, "outputs")) if document.get("outputs") else known
-    for name in wanted:
-        spec = signature.output(name)
-        if spec is None:
-            raise MalformedRequestError(
-                f"output {name!r} is not an output of the model; outputs: {', '.join(known)}"
-            )
-        if spec.datatype in _NO_JSON_REASON:
-            raise NotEncodableError(name, _NO_JSON_REASON[spec.datatype])
+    binary = _flag("the request", _parameters("the request", document), _ALL_BINARY, False)
+    if document.get("outputs"):
+        entries = _entries(document, "outputs", len(known))
+    else:
+        entries = {name: {} for name in known}
+    return {name: _as_wanted(name, entry, binary, signature) for name, entry in entries.items()}
+
+
+def _as_wanted(name: str, entry: dict[str, Any], binary: bool, signature: Signature) -> Wanted:
+    spec = signature.output(name)
+    if spec is None:
+        known = ", ".join(output_names(signature))
+        raise MalformedRequestError(
+            f"output {name!r} is not an output of the model; outputs: {known}"
+        )
+    parameters = _parameters(repr(name), entry)
+    wanted = Wanted(_flag(repr(name), parameters, _BINARY, binary), _classes(spec, parameters))
+    if spec.datatype in _HALVES and not (wanted.binary or wanted.classes):
+        reason = _HALF_REASON.format(spec.datatype)
+        raise NotEncodableError(name, f"{reason}; {BINARY_WAY_OUT}")
     return wanted
 
 
-def _output(name: str, array: Array) -> dict[str, Any]:
-    check_finite(name, array, _NAN_WAY_OUT)
+def _classes(spec: TensorSpec, parameters: Mapping[str, Any]) -> int:
+    classes = parameters.get(_CLASSES, 0)
+    if type(classes) is not int or classes < 0:
+        raise MalformedRequestError(
+            f"parameter {_CLASSES!r} of {spec.name!r} must be a number of classes"
+        )
+    if classes:
+        from functions.runtime.codecs.v2_classes import check_has_classes
+
+        check_has_classes(spec)
+    return classes
+
+
+def _raw(name: str, array: Array) -> bytes | memoryview:
+    from functions.runtime.codecs.v2_binary import raw_output
+
+    return raw_output(name, array)
+
+
+def _data(name: str, array: Array) -> Any:
+    check_finite(name, array, BINARY_WAY_OUT)
     flat = array.reshape(-1)
-    return {
-        "name": name,
-        "shape": list(array.shape),
-        "datatype": datatype_of(array),
-        "data": flat.tolist() if flat.dtype.kind == "O" else flat,
-    }
+    return flat.tolist() if flat.dtype.kind == "O" else flat
