@@ -125,7 +125,7 @@ class DeadlineError(BackendError):
         tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
         because = f"; the last one: {last}" if last else ""
         super().__init__(
-            f"{endpoint} gave no answer within {timeout_s:g} s ({tries}){because}",
+            f"{endpoint} gave no answer within {timeout_s:.3g} s ({tries}){because}",
             hint="give the call more time (timeout=, --timeout)",
         )
 
