@@ -18,13 +18,13 @@ import anyio
 from fastapi import FastAPI
 from modelport.envelope import Request, Response
 from modelport.errors import ModelportError, PayloadTooLargeError
+from modelport.refusals import crash, refused, status_of
 from modelport.settings import RouterSettings
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.router.backends import Backend
 from functions.router.caller import request_id, sticky_key
 from functions.router.dispatch import Dispatcher, Source, Trace
-from functions.router.failures import crash, refusal, status_of
 from functions.router.routes_cache import Clock, Log
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,12 @@ def create_app(
     """
     app = FastAPI(title="modelport", docs_url=None, redoc_url=None, openapi_url=None)
     dispatcher = Dispatcher(
-        registry, backends, routes_ttl_s=settings.routes_ttl_s, clock=clock, log=log
+        registry,
+        backends,
+        routes_ttl_s=settings.routes_ttl_s,
+        clock=clock,
+        log=log,
+        auth=settings.auth,
     )
     # What no route of the app claims is the data plane's. As the default rather than as a route,
     # because patterns have gaps: "/{path:path}" does not match a path with a line break.
@@ -107,11 +112,11 @@ class _Endpoint:
                 raise body
             response = self._dispatcher.answer(request, sticky_key(headers, event), trace)
         except ModelportError as known:
-            response, error = refusal(known, trace.call, request), known.code
+            response, error = refused(known, request, trace.call), known.code
             if status_of(known) >= 500:
                 self._log(_why(request, known))
         except Exception as unknown:
-            response, error = crash(request.request_id), "internal"
+            response, error = crash(request, trace.call), "internal"
             self._log(_why(request, unknown))
         response.headers.update(trace.headers())
         response.headers["x-modelport-request-id"] = request.request_id
@@ -163,7 +168,16 @@ def _raw_path(scope: Scope) -> str:
     raw: bytes | None = scope.get("raw_path")
     path: str = scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
     query: bytes = scope.get("query_string", b"")
-    return f"{path}?{query.decode('latin-1')}" if query else path
+    return f"{path}?{_visible(query)}" if query else path
+
+
+def _visible(query: bytes) -> str:
+    """The query in the characters a request line has, which is all that later homes take."""
+    if query.isascii() and query.decode("ascii").isprintable() and b" " not in query:
+        return query.decode("ascii")
+    from urllib.parse import quote  # no client of a known protocol sends such a query
+
+    return quote(query, safe="!#$%&'()*+,/:;=?@[]~")
 
 
 def _why(request: Request, error: Exception) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from modelport import grammar, metadata
+from modelport import __version__, grammar, metadata
 from modelport.envelope import Request, Response
 from modelport.errors import (
     BackendGoneError,
@@ -26,32 +26,22 @@ from modelport.errors import (
 from modelport.grammar import Call
 from modelport.manifest import Manifest
 from modelport.refs import check_alias, check_version
+from modelport.refusals import no_explainer, not_at_runtime
 from modelport.routes import Deployment, Routes
 from modelport.signature import Signature
 
 from functions.router.backends import Backend
+from functions.router.crossing import VARIANT_HEADER, forwarded, returned
 from functions.router.routes_cache import Clock, Log, RoutesCache, RoutesSource
+from functions.router.statistics import Statistics
+
+if TYPE_CHECKING:
+    from functions.router.docs import Docs
 
 SIGNATURES_KEPT = 1024
-VARIANT_HEADER = "x-amzn-sagemaker-target-variant"
 MODEL_VERBS = frozenset(
     {"predict", "classify", "regress", "infer", "invocations", "generate", "stats"}
 )
-
-_FORWARDED = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "content-encoding",
-        "content-type",
-        "inference-header-content-length",
-    }
-)
-_RETURNED = frozenset(
-    {"allow", "content-encoding", "content-type", "inference-header-content-length", "retry-after"}
-)
-_OUR_PREFIXES = ("x-amzn-sagemaker-", "x-modelport-")
-_CONSUMED = frozenset({VARIANT_HEADER, "x-modelport-key"})
 
 
 class Source(RoutesSource, Protocol):
@@ -95,9 +85,13 @@ class Dispatcher:
         routes_ttl_s: float,
         clock: Clock,
         log: Log,
+        auth: str = "none",
     ) -> None:
+        """``auth`` is what the door asks of callers, for their documentation."""
         self._backends, self._clock = backends, clock
+        self._manifest, self._auth = registry.manifest, auth
         self._routes = RoutesCache(registry, ttl_s=routes_ttl_s, clock=clock, log=log)
+        self._statistics = Statistics()
         self._names = _Names(registry.models, routes_ttl_s, clock)
         self._one_name = _Names(lambda: islice(registry.models(), 1), routes_ttl_s, clock)
 
@@ -113,14 +107,26 @@ class Dispatcher:
         """Answer ``request``, leaving what was decided on the way in ``trace``."""
         named = grammar.parse(request.method, request.path)
         call = trace.call = _selected(named, request.headers)
+        if call.model is None and call.protocol == "docs":
+            return self._docs.of_server(call, self._names.get)
         if call.model is None:
             return self._about_server(call, request)
+        if call.verb in ("repository-load", "repository-unload"):
+            raise not_at_runtime(call.verb, call.model)
         routes = trace.routes = self._routes.get(call.model)
         deployment = trace.deployment = _resolve(routes, call, key)
         if call.verb in MODEL_VERBS:
             variant = _for_endpoint(named, deployment, request.headers)
             return self._ask(call, routes.model, deployment, request, variant, trace)
-        return _json(self._about_model(call, routes, deployment))
+        if call.protocol == "docs":
+            return self._docs.of_model(call, routes.model, deployment.version)
+        return _json(self._about_model(call, routes, deployment, request))
+
+    @cached_property
+    def _docs(self) -> Docs:
+        from functions.router.docs import Docs  # few ask, and every cold start would pay
+
+        return Docs(self._manifest, self._auth)
 
     def _ask(
         self,
@@ -128,42 +134,54 @@ class Dispatcher:
         model: str,
         deployment: Deployment,
         request: Request,
-        variant: dict[str, str],
+        variant: str | None,
         trace: Trace,
     ) -> Response:
         backend = self._backends.get(deployment.target)
         if backend is None:
             raise BackendGoneError(model, deployment.version, deployment.target)
-        forwarded = Request(
+        headers = {
+            **forwarded(request.headers, variant),
+            **trace.headers(),
+            "x-modelport-request-id": request.request_id,
+        }
+        asked = Request(
             request.method,
             grammar.canonical_path(call),
-            {
-                **_only(request.headers, _FORWARDED, without=_CONSUMED),
-                **variant,
-                **trace.headers(),
-                "x-modelport-request-id": request.request_id,
-            },
+            headers,
             request.body,
             request.request_id,
         )
-        started = self._clock()
+        started, status = self._clock(), 500
         try:
-            response = backend.invoke(deployment, model, forwarded)
+            response = backend.invoke(deployment, model, asked)
+            status = response.status
         finally:
             trace.backend_s = self._clock() - started
-        return Response(response.status, _only(response.headers, _RETURNED), response.body)
+            if call.verb != "stats":
+                self._statistics.count(
+                    model, deployment.version, trace.backend_s, succeeded=status < 400
+                )
+        return Response(response.status, returned(response.headers), response.body)
 
-    def _about_model(self, call: Call, routes: Routes, deployment: Deployment) -> dict[str, Any]:
+    def _about_model(
+        self, call: Call, routes: Routes, deployment: Deployment, request: Request
+    ) -> dict[str, Any]:
         model, version = routes.model, deployment.version
-        if call.verb == "status":
-            selected = call.version is not None or call.alias is not None
-            return metadata.v1_status(model, [version] if selected else routes.deployments)
-        if call.verb == "ready":
-            return metadata.v2_model_ready(model)
-        signature = self._signature(model, version)
-        if call.protocol == "v1":
-            return metadata.v1_metadata(model, version, signature)
-        return metadata.v2_metadata(model, routes.deployments, signature)
+        match call.protocol, call.verb:
+            case "v1", "status":
+                selected = call.version is not None or call.alias is not None
+                return metadata.v1_status(model, [version] if selected else routes.deployments)
+            case "v1", "metadata":
+                return metadata.v1_metadata(model, version, self._signature(model, version))
+            case "v1", "explain":
+                raise no_explainer()
+            case "v2", "ready":
+                return metadata.v2_model_ready(model)
+            case "v2", "metadata":
+                signature = self._signature(model, version)
+                return metadata.v2_metadata(model, routes.deployments, signature)
+        raise RouteNotFoundError(request.method, request.path)
 
     def _about_server(self, call: Call, request: Request) -> Response:
         match call.verb:
@@ -178,9 +196,25 @@ class Dispatcher:
             case "server-ready":
                 self._one_name.get()  # ready means: the registry answers, or answered before
                 return _json(metadata.v2_server_ready())
+            case "server-stats":
+                return _json(self._statistics.document())
+            case "repository-index":
+                return self._index(call, request)
             case "ping":
-                return Response(200)
+                body = b"\n" if call.protocol == "mlflow" else b""
+                return Response(200, {"content-type": "text/plain"}, body)
+            case "version":
+                return Response(200, {"content-type": "text/plain"}, __version__.encode())
         raise RouteNotFoundError(request.method, request.path)
+
+    def _index(self, call: Call, request: Request) -> Response:
+        from functions.router.repository import NEXT_HEADER, index  # few ever ask
+
+        entries, more = index(call, request.body, self._names.get(), self._routes.get)
+        response = _json(entries)
+        if more is not None:
+            response.headers[NEXT_HEADER] = more
+        return response
 
 
 class _Names:
@@ -217,18 +251,16 @@ def _selected(call: Call, headers: Mapping[str, str]) -> Call:
     return Call(call.protocol, call.verb, call.model, alias=check_alias(variant))
 
 
-def _for_endpoint(
-    named: Call, deployment: Deployment, headers: Mapping[str, str]
-) -> dict[str, str]:
-    """The variant header for an endpoint, when the path has selected the version."""
+def _for_endpoint(named: Call, deployment: Deployment, headers: Mapping[str, str]) -> str | None:
+    """The variant for an endpoint, when the path has selected the version."""
     variant = headers.get(VARIANT_HEADER)
     if variant is None or named.protocol != "sagemaker" or not _selects(named):
-        return {}
+        return None
     if deployment.target != "sagemaker":
         raise MalformedRequestError(
             f"the path and the header {VARIANT_HEADER} both select a version; send one of them"
         )
-    return _only({VARIANT_HEADER: variant}, frozenset())
+    return variant
 
 
 def _selects(call: Call) -> bool:
@@ -244,24 +276,6 @@ def _resolve(routes: Routes, call: Call, key: str) -> Deployment:
         raise VersionNotFoundError(routes.model, call.version or 0) from None
 
 
-def _only(
-    headers: Mapping[str, str], names: frozenset[str], *, without: frozenset[str] = frozenset()
-) -> dict[str, str]:
-    """The headers that may cross: the named ones and our own families, if they are plain ASCII.
-
-    An allow-list, so that credentials, cookies and connection headers cannot slip through; gateways
-    refuse a whole answer for one header that is not ASCII.
-    """
-    return {
-        name: value
-        for name, value in ((name.lower(), value) for name, value in headers.items())
-        if (name in names or name.startswith(_OUR_PREFIXES))
-        and name not in without
-        and value.isascii()
-        and value.isprintable()
-    }
-
-
-def _json(value: dict[str, Any]) -> Response:
+def _json(value: Any) -> Response:
     body = json.dumps(value, separators=(",", ":")).encode()
     return Response(200, {"content-type": "application/json"}, body)

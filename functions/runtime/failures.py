@@ -1,60 +1,32 @@
-"""Errors as HTTP answers: the runtime's own small table. The only place here that knows a status.
+"""Errors as a model function's answers: `modelport.refusals`, and a log line for what it hides.
 
-Every protocol of this product wants ``{"error": "<message>"}``; code and request id travel in
-headers. Tracebacks never leave the process.
+Tracebacks never leave the process. Which status and which words an error has is not decided here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 
-import orjson
-from modelport.envelope import Response
-from modelport.errors import (
-    ConflictError,
-    IntegrityError,
-    InvalidInputError,
-    ModelFailedError,
-    ModelportError,
-    ModelTimeoutError,
-    NotFoundError,
-    NotSupportedError,
-    PayloadTooLargeError,
-    UnsupportedMediaTypeError,
-)
+from modelport.envelope import Request, Response
+from modelport.errors import IntegrityError, InvalidSettingError, ModelportError
+from modelport.grammar import Call
+from modelport.refusals import refusal, refused, status_of
 
-#: Most specific class first; the first that matches decides.
-STATUSES: Mapping[type[ModelportError], int] = {
-    PayloadTooLargeError: 413,
-    UnsupportedMediaTypeError: 415,
-    NotSupportedError: 501,
-    InvalidInputError: 400,
-    NotFoundError: 404,
-    ConflictError: 409,
-    IntegrityError: 500,
-    ModelFailedError: 500,
-    ModelTimeoutError: 504,
-    ModelportError: 500,
-}
+__all__ = ["failure", "refusal", "status_of"]
+
+logger = logging.getLogger(__name__)
 
 
-def status_of(error: ModelportError) -> int:
-    """The HTTP status this error becomes."""
-    return next(status for kind, status in STATUSES.items() if isinstance(error, kind))
+def failure(
+    error: ModelportError,
+    request_id: str,
+    request: Request | None = None,
+    call: Call | None = None,
+) -> Response:
+    """The error as an answer, in the words of the protocol that ``request`` is in, if it is known.
 
-
-def failure(error: ModelportError, request_id: str) -> Response:
-    """The error as an answer."""
-    return refusal(status_of(error), error.message, error.code, request_id)
-
-
-def refusal(status: int, message: str, code: str, request_id: str = "") -> Response:
-    """An answer in the error shape of every protocol."""
-    headers = {
-        "content-type": "application/json",
-        "x-modelport-error": code,
-        "x-modelport-request-id": request_id,
-    }
-    # Half a surrogate pair, which JSON can spell and UTF-8 has no form for, is shown as spelled.
-    text = message.encode(errors="backslashreplace").decode()
-    return Response(status, headers, orjson.dumps({"error": text}))
+    ``request`` is None where there is none yet, as for an event that is not an envelope.
+    """
+    if isinstance(error, IntegrityError | InvalidSettingError):
+        logger.error("request %s: %s", request_id, error.message)  # a caller is not told
+    return refused(error, request or Request("", "", request_id=request_id), call)

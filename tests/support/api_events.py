@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 Event = dict[str, Any]
 
@@ -36,6 +36,7 @@ def http_v2(
     lower = {"host": domain} | {name.lower(): value for name, value in (headers or {}).items()}
     ours = domain.startswith(f"{API_ID}.")
     front = f"/{stage}" if ours and stage != "$default" else base_path
+    path, _, query = path.partition("?")
     decoded = unquote(path)
     context: Event = {
         "accountId": "123456789012",
@@ -60,7 +61,7 @@ def http_v2(
         "version": "2.0",
         "routeKey": context["routeKey"],
         "rawPath": front + decoded,
-        "rawQueryString": "",
+        "rawQueryString": query,
         "headers": lower,
         "requestContext": context,
         **_body(body, lower.get("content-type", "")),
@@ -86,6 +87,8 @@ def rest_v1(
     """A REST API's event for its ``/{proxy+}`` resource."""
     sent = dict(headers or {})
     content_type = next((v for k, v in sent.items() if k.lower() == "content-type"), "")
+    path, _, query = path.partition("?")
+    values = parse_qs(query, keep_blank_values=True)
     context: Event = {
         "accountId": "123456789012",
         "apiId": API_ID,
@@ -106,8 +109,8 @@ def rest_v1(
         "httpMethod": method,
         "headers": sent,
         "multiValueHeaders": {name: [value] for name, value in sent.items()},
-        "queryStringParameters": None,
-        "multiValueQueryStringParameters": None,
+        "queryStringParameters": {name: given[-1] for name, given in values.items()} or None,
+        "multiValueQueryStringParameters": values or None,
         "pathParameters": {"proxy": path.lstrip("/")},
         "stageVariables": None,
         "requestContext": context,

@@ -144,9 +144,13 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The message of an error answer, which has exactly one key."""
+        """The message of an error answer: one key, and MLflow's two where it shares the path."""
         document = self.json()
-        assert list(document) == ["error"], document
+        if "message" in document:
+            assert list(document) == ["error", "error_code", "message"], document
+            assert document["message"] == document["error"]
+        else:
+            assert list(document) == ["error"], document
         assert self.headers["content-type"] == "application/json"
         message: str = document["error"]
         return message

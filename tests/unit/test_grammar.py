@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,11 @@ ACCEPTED = [
     ("POST", "/v1/models/m%3Apredict", Call("v1", "predict", "m")),
     ("POST", "/V1/Models/m/Versions/3:PREDICT", Call("v1", "predict", "m", 3)),
     ("POST", "/v1/models/m/labels/canary:predict", Call("v1", "predict", "m", None, "canary")),
+    ("POST", "/v1/models/m:classify", Call("v1", "classify", "m")),
+    ("POST", "/v1/models/m/versions/3:regress", Call("v1", "regress", "m", 3)),
+    ("POST", "/V1/models/m:Explain", Call("v1", "explain", "m")),
+    ("POST", "/v1/models/m:predict?dialect=kserve", Call("v1", "predict", "m")),
+    ("GET", "/v1/models/m/labels/can%61ry", Call("v1", "status", "m", None, "canary")),
     ("GET", "/v1/models", Call("v1", "list")),
     ("GET", "/v1/models/m", Call("v1", "status", "m")),
     ("GET", "/v1/models/%6D/versions/2/metadata", Call("v1", "metadata", "m", 2)),
@@ -36,7 +43,9 @@ ACCEPTED = [
 
 @pytest.mark.parametrize(("method", "path", "call"), ACCEPTED)
 def test_a_path_of_a_protocol_is_read(method: str, path: str, call: Call) -> None:
-    assert parse(method, path) == call
+    found = parse(method, path)
+    assert replace(found, query="") == call
+    assert found.query == path.partition("?")[2]
 
 
 @pytest.mark.parametrize(("method", "path", "call"), ACCEPTED)
@@ -44,8 +53,8 @@ def test_the_canonical_path_names_the_version_and_reads_back(
     method: str, path: str, call: Call
 ) -> None:
     if call.model:
-        again = parse(method, canonical_path(call, 42))
-        assert again == Call(call.protocol, call.verb, "m", 42)
+        again = parse(method, canonical_path(parse(method, path), 42))
+        assert again == Call(call.protocol, call.verb, "m", 42, query=path.partition("?")[2])
 
 
 @pytest.mark.parametrize(
@@ -72,9 +81,25 @@ def test_an_impossible_name_in_a_known_path_says_what_is_allowed(path: str) -> N
         parse("POST" if path.endswith("predict") else "GET", path)
 
 
-def test_version_and_label_together_are_refused_as_tensorflow_serving_does() -> None:
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/models/m/versions/1/labels/l:predict"),
+        ("POST", "/V1/Models/m/Versions/1/Labels/l%3Aclassify"),
+        ("GET", "/v1/models/m/versions/1/labels/l/metadata"),
+        ("GET", "/v1/models/m/versions/1/labels/l"),
+    ],
+)
+def test_version_and_label_together_are_refused_as_tensorflow_serving_does(
+    method: str, path: str
+) -> None:
     with pytest.raises(MalformedRequestError, match="cannot be supplied"):
-        parse("POST", "/v1/models/m/versions/1/labels/l:predict")
+        parse(method, path)
+
+
+def test_an_option_is_the_querys_last_value_decoded() -> None:
+    call = parse("POST", "/v1/models/m:predict?x=1&dialect=a&dialect=k%73erve&empty=")
+    assert (call.option("dialect"), call.option("empty"), call.option("no")) == ("kserve", "", None)
 
 
 def test_the_wrong_method_can_be_told_from_the_wrong_path() -> None:
@@ -88,4 +113,4 @@ def test_any_path_is_a_call_or_a_clear_error(method: str, path: str) -> None:
         call = parse(method, path)
     except ModelportError:
         return
-    assert call.protocol in {"v1", "v2", "sagemaker"}
+    assert call.protocol in {"v1", "v2", "sagemaker", "mlflow", "docs"}

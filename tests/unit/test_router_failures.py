@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from modelport import errors as e
 from modelport.envelope import Request, Response
+from modelport.refusals import STATUSES, status_of
 
-from functions.router.failures import STATUS, status_of
 from tests.support.api_events import http_v2
 from tests.support.router_world import MODEL, Recorder, World, deployed, outage
 
@@ -23,7 +23,7 @@ def every_error(root: type[e.ModelportError] = e.ModelportError) -> Iterator[typ
 
 def test_every_error_of_the_tree_has_a_row_in_the_status_table() -> None:
     tree = {kind for kind in every_error() if kind.__module__ == "modelport.errors"}
-    assert tree == set(STATUS)
+    assert tree == set(STATUSES)
 
 
 def test_an_error_without_a_row_takes_its_parents() -> None:
@@ -129,10 +129,15 @@ def test_a_published_model_without_deployments_is_404() -> None:
     assert answer.headers["x-modelport-error"] == "no-version-deployed"
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v3/models/m", "/v1/models/m:explain/x", "/docs"])
-def test_an_unknown_path_is_404_and_says_which_paths_exist(path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1", 404), ("/v3/models/m", 404), ("/V1/models/m:predict/x", 400), ("/v2/nothing", 404)],
+)
+def test_an_unknown_path_says_which_paths_exist(path: str, status: int) -> None:
+    """Below /v1/ it is a bad request, as TensorFlow Serving has it; elsewhere 404."""
     answer = World(deployed(1)).get(path)
-    assert answer.status == 404
+    assert answer.status == status
+    assert answer.error.startswith(f"Malformed request: GET {path}")
     assert "/v1/models/M:predict" in answer.error
     assert "/v2/models/M/infer" in answer.error
 

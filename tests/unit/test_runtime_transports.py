@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from modelport import errors
 from modelport.envelope import Request, Response
-from modelport.errors import InvalidSettingError, ModelportError, PayloadTooLargeError
+from modelport.errors import InvalidSettingError, PayloadTooLargeError
 
 from functions.runtime.asgi import Application
 from functions.runtime.codecs import CODECS
 from functions.runtime.data_plane import DataPlane
-from functions.runtime.failures import STATUSES, failure
+from functions.runtime.failures import failure
 from functions.runtime.lambda_transport import (
     MAX_ANSWER,
     answer_size,
@@ -341,18 +341,13 @@ def test_the_wrong_verb_is_405_with_the_right_one(tmp_path: Path) -> None:
 # --- errors, logs, imports ------------------------------------------------------------------------
 
 
-def test_every_error_of_the_tree_has_a_status() -> None:
-    def leaves(kind: type[ModelportError]) -> Iterator[type[ModelportError]]:
-        below = kind.__subclasses__()
-        yield from [kind] if not below else [leaf for child in below for leaf in leaves(child)]
-
-    for leaf in leaves(ModelportError):
-        assert any(issubclass(leaf, kind) for kind in STATUSES)
-    order = list(STATUSES)
-    for position, kind in enumerate(order):
-        assert not any(issubclass(later, kind) for later in order[position + 1 :]), kind
-    response = failure(errors.IntegrityError("file", "a", "b"), "id-1")
+def test_what_the_version_is_made_of_is_for_its_log_and_not_for_callers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    response = failure(errors.IntegrityError("weights.bin", "a", "b"), "id-1")
     assert (response.status, response.headers["x-modelport-error"]) == (500, "integrity")
+    assert b"weights.bin" not in response.body
+    assert "id-1: weights.bin: expected a, got b" in caplog.text
 
 
 def test_log_lines_are_json_objects(runtime_logger: logging.Logger) -> None:

@@ -51,6 +51,7 @@ _RULES: tuple[tuple[str, str, str, re.Pattern[str]], ...] = tuple(
         ("v2", "generate-stream", "POST", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/generate_stream"),
         ("v1", "classify", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:classify"),
         ("v1", "regress", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:regress"),
+        ("v1", "explain", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:explain"),
         ("v1", "metadata", "GET", rf"/v1/models/{_NAME}{_V1_SELECTOR}/metadata"),
         ("v1", "status", "GET", rf"/v1/models/{_NAME}{_V1_SELECTOR}"),
         ("v1", "list", "GET", r"/v1/models"),
@@ -76,6 +77,10 @@ _RULES: tuple[tuple[str, str, str, re.Pattern[str]], ...] = tuple(
     )
 )
 
+_BOTH_SELECTORS = re.compile(
+    r"/v1/models/[^/:]+/versions/\d+/labels/[^/:]+(?::\w+|/metadata)?", re.IGNORECASE
+)
+
 
 def parse(method: str, path: str) -> Call:
     """Read a request line; ``path`` is raw (percent-encoded), with its query if it has one.
@@ -94,7 +99,7 @@ def parse(method: str, path: str) -> Call:
         match = pattern.fullmatch(path)
         if match:
             return _call(protocol, verb, match.groupdict(), query)
-    if method == "POST" and re.fullmatch(r"/v1/models/[^/:]+/versions/\d+/labels/[^/:]+:\w+", path):
+    if _BOTH_SELECTORS.fullmatch(path):
         raise MalformedRequestError(
             "Both model version and model version label cannot be supplied."
         )
@@ -149,6 +154,7 @@ _TAILS = {
     ("v1", "predict"): ":predict",
     ("v1", "classify"): ":classify",
     ("v1", "regress"): ":regress",
+    ("v1", "explain"): ":explain",
     ("v1", "metadata"): "/metadata",
     ("v2", "infer"): "/infer",
     ("v2", "generate"): "/generate",

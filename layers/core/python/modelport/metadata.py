@@ -8,7 +8,7 @@ V1 follows TensorFlow Serving's proto-JSON (int64 values are strings, default fi
 together with KServe's `name`/`ready`; V2 follows the Open Inference Protocol.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,13 +24,32 @@ __all__ = [
     "v2_live",
     "v2_metadata",
     "v2_model_ready",
+    "v2_repository_entry",
     "v2_server_metadata",
     "v2_server_ready",
+    "v2_statistics",
 ]
 
 SERVER_NAME = "modelport"
-V2_EXTENSIONS: tuple[str, ...] = ()
+V2_EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_repository",
+    "statistics",
+)
 V2_PLATFORM = "onnx_onnxv1"
+
+#: What V2's statistics measure, in Triton's order.
+STATISTICS = (
+    "success",
+    "fail",
+    "queue",
+    "compute_input",
+    "compute_infer",
+    "compute_output",
+    "cache_hit",
+    "cache_miss",
+)
 
 _TFS_DTYPES = {
     "BOOL": "DT_BOOL",
@@ -112,6 +131,42 @@ def v2_server_ready() -> JsonObject:
 def v2_model_ready(model: str) -> JsonObject:
     """`GET /v2/models/M/ready`."""
     return {"name": model, "ready": True}
+
+
+def v2_repository_entry(model: str, version: int, reason: str = "") -> JsonObject:
+    """One element of `POST /v2/repository/index`: a version that answers, or why it does not."""
+    state = "UNAVAILABLE" if reason else "READY"
+    return {"name": model, "version": str(version), "state": state, "reason": reason}
+
+
+def v2_statistics(
+    model: str,
+    version: int,
+    *,
+    last_ms: int,
+    inferences: int,
+    executions: int,
+    durations: Mapping[str, tuple[int, int]],
+) -> JsonObject:
+    """One element of ``model_stats``; what was not measured counts 0.
+
+    ``last_ms`` is the time of the last inference in milliseconds since 1970, 0 for never;
+    ``inferences`` counts batch elements, ``executions`` runs of the model; ``durations`` has
+    ``(count, nanoseconds)`` by the names of `STATISTICS`.
+    """
+    measured = {name: durations.get(name, (0, 0)) for name in STATISTICS}
+    return {
+        "name": model,
+        "version": str(version),
+        "last_inference": last_ms,
+        "inference_count": inferences,
+        "execution_count": executions,
+        "inference_stats": {
+            name: {"count": count, "ns": ns} for name, (count, ns) in measured.items()
+        },
+        "batch_stats": [],
+        "memory_usage": [],
+    }
 
 
 def _available(version: int) -> JsonObject:

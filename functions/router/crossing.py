@@ -1,0 +1,54 @@
+"""Which headers cross the router, in each direction; everything else stays on its side.
+
+An allow-list, so that credentials, cookies and connection headers cannot slip through. Knows no
+protocol and looks at no body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+VARIANT_HEADER = "x-amzn-sagemaker-target-variant"
+
+_FORWARDED = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "content-encoding",
+        "content-type",
+        "inference-header-content-length",
+    }
+)
+_RETURNED = frozenset(
+    {"allow", "content-encoding", "content-type", "inference-header-content-length", "retry-after"}
+)
+_OUR_PREFIXES = ("x-amzn-sagemaker-", "x-modelport-")
+_CONSUMED = frozenset({VARIANT_HEADER, "x-modelport-key"})
+
+
+def forwarded(headers: Mapping[str, str], variant: str | None = None) -> dict[str, str]:
+    """What a model version gets of a caller's headers; ``variant`` is for its endpoint."""
+    kept = _only(headers, _FORWARDED, without=_CONSUMED)
+    return kept if variant is None else kept | _only({VARIANT_HEADER: variant}, frozenset())
+
+
+def returned(headers: Mapping[str, str]) -> dict[str, str]:
+    """What a caller gets of a model version's headers."""
+    return _only(headers, _RETURNED)
+
+
+def _only(
+    headers: Mapping[str, str], names: frozenset[str], *, without: frozenset[str] = frozenset()
+) -> dict[str, str]:
+    """The named headers and our own families, if they are plain ASCII.
+
+    Gateways refuse a whole answer for one header that is not.
+    """
+    return {
+        name: value
+        for name, value in ((name.lower(), value) for name, value in headers.items())
+        if (name in names or name.startswith(_OUR_PREFIXES))
+        and name not in without
+        and value.isascii()
+        and value.isprintable()
+    }
