@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from modelport.cli.failures import EndpointUnavailableError
 from modelport.cli.local_cloud import LocalCloudDownError, explained
+from modelport.client import EndpointUnavailableError
 from modelport.errors import InvalidSettingError, ModelNotFoundError, RegistryUnavailableError
 
 from tests.support.cli_world import Terminal

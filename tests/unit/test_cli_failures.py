@@ -10,7 +10,8 @@ import modelport.cli.failures as failures
 import modelport.errors as errors
 import pytest
 from modelport.cli.console import Output
-from modelport.cli.failures import CallFailedError, exit_code
+from modelport.cli.failures import exit_code
+from modelport.client.errors import error_class
 from modelport.errors import ModelportError
 
 
@@ -30,7 +31,7 @@ BRANCHES = {
 }
 
 
-@pytest.mark.parametrize("kind", [c for c in ALL if c is not CallFailedError])
+@pytest.mark.parametrize("kind", ALL)
 def test_an_error_exits_with_the_code_of_its_branch(kind: type[ModelportError]) -> None:
     expected = next((code for base, code in BRANCHES.items() if issubclass(kind, base)), 1)
     assert exit_code(kind.__new__(kind)) == expected
@@ -43,10 +44,10 @@ def test_an_error_of_no_branch_is_unexpected() -> None:
 @pytest.mark.parametrize(
     ("status", "code"),
     [(400, 2), (401, 1), (403, 1), (404, 3), (409, 4), (413, 2), (415, 2), (429, 5), (500, 5),
-     (503, 5), (504, 5)],
+     (501, 2), (503, 5), (504, 5)],
 )  # fmt: skip
 def test_an_error_answer_exits_by_its_status(status: int, code: int) -> None:
-    assert exit_code(CallFailedError(status, "", "no", "")) == code
+    assert exit_code(error_class(status)(status, "no")) == code
 
 
 def output(*, as_json: bool) -> tuple[Output, io.StringIO, io.StringIO]:

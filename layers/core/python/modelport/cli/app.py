@@ -107,6 +107,8 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
         calling.invoke,
         (
             "modelport invoke magika --data report.pdf",
+            "modelport invoke magika@stable --data inputs.npz --output outputs.npz",
+            "modelport invoke magika:3 --data '{\"bytes\": [[1, 2, 3]]}'",
             "modelport invoke magika:3 --data '{\"instances\": [[1, 2, 3]]}'",
             "cat request.json | modelport invoke magika@canary --data - --protocol v2 --json",
         ),

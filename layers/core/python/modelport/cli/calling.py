@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import mimetypes
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from modelport.cli.caller import KEY_HEADER, Answer, Caller, Signer, path_of, protocol_of
-from modelport.cli.failures import AwsUnavailableError, CallFailedError, InvalidUsageError
+from modelport.cli.call_data import JSON_TYPE, Asked, Given, arrays_of, protocol_of, read_data
+from modelport.cli.failures import AwsUnavailableError, InvalidUsageError
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session
-from modelport.errors import InvalidSettingError
+from modelport.errors import InvalidSettingError, ModelportError
 from modelport.refs import parse_ref
 
+if TYPE_CHECKING:
+    from modelport.client import Model, Signer
+    from modelport.client.paths import Protocol
+
 CALL = "The call"
-JSON_TYPE = "application/json"
+ANSWER = "The answer"
+#: API Gateway ends no request later than after 300 s.
+TIMEOUT_S = 310.0
 
 
 def invoke(
@@ -31,7 +32,7 @@ def invoke(
             "--data",
             "-d",
             metavar="FILE|-|JSON",
-            help="The request's body: a file, standard input, or JSON as it stands.",
+            help="What to send: a file, standard input, or JSON as it stands.",
             rich_help_panel=CALL,
         ),
     ],
@@ -45,8 +46,32 @@ def invoke(
         ),
     ] = None,
     accept: Annotated[
-        str, typer.Option("--accept", help="What the answer shall be.", rich_help_panel=CALL)
+        str,
+        typer.Option(
+            "--accept", help="What the answer to a body shall be.", rich_help_panel=ANSWER
+        ),
     ] = "*/*",
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="OUTPUT",
+            help="An output to send back; may be repeated. Without it: all.",
+            rich_help_panel=ANSWER,
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to: .npz, .npy or .json for tensors, any file for a body.",
+            rich_help_panel=ANSWER,
+            show_default=False,
+        ),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
@@ -57,7 +82,7 @@ def invoke(
         ),
     ] = None,
     protocol: Annotated[
-        Literal["auto", "v1", "v2", "raw"],
+        Asked,
         typer.Option(
             "--protocol",
             help="TensorFlow Serving / KServe V1, Open Inference V2, or the body as it is to"
@@ -65,6 +90,22 @@ def invoke(
             rich_help_panel=CALL,
         ),
     ] = "auto",
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="S",
+            min=0.001,
+            help="Seconds for the call with all its attempts.",
+            rich_help_panel=CALL,
+        ),
+    ] = TIMEOUT_S,
+    compress: Annotated[
+        bool,
+        typer.Option(
+            "--gzip", help="Compress what is sent and what comes back.", rich_help_panel=CALL
+        ),
+    ] = False,
     endpoint: Annotated[
         str | None,
         typer.Option(
@@ -83,119 +124,91 @@ def invoke(
     """Call a model and print its answer.
 
     Without a selector the alias stable answers, or, when there is none, the highest deployed
-    version. Requests are signed with your AWS credentials unless deployments.toml says
-    auth = "none".
+    version.
+
+    Tensors go in binary: a .npz file with an array for each input, a .npy file for a model with one
+    input, or JSON that names each input, such as '{"x": [[1, 2]]}'. Numbers of JSON take the dtype
+    that the model declares; arrays keep theirs. A table shows of each output its datatype, its
+    shape and how it begins; --json and --output have all of it.
+
+    Everything else goes as it is: JSON in the form of TensorFlow Serving ("instances", "inputs"),
+    of Open Inference V2 or of MLflow ("dataframe_split" …) to where it belongs, any other file to
+    the model's inference.py.
+
+    Requests are signed with your AWS credentials unless deployments.toml says auth = "none". What
+    fails in passing (no connection, 429, 502, 503) is tried again, up to three times.
     """
+    # Imported here: numpy and the client take longer to load than other commands to run.
+    from modelport.cli.call_answer import check_destination, show_outputs, show_reply
+    from modelport.client import Client, Retries
+    from modelport.client.paths import path_of
+
     session = Session.of(context, as_json, bucket, deployments)
     target = parse_ref(ref)
-    body, guessed = read_data(data, session.world.stdin, session.world.folder)
-    kind = content_type or guessed
-    spoken = protocol_of(kind, body) if protocol == "auto" else protocol
-    headers = {"content-type": kind, "accept": accept, **({KEY_HEADER: key} if key else {})}
+    given = read_data(data, session.world.stdin, session.world.folder)
     url = endpoint or session.endpoint
     if not url:
         raise InvalidSettingError("MODELPORT_ENDPOINT", None, "nothing says where the API is")
-    with session.world.http() as client:
-        caller = Caller(url, client, _signer(session))
-        answer = caller.post(path_of(target, spoken), body, headers)
-    if not answer.ok:
-        raise _failure(answer)
-    _print(session, answer)
+    destination = session.world.folder / output if output else None
+    with session.world.http() as http:
+        client = Client(
+            url,
+            auth=_signer(session),
+            timeout=timeout,
+            retries=Retries(),
+            compression="gzip" if compress else None,
+            http=http,
+        )
+        model = client.model(target)
+        spoken, tensors = _understood(given, content_type, protocol, model)
+        check_destination(destination, tensors=tensors is not None)
+        if tensors is not None:
+            found = model.predict(tensors, outputs=outputs, key=key or "")
+            show_outputs(session.output, found, destination)
+            return
+        if outputs:
+            raise InvalidUsageError(
+                "--only is for tensors; a body that goes as it is says itself what it wants"
+            )
+        headers = {"content-type": content_type or given.content_type, "accept": accept}
+        reply = client.post(path_of(target, spoken), given.body, headers, key=key or "")
+        show_reply(session.output, reply, destination)
 
 
-def read_data(text: str, stdin: BinaryIO, folder: Path) -> tuple[bytes, str]:
-    """The body that ``--data`` names, and the content type it looks like."""
-    if text == "-":
-        body = stdin.read()
-        return body, JSON_TYPE if _is_json(body) else "application/octet-stream"
-    if _is_json(text.encode()):
-        return text.encode(), JSON_TYPE
-    path = folder / text.removeprefix("@")
+def _understood(
+    given: Given, content_type: str | None, protocol: Asked, model: Model
+) -> tuple[Protocol, Any]:
+    """The protocol to call in, and the tensors to pack, if the data are some."""
+    if protocol == "raw" or content_type not in (None, JSON_TYPE):
+        return (protocol if protocol != "auto" else "raw"), None
+    arrays = arrays_of(given)
+    if arrays is not None:
+        if protocol == "v1":
+            raise InvalidUsageError(
+                "V1 has no form for numpy's files", hint="leave --protocol out: they go as V2"
+            )
+        return "v2", arrays
+    written = protocol_of(given)
+    if written is None and protocol != "v1" and (protocol == "v2" or _names_inputs(given, model)):
+        return "v2", given.document
+    return (protocol if protocol != "auto" else written or "raw"), None
+
+
+def _names_inputs(given: Given, model: Model) -> bool:
+    """Whether a JSON object names exactly the model's inputs; only the model can tell."""
     try:
-        body = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise InvalidUsageError(
-            f"--data {text[:80]!r} is neither JSON nor a file that can be read: {error}",
-            hint="give a file, JSON in quotes, or - for standard input",
-        ) from None
-    return body, mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        json.loads(body)
-    except ValueError:
+        signature = model.signature()
+    except ModelportError:  # The call itself fails in the same way, and says more.
         return False
-    return True
+    return {spec.name for spec in signature.inputs} == set(given.document)
 
 
 def _signer(session: Session) -> Signer | None:
     if session.deployments.environment.auth == "none":
         return None
+    from modelport.client import Signer
+
     credentials = session.world.credentials()
     if credentials is None:
         raise AwsUnavailableError("the API's IAM auth", "there are no AWS credentials to sign with")
     return Signer(credentials, session.world.region())
-
-
-def _failure(answer: Answer) -> CallFailedError:
-    return CallFailedError(
-        answer.status,
-        answer.headers.get("x-modelport-error", ""),
-        answer.problem,
-        answer.headers.get("x-modelport-request-id", ""),
-    )
-
-
-def _print(session: Session, answer: Answer) -> None:
-    kind = answer.headers.get("content-type", "")
-    session.output.note(_summary(answer, kind))
-    text = _text(answer.body)
-    document = {
-        "status": answer.status,
-        **answer.served_by,
-        "duration_ms": round(answer.duration_ms, 1),
-        "content_type": kind,
-        **_body(answer.body, text),
-    }
-    if text is None and not session.output.as_json:
-        session.output.raw(answer.body)
-        return
-
-    def render(console: Console) -> None:
-        console.print(Text(_pretty(text or "")))
-
-    session.output.result(document, render)
-
-
-def _summary(answer: Answer, kind: str) -> str:
-    by = answer.served_by
-    who = f"{by.get('model', '?')}:{by.get('version', '?')}"
-    route = f" · {by['route']}" if "route" in by else ""
-    size = f" · {len(answer.body):,} bytes of {kind}" if kind != JSON_TYPE else ""
-    return f"{who}{route} · {answer.status} in {answer.duration_ms:.0f} ms{size}"
-
-
-def _text(body: bytes) -> str | None:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _body(body: bytes, text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {"base64": base64.b64encode(body).decode("ascii")}
-    try:
-        return {"body": json.loads(text)}
-    except ValueError:
-        return {"body": text}
-
-
-def _pretty(text: str) -> str:
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return text
-    flat = json.dumps(document, ensure_ascii=False)
-    return flat if len(flat) <= 100 else json.dumps(document, indent=2, ensure_ascii=False)

@@ -7,13 +7,11 @@ is put back as it was. Once cdk has succeeded the entry stays, whatever the regi
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from modelport.cli.caller import path_of
 from modelport.cli.cdk import Cdk, find_cdk
 from modelport.cli.console import facts
 from modelport.cli.desired import edited, entry_for, entry_of
@@ -27,7 +25,7 @@ from modelport.deployments import (
     without_entry,
 )
 from modelport.errors import ROUTER_LIMIT_S, NotDeployedError, VersionInUseError
-from modelport.goldens import Golden
+from modelport.goldens.forms import asked_of, requests
 from modelport.manifest import Manifest
 from modelport.refs import ModelRef
 from modelport.routes import STABLE, Routes
@@ -259,6 +257,8 @@ def _report_deployed(
 
 def curl(endpoint: str, manifest: Manifest, *, signed: str) -> str:
     """A command that calls the version, made from its goldens; ``signed`` is curl's auth part."""
+    from modelport.client.paths import path_of  # with numpy beside it, which other commands lack
+
     ref = ModelRef(manifest.model, version=manifest.version)
     goldens = manifest.content.goldens
     if goldens and goldens[0].kind == "raw":
@@ -266,7 +266,7 @@ def curl(endpoint: str, manifest: Manifest, *, signed: str) -> str:
         url = endpoint.rstrip("/") + path_of(ref, "raw")
         return f"curl{signed} {shlex.quote(url)} -H {kind} --data-binary @FILE"
     url = endpoint.rstrip("/") + path_of(ref, "v1")
-    return f"curl{signed} {shlex.quote(url)} -d {shlex.quote(_example(goldens))}"
+    return f"curl{signed} {shlex.quote(url)} -d {shlex.quote(_example(manifest))}"
 
 
 def _signed(session: Session) -> str:
@@ -276,9 +276,9 @@ def _signed(session: Session) -> str:
     return f" --aws-sigv4 aws:amz:{session.world.region()}:execute-api --user {who}"
 
 
-def _example(goldens: Sequence[Golden]) -> str:
-    for golden in goldens:
-        for request in golden.requests():
-            if request.protocol == "v1" and len(request.body) <= MAX_EXAMPLE_BYTES:
+def _example(manifest: Manifest) -> str:
+    for golden in manifest.content.goldens:
+        for request in requests(golden, asked_of(manifest.content)):
+            if request.form == "v1 columns" and len(request.body) <= MAX_EXAMPLE_BYTES:
                 return request.body.decode()
     return "@request.json"

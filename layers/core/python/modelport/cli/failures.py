@@ -37,8 +37,6 @@ EXIT_CODES: Mapping[type[ModelportError], int] = {
 
 def exit_code(error: BaseException) -> int:
     """The exit code of an error: that of its nearest class in `EXIT_CODES`."""
-    if isinstance(error, CallFailedError):
-        return error.exit_code
     for kind in type(error).__mro__:
         if kind in EXIT_CODES:
             return EXIT_CODES[kind]
@@ -116,42 +114,3 @@ class ShadowInUseError(ConflictError):
             hint=f"take [deployment.sagemaker.shadow] of {listed} out of deployments.toml and"
             " deploy that first",
         )
-
-
-class EndpointUnavailableError(BackendError):
-    """The endpoint of the API cannot be reached."""
-
-    code = "endpoint-unavailable"
-
-    def __init__(self, endpoint: str, problem: str) -> None:
-        super().__init__(
-            f"{endpoint} cannot be reached: {problem}",
-            hint="check --endpoint or MODELPORT_ENDPOINT; locally: make up",
-        )
-
-
-class CallFailedError(ModelportError):
-    """The API answered a call with an error status."""
-
-    code = "call-failed"
-    _BY_STATUS: Mapping[int, int] = {404: NOT_FOUND, 409: CONFLICT, 429: UNAVAILABLE}
-    _HINTS: Mapping[int, str] = {
-        401: "the API wants signed requests: check your AWS credentials",
-        403: "the API refused the caller: check your AWS credentials and execute-api:Invoke",
-        413: "send less in one call",
-        429: "try again in a moment",
-    }
-
-    def __init__(self, status: int, remote_code: str, message: str, request_id: str) -> None:
-        self.status, self.remote_code, self.request_id = status, remote_code, request_id
-        told = f" (request {request_id})" if request_id else ""
-        super().__init__(
-            f"the API answered {status}: {message}{told}", hint=self._HINTS.get(status, "")
-        )
-
-    @property
-    def exit_code(self) -> int:
-        """Client errors are invalid input, server errors are an unavailable backend."""
-        if self.status in (401, 403):
-            return UNEXPECTED
-        return self._BY_STATUS.get(self.status, INVALID if self.status < 500 else UNAVAILABLE)
