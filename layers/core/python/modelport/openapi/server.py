@@ -56,9 +56,33 @@ def _about_server(place: Place) -> Iterator[Operation]:
         ("/v2/health/ready", "v2ServerReady", "Whether the server can answer", _LIVE),
     ):
         yield _ask(path, TAG, name, summary, {JSON: json_body(schema)})
-    yield _ask("/ping", TAG, "ping", "SageMaker's question for health", {})
+    counted = {JSON: json_body(ref("V2Statistics"))}
+    yield _ask("/v2/models/stats", TAG, "v2ServerStats", "Requests to each version", counted)
+    yield _repository()
+    plain = {"text/plain": {"schema": _TEXT}}
+    yield _ask("/ping", TAG, "ping", "SageMaker's and MLflow's question for health", {})
+    yield _ask("/health", TAG, "health", "MLflow's other question for health", {})
+    yield _ask("/version", TAG, "version", "The release of modelport that answers", plain)
     yield _ask("/openapi.json", DOCS, "openapi", "This document", {JSON: json_body(_OPENAPI)})
     yield _ask("/docs", DOCS, "docs", "The models, as a page", {"text/html": {"schema": _TEXT}})
+
+
+def _repository() -> Operation:
+    ready: Schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
+    entry: Schema = {"type": "object", "required": ["name", "state", "reason"]}
+    return Operation(
+        "POST",
+        "/v2/repository/index",
+        TAG,
+        "v2RepositoryIndex",
+        "The versions of all models, and which of them answer",
+        "`ready` leaves out those that do not answer. Versions are loaded by deploying them, so"
+        " the protocol's load and unload are refused.",
+        request={JSON: json_body(ready, ("all", {}), ("ready", {"ready": True}))},
+        answer={JSON: json_body({"type": "array", "items": entry})},
+        refusals=(*QUESTION, 413, 415, 501),
+        identified=False,
+    )
 
 
 def _of_any_model(place: Place) -> Iterator[Operation]:

@@ -89,8 +89,8 @@ def _generate(path: str, name: str, summary: str, media: str) -> Operation:
     )
     return Operation(
         "POST", path, TAG, name, summary,
-        "The bundle's `inference.py` answers; where it has no text to generate, or does not"
-        " answer in pieces, this is refused. An error after the first event comes as an event.",
+        "The `generate_fn` of the bundle's `inference.py` answers; without one this is refused. An"
+        " error after the first event comes as an event.",
         request={JSON: body},
         answer={media: answer},
         refusals=PREDICTION,
