@@ -95,6 +95,14 @@ def mixes_rows(
     return None
 
 
+#: Hears how many seconds a run took, and whether it is to be counted: once for all that share it.
+Ran = Callable[[float, bool], None]
+
+
+def _unheard(seconds: float, counts: bool) -> None:
+    """For callers who do not want to know."""
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     """One request in the queue."""
@@ -104,6 +112,7 @@ class _Waiting:
     outputs: tuple[str, ...]
     rows: int
     answer: asyncio.Future[Tensors]
+    ran: Ran
 
 
 #: What became of one request of a batch.
@@ -137,13 +146,16 @@ class Batcher:
         self._enabled = True
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, inputs: Tensors, outputs: tuple[str, ...] = ()) -> Tensors:
-        """As the model's own `run`, perhaps together with others."""
+    async def run(
+        self, inputs: Tensors, outputs: tuple[str, ...] = (), ran: Ran = _unheard
+    ) -> Tensors:
+        """As the model's own `run`, perhaps together with others; ``ran`` hears of the run."""
         loop = asyncio.get_running_loop()
         rows = _rows(inputs)
         if not self._enabled or not rows or rows >= self._max_rows:
-            return await loop.run_in_executor(self._pool, self._model.run, inputs, outputs)
-        waiting = _Waiting(_key(inputs, outputs), inputs, outputs, rows, loop.create_future())
+            return await loop.run_in_executor(self._pool, self._beside, inputs, outputs, ran)
+        key = _key(inputs, outputs)
+        waiting = _Waiting(key, inputs, outputs, rows, loop.create_future(), ran)
         self._queue.append(waiting)
         self._queued_rows += rows
         self._consider()
@@ -214,6 +226,12 @@ class Batcher:
 
     # What follows runs in the pool.
 
+    def _beside(self, inputs: Tensors, outputs: tuple[str, ...], ran: Ran) -> Tensors:
+        started = perf_counter()
+        answer = self._model.run(inputs, outputs)
+        ran(perf_counter() - started, True)
+        return answer
+
     def _outcomes(self, batch: list[_Waiting]) -> list[_Outcome]:
         if len(batch) > 1:
             try:
@@ -230,8 +248,11 @@ class Batcher:
         rows = sum(one.rows for one in batch)
         started = perf_counter()
         outputs = self._model.run(joined, batch[0].outputs)
-        self._observe(rows, perf_counter() - started)
+        seconds = perf_counter() - started
+        self._observe(rows, seconds)
         self._check(outputs, rows)
+        for one in batch:
+            one.ran(seconds, one is batch[0])
         ends = list(accumulate(one.rows for one in batch))
         return [
             {name: array[end - one.rows : end] for name, array in outputs.items()}
@@ -253,7 +274,9 @@ class Batcher:
             outputs = self._model.run(one.inputs, one.outputs)
         except Exception as error:
             return error
-        self._observe(one.rows, perf_counter() - started)
+        seconds = perf_counter() - started
+        self._observe(one.rows, seconds)
+        one.ran(seconds, True)
         return outputs
 
 

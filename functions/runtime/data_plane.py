@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from modelport.errors import (
     ModelFailedError,
     ModelNotFoundError,
     ModelportError,
-    UnsupportedMediaTypeError,
     VersionNotFoundError,
 )
 from modelport.grammar import Call, parse
@@ -30,6 +29,7 @@ from functions.runtime.codecs import CODECS, Codec, Subject
 from functions.runtime.failures import failure
 from functions.runtime.identity import identity_headers
 from functions.runtime.model import Runner
+from functions.runtime.statistics import Spent
 from functions.runtime.tensors import Tensors
 
 if TYPE_CHECKING:  # most versions have no script, and pay for none
@@ -45,6 +45,9 @@ _SCRIPTED = ("/invocations", "/generate", "/generate_stream")
 #: Callers of one version use a handful of paths over and over; errors are not kept.
 _parse = lru_cache(maxsize=128)(parse)
 UNKNOWN = Call("unknown", "unknown")
+#: What a compressed request may grow to where nobody says otherwise, in bytes: on Lambda, where a
+#: request as it comes has 6 MB at most.
+MOST_DECOMPRESSED = 32 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -57,14 +60,21 @@ class Trace:
     #: Whether the answer may be a `Stream`.
     streams: bool = False
     streamed: int = 0
+    spent: Spent = field(default_factory=Spent)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
-    """What a request wants of the model."""
+    """What a request wants of the model, and what who gathers runs says of its own."""
 
     inputs: Tensors
     outputs: tuple[str, ...]
+    ns: int | None = None
+    counts: bool = True
+
+    def ran(self, seconds: float, counts: bool) -> None:
+        """It was in a run that took so long; ``counts`` is False for all but one that share it."""
+        self.ns, self.counts = round(seconds * 1e9), counts
 
 
 #: One request on its way: gives what it wants of the model, takes the outputs, ends in its answer.
@@ -93,13 +103,19 @@ class DataPlane:
         *,
         check: Callable[[Response], None] | None = None,
         codecs: Mapping[str, Codec] = CODECS,
+        most_decompressed: int = MOST_DECOMPRESSED,
     ) -> None:
-        """``check`` may refuse an answer its transport cannot carry, by raising."""
+        """``check`` may refuse an answer its transport cannot carry, by raising.
+
+        ``most_decompressed`` is how many bytes a compressed request may become.
+        """
         self.subject = subject
         self.model: Runner = model
         self._script = script
         self._check = check
         self._codecs = codecs
+        self._most_decompressed = most_decompressed
+        self._counts_rows = all(spec.shape[:1] == (-1,) for spec in subject.signature.inputs)
         self._cold = True
         self._observer: Callable[[Mapping[str, Any]], None] | None = None
 
@@ -139,6 +155,10 @@ class DataPlane:
         trace = Trace(perf_counter_ns(), streams=streams)
         try:
             response = yield from self._answer(request, trace)
+            if "accept-encoding" in request.headers and trace.call.verb in PREDICTIONS:
+                from functions.runtime.compression import compressed
+
+                response = compressed(request, response)
             if self._check:
                 self._check(response)
         except ModelportError as error:
@@ -163,9 +183,10 @@ class DataPlane:
         codec = self._codecs[call.protocol]
         if call.verb not in PREDICTIONS:
             return _described(codec.describe(call.verb, self.subject))
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise UnsupportedMediaTypeError(f"content-encoding: {encoding}", ("identity",))
+        if "content-encoding" in request.headers:
+            from functions.runtime.compression import decompressed
+
+            request = decompressed(request, self._most_decompressed)
         if call.verb.startswith("generate"):
             return self._generate(request, trace)
         if self._script and call.protocol == "sagemaker":
@@ -174,15 +195,32 @@ class DataPlane:
 
     def _predict(self, codec: Codec, request: Request, trace: Trace) -> Steps:
         parsed = codec.parse(trace.call, request, self.subject)
+        run = Run(parsed.tensors, parsed.outputs)
         started = perf_counter_ns()
         try:
-            outputs = yield Run(parsed.tensors, parsed.outputs)
+            outputs = yield run
         except Exception as error:
             raise self._blamed_on_model(request) from error
         finally:
-            trace.model_ns = perf_counter_ns() - started
+            ended = perf_counter_ns()
+            trace.model_ns = ended - started
         headers, body = codec.format(outputs, parsed, self.subject)
+        infer_ns = trace.model_ns if run.ns is None else min(run.ns, trace.model_ns)
+        trace.spent = Spent(
+            input_ns=started - trace.started_ns,
+            queue_ns=trace.model_ns - infer_ns,
+            infer_ns=infer_ns,
+            output_ns=perf_counter_ns() - ended,
+            rows=self._rows(parsed.tensors),
+            executions=int(run.counts),
+        )
         return Response(200, headers, body)
+
+    def _rows(self, tensors: Tensors) -> int:
+        """Batch elements of a request: its rows where every input's first dimension is free."""
+        if not self._counts_rows or not tensors:
+            return 1
+        return len(next(iter(tensors.values())))
 
     def _run_script(self, script: InferenceScript, request: Request, trace: Trace) -> Response:
         started = perf_counter_ns()
@@ -228,6 +266,7 @@ class DataPlane:
 
     def _log(self, request: Request, response: Response, trace: Trace) -> None:
         predicts = trace.call.verb in PREDICTIONS
+        duration_ns = perf_counter_ns() - trace.started_ns
         line = {
             "request_id": request.request_id,
             "model": self.subject.model,
@@ -235,7 +274,7 @@ class DataPlane:
             "protocol": trace.call.protocol,
             "verb": trace.call.verb,
             "status": response.status,
-            "duration_ms": _ms(perf_counter_ns() - trace.started_ns),
+            "duration_ms": _ms(duration_ns),
             "model_ms": _ms(trace.model_ns),
             "cold_start": self._cold and predicts,
             "bytes_in": len(request.body),
@@ -243,6 +282,9 @@ class DataPlane:
         }
         if predicts:
             self._cold = False
+            trace.spent.infer_ns = trace.spent.infer_ns or trace.model_ns
+            succeeded = response.status < 400
+            self.subject.statistics.count(trace.spent, duration_ns, succeeded=succeeded)
         if self._observer:
             self._observer(line)
         # SageMaker pings every few seconds; that is noise, not traffic.

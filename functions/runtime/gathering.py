@@ -35,10 +35,12 @@ class GatheringPlane:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._pool, self._plane.handle, request)
         steps = self._plane.steps(request)
-        step = await self._advance(steps, None, len(request.body))
+        # What is compressed may be anything but small, and has yet to be read.
+        size = SMALL + 1 if "content-encoding" in request.headers else len(request.body)
+        step = await self._advance(steps, None, size)
         while not isinstance(step, Response):
             try:
-                outputs = await self._batcher.run(step.inputs, step.outputs)
+                outputs = await self._batcher.run(step.inputs, step.outputs, step.ran)
             except Exception as error:
                 step = advance(steps, error)
             else:

@@ -17,9 +17,10 @@ from modelport.manifest import Manifest, ModelSettings, machine
 from modelport.settings import RuntimeSettings
 
 from functions.runtime.codecs import Subject
-from functions.runtime.data_plane import DataPlane
+from functions.runtime.data_plane import MOST_DECOMPRESSED, DataPlane
 from functions.runtime.model import OnnxModel, open_model
 from functions.runtime.providers import Accelerators
+from functions.runtime.statistics import Statistics
 from functions.runtime.warm_up import warm_up
 
 if TYPE_CHECKING:
@@ -28,8 +29,17 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 
 
-def load(settings: RuntimeSettings, check: Callable[[Response], None] | None = None) -> DataPlane:
-    """The version that ``settings`` names, ready to answer; raises what is wrong with it."""
+def load(
+    settings: RuntimeSettings,
+    check: Callable[[Response], None] | None = None,
+    *,
+    statistics: Statistics | None = None,
+    most_decompressed: int = MOST_DECOMPRESSED,
+) -> DataPlane:
+    """The version that ``settings`` names, ready to answer; raises what is wrong with it.
+
+    The rest is as `DataPlane` has it; ``statistics`` may be those that several workers share.
+    """
     directory = Path(settings.bundle_dir)
     manifest = read_manifest(directory)
     check_identity(manifest, settings)
@@ -53,12 +63,14 @@ def load(settings: RuntimeSettings, check: Callable[[Response], None] | None = N
             content.signature,
             read_labels(directory, content.settings.labels),
             partial(read_manifest, directory),
+            statistics or Statistics(),
         ),
         model,
         _script(directory / script, model, manifest) if script else None,
         check=check,
+        most_decompressed=most_decompressed,
     )
-    warm_up(plane, model, manifest)
+    warm_up(plane, manifest)
     return plane
 
 

@@ -16,9 +16,19 @@ from itertools import accumulate
 from threading import Lock
 from typing import Any
 
+from functions.runtime.statistics import CELLS, Statistics
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
-PREDICTIONS = (("v1", "predict"), ("v2", "infer"), ("sagemaker", "invocations"))
+PREDICTIONS = (
+    ("v1", "predict"),
+    ("v1", "classify"),
+    ("v1", "regress"),
+    ("v2", "infer"),
+    ("v2", "generate"),
+    ("v2", "generate-stream"),
+    ("sagemaker", "invocations"),
+)
 CALLS = (
     *PREDICTIONS,
     ("v1", "metadata"),
@@ -30,10 +40,21 @@ CALLS = (
     ("v2", "server-metadata"),
     ("v2", "server-live"),
     ("v2", "server-ready"),
+    ("v2", "stats"),
+    ("v2", "server-stats"),
+    ("v2", "repository-index"),
+    ("v2", "repository-load"),
+    ("v2", "repository-unload"),
     ("sagemaker", "ping"),
+    ("mlflow", "ping"),
+    ("mlflow", "version"),
+    ("docs", "openapi"),
+    ("docs", "page"),
+    ("docs", "server-openapi"),
+    ("docs", "server-page"),
     (OTHER, OTHER),
 )
-STATUSES = ("200", "400", "404", "405", "409", "413", "415", "500", "503", "504", OTHER)
+STATUSES = ("200", "400", "404", "405", "409", "413", "415", "500", "501", "503", "504", OTHER)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
@@ -45,8 +66,9 @@ _BATCHES = _MODEL + len(PREDICTIONS) * _TIMED
 _BATCH_RUNS = _BATCHES + len(ROWS) + 2
 _BYTES_IN = _BATCH_RUNS + _TIMED
 _BYTES_OUT, _COLD, _LOAD_SECONDS, _READY, _IN_FLIGHT = range(_BYTES_IN + 1, _BYTES_IN + 6)
+_STATISTICS = _IN_FLIGHT + 1
 #: Numbers in one worker's slot.
-SLOT = _IN_FLIGHT + 1
+SLOT = _STATISTICS + CELLS
 _CALL_AT = {call: place for place, call in enumerate(CALLS)}
 _STATUS_AT = {status: place for place, status in enumerate(STATUSES)}
 _PREDICTION_AT = {call: place for place, call in enumerate(PREDICTIONS)}
@@ -117,6 +139,13 @@ class Metrics:
         with self._lock:
             self._add(_BATCHES, ROWS, float(rows))
             self._add(_BATCH_RUNS, SECONDS, seconds)
+
+    def statistics(self) -> Statistics:
+        """V2's statistics in the same memory: what this worker adds, the sum of what all did."""
+        starts = range(_STATISTICS, len(self._all), SLOT)
+        return Statistics(
+            self._mine[_STATISTICS:], [self._all[start : start + CELLS] for start in starts]
+        )
 
     def _count(self, call: tuple[str, str], status: str) -> None:
         row = _CALL_AT.get(call, _CALL_AT[OTHER, OTHER])

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     metrics.unready()  # what the last worker of this slot left behind
     started = monotonic()
     try:
-        plane, batching = _load(runtime, metrics)
+        plane, batching = _load(runtime, settings.max_body, metrics)
     except ModelportError as error:
         logger.error("the version cannot be loaded: %s", error.message)
         return CANNOT_LOAD
@@ -84,10 +84,12 @@ def _is_gone(parent: socket.socket) -> bool:
         return False
 
 
-def _load(runtime: RuntimeSettings, metrics: Metrics) -> tuple[DataPlane, Batching | None]:
+def _load(
+    runtime: RuntimeSettings, max_body: int, metrics: Metrics
+) -> tuple[DataPlane, Batching | None]:
     gc.disable()  # collecting while everything is being built finds nothing
     try:
-        plane = load(runtime)
+        plane = load(runtime, statistics=metrics.statistics(), most_decompressed=max_body)
         plane.observe(metrics.request)
         batching = _batching(plane, runtime)
     finally:

@@ -20,10 +20,14 @@ from modelport.grammar import Call
 from modelport.manifest import Manifest
 from modelport.signature import Signature
 
+from functions.runtime.json_numbers import Numbers, read
+from functions.runtime.statistics import Statistics
 from functions.runtime.tensors import Array, Tensors
 
 Headers = dict[str, str]
 JSON = "application/json"
+#: Bodies from this size on are worth a look for numbers that need not become Python objects.
+_LARGE = 16 * 1024
 JSON_HEADERS: Mapping[str, str] = {"content-type": JSON}
 
 
@@ -39,6 +43,7 @@ class Subject:
     labels: tuple[str, ...] = ()
     #: Reads the version's whole record, which may be large and few ask for.
     record: Callable[[], Manifest] | None = None
+    statistics: Statistics = field(default_factory=Statistics, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,13 @@ def output_names(signature: Signature) -> tuple[str, ...]:
 def read_json(body: bytes) -> dict[str, Any]:
     """The JSON object in ``body``; bare NaN and Infinity are let in, as real clients send them.
 
+    Long (nested) lists of numbers may be `Numbers`, which `from_json` takes: ask `is_list`.
     Raises `MalformedRequestError` in TensorFlow Serving's words, with the offset.
     """
     if not body:
         raise MalformedRequestError("JSON Parse error: The document is empty at offset: 0")
+    if len(body) >= _LARGE and isinstance(data := read(body), dict):
+        return data
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -92,6 +100,11 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise MalformedRequestError("the JSON document is not an object")
     return data
+
+
+def is_list(value: Any) -> bool:
+    """Whether ``value``, out of `read_json`, was a list."""
+    return isinstance(value, list | Numbers)
 
 
 def _read_lenient(body: bytes) -> Any:

@@ -16,6 +16,7 @@ from modelport import metadata
 from modelport.envelope import Request, Response
 from modelport.errors import MalformedRequestError, NotEncodableError, TensorError
 from modelport.grammar import Call
+from modelport.refusals import not_at_runtime
 from modelport.signature import Signature, TensorSpec
 
 from functions.runtime.codecs.codec import (
@@ -121,6 +122,13 @@ class V2Codec:
             return metadata.v2_model_ready(subject.model)
         if verb == "server-metadata":
             return metadata.v2_server_metadata()
+        if verb in ("stats", "server-stats"):
+            return subject.statistics.document(subject.model, subject.version)
+        if verb == "repository-index":
+            entry = metadata.v2_repository_entry(subject.model, subject.version)
+            return Response(200, dict(JSON_HEADERS), write_json([entry]))
+        if verb in ("repository-load", "repository-unload"):
+            raise not_at_runtime(verb, subject.model)
         return metadata.v2_live() if verb == "server-live" else metadata.v2_server_ready()
 
 

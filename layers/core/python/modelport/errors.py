@@ -147,12 +147,12 @@ class TensorError(InvalidInputError):
 
 
 class UnsupportedMediaTypeError(InvalidInputError):
-    """A content type the model cannot read."""
+    """A content type, or a coding of it, that the model cannot read."""
 
     code = "unsupported-media-type"
 
-    def __init__(self, got: str, allowed: Iterable[str]) -> None:
-        super().__init__(f"content type {got!r} is not supported here; allowed: {_listed(allowed)}")
+    def __init__(self, got: str, allowed: Iterable[str], what: str = "content type") -> None:
+        super().__init__(f"{what} {got!r} is not supported here; allowed: {_listed(allowed)}")
 
 
 class PayloadTooLargeError(InvalidInputError):
