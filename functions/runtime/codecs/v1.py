@@ -1,8 +1,9 @@
-"""V1: TensorFlow Serving's REST ``:predict``, with KServe's readiness and list.
+"""V1: TensorFlow Serving's REST ``:predict``, ``:classify`` and ``:regress``, and KServe's V1.
 
 Row form (``instances``) and columnar form (``inputs``); NaN and Infinity come and go as bare
 tokens; text may be ``{"b64": …}``, and outputs named ``…_bytes`` are answered so. Messages follow
-http_rest_api_util.cc and json_tensor.cc where clients match on them.
+http_rest_api_util.cc and json_tensor.cc where clients match on them. KServe reads ``inputs`` as
+another word for ``instances``; whoever wants that asks with ``?dialect=kserve``.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 from modelport import metadata
 from modelport.envelope import Request
-from modelport.errors import MalformedRequestError
+from modelport.errors import MalformedRequestError, NotEncodableError, TensorError
 from modelport.grammar import Call
+from modelport.refusals import no_explainer
 from modelport.signature import Signature
 
 from functions.runtime.codecs.codec import (
@@ -31,6 +33,9 @@ from functions.runtime.codecs.codec import (
 from functions.runtime.tensors import Array, Tensors, check_names, check_shape, from_json, widened
 
 SIGNATURE_NAME = "serving_default"
+TENSORFLOW, KSERVE = "tensorflow", "kserve"
+DIALECTS = (KSERVE, TENSORFLOW)
+_NO_FORM = "which has no form for BF16; send it as raw tensors to /v2/models/MODEL/infer"
 _ROW_NOTE = " (row form stacks the instances on axis 0; columnar 'inputs' does not)"
 
 
@@ -54,28 +59,46 @@ class V1Codec:
             return metadata.alive()
         if verb == "list":
             return metadata.v1_list([subject.model])
+        if verb == "explain":
+            raise no_explainer()
         if verb == "metadata":
             return metadata.v1_metadata(subject.model, subject.version, subject.signature)
         return metadata.v1_status(subject.model, [subject.version])
 
 
-def parse_document(document: dict[str, Any], signature: Signature) -> Parsed:
-    """Read the object of a predict request."""
-    _check_signature_name(document)
+def parse_document(
+    document: dict[str, Any], signature: Signature, *, kserve: bool = False
+) -> Parsed:
+    """Read the object of a predict request; with ``kserve``, ``inputs`` are ``instances``."""
+    check_signature_name(document)
+    check_has_form(signature)
     if "instances" in document and "inputs" in document:
         raise MalformedRequestError(
             "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
         )
-    if "instances" in document:
-        tensors = _parse_rows(document["instances"], signature)
+    row = "instances" in document or (kserve and "inputs" in document)
+    if row:
+        key = "instances" if "instances" in document else "inputs"
+        tensors = _parse_rows(document[key], signature, key)
     elif "inputs" in document:
         tensors = _parse_columns(document["inputs"], signature)
     else:
         raise MalformedRequestError("Missing 'inputs' or 'instances' key")
-    return Parsed(tensors, output_names(signature), {"row": "instances" in document})
+    return Parsed(tensors, output_names(signature), {"row": row})
 
 
-def _check_signature_name(document: dict[str, Any]) -> None:
+def _dialect(call: Call) -> str:
+    dialect = call.option("dialect")
+    if dialect is None or dialect in DIALECTS:
+        return dialect or TENSORFLOW
+    raise MalformedRequestError(
+        f"dialect {dialect!r} is not known; allowed: {', '.join(DIALECTS)}"
+        f" (nothing said means {TENSORFLOW})"
+    )
+
+
+def check_signature_name(document: dict[str, Any]) -> None:
+    """Raise as TensorFlow Serving does unless the request means the one signature there is."""
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise MalformedRequestError("'signature_name' key must be a string value.")
@@ -83,12 +106,22 @@ def _check_signature_name(document: dict[str, Any]) -> None:
         raise MalformedRequestError(f'Serving signature name: "{name}" not found in signature def')
 
 
-def _parse_rows(instances: Any, signature: Signature) -> Tensors:
-    if not isinstance(instances, list):
-        raise MalformedRequestError("Excepting 'instances' to be an list/array")
-    if not instances:
-        raise MalformedRequestError("No values in 'instances' array")
-    if _is_object(instances[0]):
+def check_has_form(signature: Signature) -> None:
+    """Raise for a tensor that V1's JSON has no form for, with the way out."""
+    for spec in signature.inputs:
+        if spec.datatype == "BF16":
+            raise TensorError(spec.name, str(spec), f"JSON, {_NO_FORM}")
+    for spec in signature.outputs:
+        if spec.datatype == "BF16":
+            raise NotEncodableError(spec.name, f"this protocol is JSON, {_NO_FORM}")
+
+
+def _parse_rows(instances: Any, signature: Signature, key: str) -> Tensors:
+    if isinstance(instances, str | int | float | dict | None):
+        raise MalformedRequestError(f"Excepting '{key}' to be an list/array")
+    if isinstance(instances, list) and not instances:
+        raise MalformedRequestError(f"No values in '{key}' array")
+    if isinstance(instances, list) and is_object(instances[0]):
         columns = _gather(instances, signature)
     else:
         if len(signature.inputs) > 1:
@@ -97,16 +130,31 @@ def _parse_rows(instances: Any, signature: Signature) -> Tensors:
                 "input tensors required as per tensorinfo_map"
             )
         columns = {signature.inputs[0].name: instances}
-    return {
-        spec.name: check_shape(spec, from_json(spec, columns[spec.name], b64=True), _ROW_NOTE)
-        for spec in signature.inputs
-    }
+    try:
+        return {
+            spec.name: check_shape(spec, from_json(spec, columns[spec.name], b64=True), _ROW_NOTE)
+            for spec in signature.inputs
+        }
+    except TensorError:
+        _check_plain(instances)
+        raise
+
+
+def _check_plain(instances: Any) -> None:
+    """Raise TensorFlow Serving's error for an object among rows that are none."""
+    if not isinstance(instances, list) or is_object(instances[0]):
+        return
+    for position, row in enumerate(instances):
+        if is_object(row):
+            raise MalformedRequestError(
+                f"Expecting value/list but got object at item {position} of input list"
+            )
 
 
 def _gather(instances: list[Any], signature: Signature) -> dict[str, list[Any]]:
     names = {spec.name for spec in signature.inputs}
     for position, row in enumerate(instances):
-        if not _is_object(row):
+        if not is_object(row):
             raise MalformedRequestError(
                 f"Expecting object but got list at item {position} of input list"
             )
@@ -119,7 +167,7 @@ def _gather(instances: list[Any], signature: Signature) -> dict[str, list[Any]]:
 
 
 def _parse_columns(inputs: Any, signature: Signature) -> Tensors:
-    if _is_object(inputs):
+    if is_object(inputs):
         for spec in signature.inputs:
             if spec.name not in inputs:
                 raise MalformedRequestError(f"Missing named input: {spec.name} in 'inputs' object.")
@@ -137,7 +185,8 @@ def _parse_columns(inputs: Any, signature: Signature) -> Tensors:
     }
 
 
-def _is_object(value: Any) -> bool:
+def is_object(value: Any) -> bool:
+    """Whether this is a JSON object, ``{"b64": …}`` not being one."""
     return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
 
 
