@@ -166,8 +166,9 @@ class World:
         backends: Mapping[str, Backend] | None = None,
         max_body_bytes: int = 6_000_000,
         threads: bool = False,
+        registry: SwitchableRegistry | None = None,
     ) -> None:
-        self.registry = SwitchableRegistry(*documents)
+        self.registry = registry or SwitchableRegistry(*documents)
         self.clock = HandClock()
         self.records: list[dict[str, Any]] = []
         self.settings = RouterSettings("bucket", "test", 5.0, max_body_bytes)
