@@ -1,4 +1,4 @@
-"""Asks a deployed version its goldens, in every protocol that can carry them.
+"""Asks a deployed version its goldens, in every form of every protocol that can carry them.
 
 Everything goes the way a caller's request goes: as an envelope to the function or endpoint. The
 prober judges, and raises on the first answer that does not agree; it changes nothing. It knows no
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -21,10 +22,13 @@ from modelport.errors import (
     ModelTimeoutError,
     ThrottledError,
 )
+from modelport.goldens import GoldenRequest
+from modelport.goldens.forms import Uncarried, asked_of, each
 from modelport.grammar import Call, canonical_path
 from modelport.manifest import Manifest
 
 from functions.registrar.place import FAILED, READY, Failure, Place
+from functions.registrar.verified import Verified
 
 logger = logging.getLogger(__name__)
 
@@ -49,26 +53,35 @@ class Prober:
         self._place = place
         self._clock = clock
         self._sleep = sleep
+        self._budget = budget_s
         self._end = clock() + budget_s
 
-    def verify(self, manifest: Manifest, resource: str, timeout_s: float) -> int:
-        """Wait until it is there, ask it everything; the number of requests that agreed."""
+    def verify(self, manifest: Manifest, resource: str, timeout_s: float) -> Verified:
+        """Wait until it is there, ask it everything; what agreed, and what could not be asked."""
         self._await_ready(manifest, resource)
-        asked = 1
-        ready = Call("v2", "ready", manifest.model)
-        self._ask(manifest, resource, timeout_s, "readiness", ready, {}, b"")
+        ready = GoldenRequest("v2", "v2", "ready", {}, b"", lambda headers, body: None)
+        self._ask(manifest, resource, timeout_s, "readiness", ready)
+        agreed: Counter[str] = Counter()
+        left: list[Uncarried] = []
+        asked = asked_of(manifest.content)
         for golden in manifest.content.goldens:
-            for request in golden.requests():
-                call = Call(request.protocol, request.verb, manifest.model)
-                response = self._ask(
-                    manifest, resource, timeout_s, golden.name, call, request.headers, request.body
-                )
-                problem = golden.check(request.protocol, response.body)
+            for one in each(golden, asked):
+                if isinstance(one, Uncarried):
+                    left.append(one)
+                    continue
+                if self._clock() >= self._end:
+                    raise self._late(resource, agreed.total())
+                response = self._ask(manifest, resource, timeout_s, golden.name, one)
+                problem = one.check(response.headers, response.body)
                 if problem:
-                    raise _mismatch(manifest, golden.name, call, problem)
-                asked += 1
-        logger.info("%s:%s agrees in %d requests", manifest.model, manifest.version, asked)
-        return asked
+                    raise _mismatch(manifest, golden.name, one, problem)
+                agreed[one.form] += 1
+        verified = Verified(dict(agreed), tuple(left))
+        name = f"{manifest.model}:{manifest.version}"
+        logger.info("%s agrees in %d requests", name, verified.requests)
+        for line in verified.lines():
+            logger.info("%s: %s", name, line)
+        return verified
 
     def _await_ready(self, manifest: Manifest, resource: str) -> None:
         while True:
@@ -87,24 +100,24 @@ class Prober:
         resource: str,
         timeout_s: float,
         golden: str,
-        call: Call,
-        headers: dict[str, str],
-        body: bytes,
+        asked: GoldenRequest,
     ) -> Response:
-        request_id = f"deploy-{manifest.model}-{manifest.version}-{golden}-{call.protocol}"
-        method = "GET" if call.verb == "ready" else "POST"
+        form = asked.form.replace(" ", "-")
+        request_id = f"deploy-{manifest.model}-{manifest.version}-{golden}-{form}"
+        method = "GET" if asked.verb == "ready" else "POST"
+        call = Call(asked.protocol, asked.verb, manifest.model)
         path = canonical_path(call, manifest.version)
-        request = Request(method, path, headers, body, request_id)
+        request = Request(method, path, asked.headers, asked.body, request_id)
         response = self._answer(manifest, resource, timeout_s, request)
         if response.status != 200:
             problem = f"expected status 200, got {response.status}: {_excerpt(response)}"
             if response.status >= 500:
                 problem += f"; {self._log(resource)}"
-            raise _mismatch(manifest, golden, call, problem)
+            raise _mismatch(manifest, golden, asked, problem)
         digest = response.headers.get(DIGEST_HEADER, "none")
         if digest != manifest.digest:
             problem = f"expected digest {manifest.digest}, got {digest}: another version answers"
-            raise _mismatch(manifest, golden, call, problem)
+            raise _mismatch(manifest, golden, asked, problem)
         return response
 
     def _answer(
@@ -143,12 +156,21 @@ class Prober:
         problem = f"{self._place.noun} {resource} did not become ready: {reason}"
         return BackendError(problem, hint=self._log(resource))
 
+    def _late(self, resource: str, agreed: int) -> BackendError:
+        return BackendError(
+            f"{self._place.noun} {resource} had {self._budget:.0f} s for its goldens and answered"
+            f" {agreed} requests, rightly, with others still to come",
+            hint="deploy it with more --memory, which is more CPU, or publish fewer goldens",
+        )
+
     def _log(self, resource: str) -> str:
         return f"its log group is {self._place.log_group(resource)}"
 
 
-def _mismatch(manifest: Manifest, golden: str, call: Call, problem: str) -> GoldenMismatchError:
-    where = f"{call.protocol} {call.verb}: {problem}"
+def _mismatch(
+    manifest: Manifest, golden: str, asked: GoldenRequest, problem: str
+) -> GoldenMismatchError:
+    where = f"{asked.form} ({asked.verb}): {problem}"
     return GoldenMismatchError(manifest.model, manifest.version, golden, where)
 
 

@@ -28,6 +28,7 @@ from modelport.registry import Actor, Registry
 from modelport.routes import Deployment
 
 from functions.registrar.cloudformation import Event, Outcome
+from functions.registrar.verified import Verified
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 class Verifier(Protocol):
     """What `prober.Prober` does for the registrar."""
 
-    def verify(self, manifest: Manifest, resource: str, timeout_s: float) -> int: ...
+    def verify(self, manifest: Manifest, resource: str, timeout_s: float) -> Verified: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +94,13 @@ class Registrar:
             wanted = Wanted.parse(event.properties)
             physical_id = physical_id or wanted.physical_id
             verified = self._verify_and_register(wanted, who, budget_s)
-            return Outcome(physical_id, data={"Verified": str(verified)})
+            return Outcome(physical_id, data=verified.data())
         except ModelportError as error:
             logger.warning("%s of %s refused: %s", event.kind, physical_id, error)
             reason = f"{error} ({error.hint})" if error.hint else str(error)
             return Outcome(physical_id or event.logical_id, reason=f"[{error.code}] {reason}")
 
-    def _verify_and_register(self, wanted: Wanted, who: Actor, budget_s: float) -> int:
+    def _verify_and_register(self, wanted: Wanted, who: Actor, budget_s: float) -> Verified:
         manifest = self._registry.manifest(wanted.model, wanted.version)
         if manifest.digest != wanted.digest:
             raise IntegrityError(wanted.physical_id, wanted.digest, manifest.digest)
@@ -110,7 +111,11 @@ class Registrar:
                 wanted.model,
                 lambda routes: routes.with_deployment(wanted.deployment),
                 action="deploy",
-                detail={"version": wanted.version, "resource": wanted.resource},
+                detail={
+                    "version": wanted.version,
+                    "resource": wanted.resource,
+                    "verified": verified.requests,
+                },
                 who=who,
             )
         return verified

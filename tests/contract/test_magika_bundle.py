@@ -23,6 +23,7 @@ import pytest
 from magika import Magika
 from modelport.bundle import load_bundle
 from modelport.goldens import Golden
+from modelport.goldens.forms import asked_of, requests
 from modelport.manifest import Draft
 
 from tests.conftest import ROOT
@@ -230,10 +231,15 @@ def test_the_same_packages_make_the_same_bundles(
         assert load_bundle(elsewhere).content.digest == draft.content.digest
 
 
+def _judged(golden: Golden, draft: Draft, form: str, body: bytes) -> str | None:
+    asked = requests(golden, asked_of(draft.content))
+    return next(request for request in asked if request.form == form).check({}, body)
+
+
 def _ask(golden: Golden, demo: Any, folder: Path) -> list[tuple[str, bytes]]:
-    """The golden's answers by the bundle itself, per protocol."""
+    """The golden's answers by the bundle itself, per form."""
     if golden.kind == "raw":
-        return [("sagemaker", json.dumps(Answers(demo, folder)(golden.body)).encode())]
+        return [("raw", json.dumps(Answers(demo, folder)(golden.body)).encode())]
     tensor = golden.inputs[0]
     array = np.array(tensor.data, np.int32).reshape(tensor.shape)
     scores = demo.Session(folder).run({tensor.name: array})["target_label"]
@@ -244,8 +250,8 @@ def _ask(golden: Golden, demo: Any, folder: Path) -> list[tuple[str, bytes]]:
         "data": scores.ravel().tolist(),
     }
     return [
-        ("v1", json.dumps({"outputs": scores.tolist()}).encode()),
-        ("v2", json.dumps({"outputs": [output]}).encode()),
+        ("v1 columns", json.dumps({"outputs": scores.tolist()}).encode()),
+        ("v2 json", json.dumps({"outputs": [output]}).encode()),
     ]
 
 
@@ -255,8 +261,8 @@ def test_goldens_hold(
 ) -> None:
     goldens = drafts[version - 1].content.goldens
     for golden in goldens:
-        for protocol, body in _ask(golden, demo, bundles[version - 1]):
-            assert golden.check(protocol, body) is None, golden.name
+        for form, body in _ask(golden, demo, bundles[version - 1]):
+            assert _judged(golden, drafts[version - 1], form, body) is None, golden.name
     labels = [golden.answer["label"] for golden in goldens if golden.kind == "raw"]
     assert labels == ["png", "zip", "html", "python", "pdf", "wav"]
 
@@ -267,7 +273,7 @@ def test_goldens_tell_versions_from_wrong_models(
     golden = next(g for g in drafts[0].content.goldens if g.kind == "tensors")
     body = json.loads(_ask(golden, demo, bundles[1])[1][1])
     body["outputs"][0]["data"][0] += 0.01
-    assert golden.check("v2", json.dumps(body).encode()) is not None
+    assert _judged(golden, drafts[0], "v2 json", json.dumps(body).encode()) is not None
 
 
 def test_labels_are_the_models_in_its_order(bundles: tuple[Path, Path], magika: Magika) -> None:

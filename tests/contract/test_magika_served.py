@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from modelport.bundle import load_bundle
 from modelport.envelope import Request
+from modelport.goldens.forms import asked_of, requests
 from modelport.grammar import Call, canonical_path
 from modelport.manifest import Manifest
 from modelport.registry import Actor
@@ -51,17 +52,17 @@ def serve(registry: MemoryRegistry, bundle: Path, to: Path) -> Served:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_every_golden_holds_in_every_protocol(served: tuple[Served, ...], version: int) -> None:
+def test_every_golden_holds_in_every_form(served: tuple[Served, ...], version: int) -> None:
     manifest, plane = served[version - 1]
     asked = set()
     for golden in manifest.content.goldens:
-        for request in golden.requests():
+        for request in requests(golden, asked_of(manifest.content)):
             path = canonical_path(Call(request.protocol, request.verb, "magika"), version)
             answer = plane.handle(Request("POST", path, request.headers, request.body, "r"))
             assert answer.status == 200, answer.body
-            assert golden.check(request.protocol, answer.body) is None
-            asked.add((golden.kind, request.protocol))
-    assert asked == {("tensors", "v1"), ("tensors", "v2"), ("raw", "sagemaker")}
+            assert request.check(answer.headers, answer.body) is None
+            asked.add(request.form)
+    assert asked == {"v1 columns", "v1 rows", "v2 json", "v2 binary", "raw"}
 
 
 @pytest.mark.parametrize("content_type", ["application/octet-stream", "application/json", ""])

@@ -158,7 +158,7 @@ def test_the_prober_verifies_an_endpoint_as_it_verifies_a_function(api: SageMake
     api.described[NAME] = {"EndpointStatus": "InService"}
     api.endpoints[NAME] = version(lambda request: Response(200, digest))
     prober = Prober(endpoints(api.url), budget_s=5)
-    assert prober.verify(manifest(), NAME, 60) == 1
+    assert prober.verify(manifest(), NAME, 60).requests == 1
 
 
 @pytest.mark.parametrize(

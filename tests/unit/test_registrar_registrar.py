@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from modelport.envelope import Request, Response
 from modelport.goldens import Golden, Tensor
@@ -21,6 +23,10 @@ from functions.registrar.cloudformation import Event, Outcome
 from functions.registrar.place import Failure, State
 from functions.registrar.prober import Prober
 from functions.registrar.registrar import Registrar
+from functions.registrar.verified import LONGEST
+from functions.runtime.codecs import Subject
+from functions.runtime.data_plane import DataPlane
+from functions.runtime.tensors import Array, Tensors
 
 ME = Actor("tester")
 X = TensorSpec("x", "FP32", (1,))
@@ -63,19 +69,27 @@ class Doubling:
         return f"/logs/of/{resource}"
 
     def respond(self, request: Request) -> Response:
-        headers = {"x-modelport-digest": self.digest}
-        return Response(200, headers, json.dumps(self.body(request)).encode())
+        if request.headers.get("content-type") == "text/plain":
+            response = Response(200, {}, b'{"label": "greeting"}')
+        else:
+            response = self.plane().handle(request)
+        response.headers["x-modelport-digest"] = self.digest
+        return response
 
-    def body(self, request: Request) -> Any:
-        if request.path.endswith("/ready"):
-            return {}
-        if request.headers["content-type"] == "text/plain":
-            return {"label": "greeting"}
-        inputs = json.loads(request.body)["inputs"]
-        if request.path.endswith(":predict"):
-            return {"outputs": [value * self.factor for value in inputs["x"]]}
-        data = [value * self.factor for value in inputs[0]["data"]]
-        return {"outputs": [{"name": "y", "datatype": "FP32", "shape": [1], "data": data}]}
+    def plane(self) -> DataPlane:
+        """The runtime's own, so that all forms are read and written as they will be."""
+        signature = self.manifest.content.signature
+        return DataPlane(Subject("m", 1, self.digest, signature), Multiply(self.factor))
+
+
+@dataclass
+class Multiply:
+    """A model: y is so many times x."""
+
+    factor: float
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> Tensors:
+        return {"y": inputs["x"] * np.float32(self.factor)}
 
 
 class World:
@@ -86,12 +100,17 @@ class World:
         model.write_bytes(b"not looked at here")
         digest = "sha256:" + hashlib.sha256(model.read_bytes()).hexdigest()
         file = File("model.onnx", digest, model.stat().st_size)
-        content = Content((file,), Signature((X,), (Y,)), goldens=(DOUBLE, RAW))
+        self.content = Content((file,), Signature((X,), (Y,)))
+        self.sources = {"model.onnx": model}
+        self.now = 0.0
+        self.republish([DOUBLE, RAW])
+
+    def republish(self, goldens: Sequence[Golden]) -> None:
+        """The version with these goldens, in a registry of its own."""
         self.registry = MemoryRegistry()
-        draft = Draft(content, {"model.onnx": model})
+        draft = Draft(replace(self.content, goldens=tuple(goldens)), self.sources)
         self.manifest = self.registry.publish("m", draft, who=ME)
         self.functions = Doubling(self.manifest)
-        self.now = 0.0
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -142,14 +161,62 @@ def test_a_version_that_answers_rightly_is_registered(world: World, kind: str) -
     assert world.routes.change.who == "cloudformation:modelport-t-m-v1"
 
 
-def test_every_golden_is_asked_in_every_protocol_that_carries_it(world: World) -> None:
-    world.send("Create")
-    assert [(request.method, request.path) for request in world.functions.asked] == [
-        ("GET", "/v2/models/m/versions/1/ready"),
+def test_every_golden_is_asked_in_every_form_that_carries_it(world: World) -> None:
+    outcome = world.send("Create")
+    asked = [(request.method, request.path) for request in world.functions.asked]
+    assert asked[0] == ("GET", "/v2/models/m/versions/1/ready")
+    assert asked[1:5] == [
+        ("POST", "/v1/models/m/versions/1:predict"),
         ("POST", "/v1/models/m/versions/1:predict"),
         ("POST", "/v2/models/m/versions/1/infer"),
-        ("POST", "/endpoints/m/versions/1/invocations"),
+        ("POST", "/v2/models/m/versions/1/infer"),
     ]
+    assert set(asked[5:]) == {("POST", "/endpoints/m/versions/1/invocations")}
+    ids = [request.request_id for request in world.functions.asked]
+    assert len(set(ids)) == len(ids)
+    assert "deploy-m-1-double-v2-binary" in ids
+    assert outcome.data is not None
+    assert outcome.data["Verified"] == str(len(asked))
+
+
+def test_what_was_asked_and_what_was_not_is_told_and_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "functions.registrar")
+    outcome = world.send("Create")
+    assert outcome.data is not None
+    told = outcome.data["Goldens"]
+    assert told.startswith("agrees: v1 columns 1, v1 rows 1, v2 json 1, v2 binary 1")
+    assert "not asked: text as v1 columns, v1 rows" in told
+    assert "raw bytes go to inference.py" in told
+    assert "raw 1" in told
+    lines = [record.getMessage() for record in caplog.records]
+    assert any("m:1: not asked: text as" in line for line in lines)
+    entry = next(iter(world.registry.log("m")))
+    assert entry.detail["verified"] == len(world.functions.asked)
+
+
+def test_what_is_told_of_many_goldens_fits_into_the_answer(world: World) -> None:
+    world.republish([replace(RAW, name=f"raw-{n}-{'x' * 30}") for n in range(100)])
+    outcome = world.send("Create")
+    assert outcome.reason == ""
+    assert outcome.data is not None
+    assert len(outcome.data["Goldens"]) == LONGEST
+
+
+def test_many_goldens_of_a_slow_model_end_with_the_time(world: World) -> None:
+    world.republish([replace(DOUBLE, name=f"g{n}") for n in range(100)])
+
+    def slow(request: Request) -> Response:
+        world.now += 0.5
+        return world.functions.respond(request)
+
+    world.functions.answer = slow
+    outcome = world.send("Create")
+    assert "function modelport-t-m-v1 had 10 s for its goldens" in outcome.reason
+    assert "answered 19 requests, rightly" in outcome.reason
+    assert "more --memory" in outcome.reason
+    assert world.routes.deployments == {}
 
 
 def test_an_update_that_changes_nothing_writes_nothing(world: World) -> None:
@@ -168,7 +235,7 @@ def test_an_update_registers_new_settings(world: World) -> None:
 def test_a_wrong_answer_is_refused_naming_golden_protocol_expected_and_got(world: World) -> None:
     world.functions.factor = 3.0
     outcome = world.send("Create")
-    for part in ("golden-mismatch", "'double'", "v1 predict", "4.0", "6.0"):
+    for part in ("golden-mismatch", "'double'", "v1 columns (predict)", "4.0", "6.0"):
         assert part in outcome.reason
     assert world.routes.deployments == {}
 

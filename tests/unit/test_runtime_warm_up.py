@@ -87,7 +87,8 @@ def test_a_golden_that_fails_is_a_warning_in_words(
     plane = Plane(load(written(tmp_path, settings, goldens=(golden,))))
     said = "the warm-up failed: model demo version 3 failed on this request"
     assert any(said in line for line in lines(caplog)), lines(caplog)
-    assert plane.post("/invocations", b"ok").status == 200
+    octets = {"content-type": "application/octet-stream"}
+    assert plane.post("/invocations", b"ok", octets).status == 200
 
 
 @pytest.mark.parametrize(

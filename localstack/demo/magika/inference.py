@@ -20,9 +20,10 @@ def config(directory: Path) -> dict[str, Any]:
     return loaded
 
 
-def input_fn(data: bytes, content_type: str) -> bytes:
+def input_fn(data: bytes | str, content_type: str) -> bytes:
     """The file as it is; what the caller thinks it is does not matter here."""
-    return data
+    # A body that says it is text comes decoded, as SageMaker's own servers do it.
+    return data.encode() if isinstance(data, str) else data
 
 
 def predict_fn(data: bytes, model: Any) -> dict[str, Any]:
