@@ -26,12 +26,11 @@ from modelport.sagemaker_envelope import unwrap, wrap
 
 from functions.runtime.failures import failure, refusal
 from functions.runtime.metrics import CONTENT_TYPE, Metrics
+from functions.runtime.streaming import Generating, Pace, Receive, Send, generates, write
 
 logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: JSON parsing holds the interpreter's lock and onnxruntime releases it: more threads only queue.
 WORKERS = 4
@@ -71,35 +70,53 @@ class Application:
         self._deadline = deadline
         self._handle: Handler | None = None
         self._gather: Callable[[Request], Awaitable[Response]] | None = None
+        self._generating: Generating | None = None
         self._finished_at = -math.inf
         self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="model")
 
     def ready(
-        self, handle: Handler, gather: Callable[[Request], Awaitable[Response]] | None = None
+        self,
+        handle: Handler,
+        gather: Callable[[Request], Awaitable[Response]] | None = None,
+        stream: Handler | None = None,
     ) -> None:
-        """Start answering with this data plane; predictions with ``gather``, where there is one."""
+        """Start answering with this data plane.
+
+        Predictions go to ``gather`` and requests for text to ``stream``, where there are such.
+        """
         self._handle, self._gather = handle, gather
+        if stream:
+            limit = self._deadline.seconds if self._deadline else None
+            self._generating = Generating(stream, Pace(limit, self._overdue, self._progress))
 
     def close(self) -> None:
         """Let go of the worker threads without waiting for a model that hangs."""
         self.pool.shutdown(wait=False, cancel_futures=True)
+        if self._generating:
+            self._generating.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         if scope["path"] == METRICS and self._metrics and scope["method"] in ("GET", "HEAD"):
-            await _write(scrape(self._metrics), send)
+            await write(scrape(self._metrics), send)
             return
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         request = Request(scope["method"], _path(scope), headers, b"", safe_id(headers))
         with self._in_flight(request):
-            response = await self._exchange(request, receive)
+            response = await self._exchange(request, receive, send)
             if response is not None:
-                await _write(response, send)
+                await write(response, send)
 
-    async def _exchange(self, request: Request, receive: Receive) -> Response | None:
+    async def answer(self, request: Request) -> Response:
+        """Answer a whole request, however it came."""
+        with self._in_flight(request):
+            return await self._respond(request)
+
+    async def _exchange(self, request: Request, receive: Receive, send: Send) -> Response | None:
+        """The answer, or None when it has been sent or nobody waits for it."""
         try:
             body = await self._read(request.headers, receive)
         except PayloadTooLargeError as error:
@@ -115,6 +132,10 @@ class Application:
             inner = enveloped(request)
         except ModelportError as error:
             return self._refused(failure(error, request.request_id))
+        if self._generating and generates(inner or request):
+            dress = wrap if inner else _as_it_is
+            await self._generating.serve(inner or request, receive, send, dress)
+            return None
         return wrap(await self._respond(inner)) if inner else await self._respond(request)
 
     async def _respond(self, request: Request) -> Response:
@@ -133,19 +154,24 @@ class Application:
         try:
             return await asyncio.wait_for(waiting, deadline.seconds)
         except TimeoutError:
-            return self._overdue(request, deadline)
+            return self._overdue(request)
 
     def _finished(self, answer: asyncio.Future[Response]) -> None:
         if not answer.cancelled():
-            self._finished_at = monotonic()
+            self._progress()
+
+    def _progress(self) -> None:
+        self._finished_at = monotonic()
 
     def _predict(self, handle: Handler, request: Request) -> Awaitable[Response]:
         if self._gather:
             return self._gather(request)
         return asyncio.get_running_loop().run_in_executor(self.pool, handle, request)
 
-    def _overdue(self, request: Request, deadline: Deadline) -> Response:
+    def _overdue(self, request: Request) -> Response:
         """What waits is dropped. What runs cannot be stopped, so a worker all stuck is replaced."""
+        deadline = self._deadline
+        assert deadline is not None
         error = ModelTimeoutError(deadline.model, deadline.version, deadline.seconds)
         stuck = monotonic() - self._finished_at >= deadline.seconds
         end = "; nothing else got done either, this worker ends" if stuck else ""
@@ -248,13 +274,5 @@ def _path(scope: Scope) -> str:
     return (path + b"?" + query if query else path).decode("latin-1")
 
 
-async def _write(response: Response, send: Send) -> None:
-    headers = {**response.headers, "content-length": str(len(response.body))}
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": response.body})
+def _as_it_is(response: Response) -> Response:
+    return response

@@ -136,7 +136,7 @@ def test_what_fails_before_the_first_piece_has_its_status(
         ({"refuse_at": 1}, "no more of this"),
     ],
 )
-def test_what_fails_after_it_is_an_event(plane: Plane, wrong: dict[str, int], said: str) -> None:
+def test_what_fails_after_it_is_an_event(plane: Plane, wrong: dict[str, Any], said: str) -> None:
     answer = stream(plane, ask(**wrong))
     assert isinstance(answer, Stream)
     body = answer.whole().body

@@ -1,0 +1,180 @@
+"""Text over HTTP while it is made: one request at a time, one thread for all, no queue of pieces.
+
+A piece is asked for when the one before it has gone out, so a slow reader slows the script down and
+fills no memory. Who waits for a turn holds no thread. A caller who leaves, or who reads nothing for
+a while, ends the making: the script's generator is closed after the piece it is at. This module
+must not know models, and no more of HTTP than ASGI's messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from modelport.envelope import Handler, Request, Response, Stream
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Value = TypeVar("Value")
+
+#: Seconds for which a caller may read nothing of what is there before its stream ends.
+STALL_S = 60.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a piece may take, what is said of one that takes longer, and who hears of others."""
+
+    limit_s: float | None
+    overdue: Callable[[Request], Response]
+    progress: Callable[[], None]
+    stall_s: float = STALL_S
+
+
+class Generating:
+    """The requests for text of one version."""
+
+    def __init__(self, stream: Handler, pace: Pace) -> None:
+        """``stream`` answers by a `Stream` where the answer comes in pieces."""
+        self._stream = stream
+        self._pace = pace
+        self._turn = asyncio.Lock()
+        # One thread, because what a script sets up for a thread must hold from piece to piece.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="generate")
+
+    def close(self) -> None:
+        """Let go of the thread without waiting for a script that hangs."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def serve(
+        self, request: Request, receive: Receive, send: Send, dress: Callable[[Response], Response]
+    ) -> None:
+        """Answer one request; ``dress`` gives the head of the answer its last form."""
+        gone = asyncio.ensure_future(_departure(receive))
+        try:
+            await self._serve(request, gone, send, dress)
+        except ConnectionError:
+            logger.info("the caller of request %s has left", request.request_id)
+        finally:
+            gone.cancel()
+
+    async def _serve(
+        self,
+        request: Request,
+        gone: asyncio.Future[None],
+        send: Send,
+        dress: Callable[[Response], Response],
+    ) -> None:
+        limit = self._pace.limit_s
+        opened: list[Response] = []
+
+        def begin() -> Response:
+            opened.append(self._stream(request))
+            return opened[0]
+
+        loop = asyncio.get_running_loop()
+        until = None if limit is None else loop.time() + limit
+        try:
+            await _first(asyncio.ensure_future(self._turn.acquire()), gone, limit)
+        except TimeoutError:
+            await write(dress(self._pace.overdue(request)), send)
+            return
+        try:
+            left = None if until is None else max(0.0, until - loop.time())
+            answer = await _first(loop.run_in_executor(self._thread, begin), gone, left)
+            self._pace.progress()
+            if isinstance(answer, Stream):
+                await send(head(dress(Response(answer.status, answer.headers))))
+                await self._pass_on(answer, request, gone, send)
+            else:
+                await write(dress(answer), send)
+        except TimeoutError:  # nothing was sent yet: `_pass_on` keeps its own to itself
+            await write(dress(self._pace.overdue(request)), send)
+        finally:
+            with suppress(RuntimeError):  # the server has ended
+                self._thread.submit(_close, opened)
+            self._turn.release()
+
+    async def _pass_on(
+        self, stream: Stream, request: Request, gone: asyncio.Future[None], send: Send
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            taking = loop.run_in_executor(self._thread, next, stream.pieces, None)
+            try:
+                piece = await _first(taking, gone, self._pace.limit_s)
+            except TimeoutError:
+                said = orjson.loads(self._pace.overdue(request).body)
+                piece = b"data: " + orjson.dumps(said) + b"\n\n"
+                await send({"type": "http.response.body", "body": piece})
+                return
+            self._pace.progress()
+            if piece is None:
+                await send({"type": "http.response.body", "body": b""})
+                return
+            body = {"type": "http.response.body", "body": piece, "more_body": True}
+            try:
+                await asyncio.wait_for(send(body), self._pace.stall_s)
+            except TimeoutError:
+                raise ConnectionAbortedError("the caller reads nothing") from None
+
+
+def generates(request: Request) -> bool:
+    """Whether the request asks for text."""
+    path = request.path.partition("?")[0]
+    return request.method == "POST" and path.endswith(("/generate", "/generate_stream"))
+
+
+def head(response: Response) -> Message:
+    """ASGI's message with status and headers."""
+    headers = response.headers.items()
+    return {
+        "type": "http.response.start",
+        "status": response.status,
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+    }
+
+
+async def write(response: Response, send: Send) -> None:
+    """Send an answer whose body is there."""
+    length = {"content-length": str(len(response.body))}
+    await send(head(Response(response.status, {**response.headers, **length})))
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _departure(receive: Receive) -> None:
+    """Return once the caller has left; the request has been read, so nothing else comes."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _first(
+    work: asyncio.Future[Value], gone: asyncio.Future[None], limit_s: float | None
+) -> Value:
+    """The result of ``work``; raises ConnectionError or TimeoutError if that comes first."""
+    try:
+        either: set[asyncio.Future[Any]] = {work, gone}
+        done, _ = await asyncio.wait(either, timeout=limit_s, return_when="FIRST_COMPLETED")
+    except asyncio.CancelledError:
+        work.cancel()
+        raise
+    if work in done:
+        return work.result()
+    work.cancel()
+    raise ConnectionResetError if done else TimeoutError
+
+
+def _close(opened: list[Response]) -> None:
+    """On the thread that made the pieces, after the last one it was asked for."""
+    for answer in opened:
+        if isinstance(answer, Stream):
+            answer.pieces.close()
