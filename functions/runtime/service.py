@@ -62,7 +62,7 @@ class Service:
             pool = self._application.pool
             batcher = Batcher(plane.model, batching, pool, observe=metrics.batch)
             gathering = GatheringPlane(plane, batcher, pool).handle
-        self._application.ready(plane.handle, gathering)
+        self._application.ready(plane.handle, gathering, plane.stream)
         self._server = _Server(
             uvicorn.Config(
                 self._application,
