@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import httpx
 import typer
@@ -242,16 +242,14 @@ def run(arguments: Sequence[str], world: World) -> int:
     return code if isinstance(code, int) else 0
 
 
-def main() -> None:
-    """The console script: build the world from this process, run, exit."""
-    # Stopped is stopped, whoever asks: what a command began is put back on either signal.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def process_world(stdout: TextIO | None = None) -> World:
+    """The world of this process; ``stdout`` replaces its own standard output."""
     aws = Aws(os.environ)
-    world = World(
+    return World(
         environ=os.environ,
         folder=Path.cwd(),
         stdin=sys.stdin.buffer,
-        stdout=sys.stdout,
+        stdout=stdout or sys.stdout,
         stderr=sys.stderr,
         registry=aws.registry,
         identity=aws.identity,
@@ -261,7 +259,13 @@ def main() -> None:
         container_login=aws.container_login,
         http=lambda: httpx.Client(timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10)),
     )
-    sys.exit(run(sys.argv[1:], world))
+
+
+def main() -> None:
+    """The console script: build the world from this process, run, exit."""
+    # Stopped is stopped, whoever asks: what a command began is put back on either signal.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(run(sys.argv[1:], process_world()))
 
 
 def _usage(error: Exception, output: Output) -> int:

@@ -153,7 +153,7 @@ def invoke(
     with session.world.http() as http:
         client = Client(
             url,
-            auth=_signer(session),
+            auth=signer(session),
             timeout=timeout,
             retries=Retries(),
             compression="gzip" if compress else None,
@@ -203,7 +203,8 @@ def _names_inputs(given: Given, model: Model) -> bool:
     return {spec.name for spec in signature.inputs} == set(given.document)
 
 
-def _signer(session: Session) -> Signer | None:
+def signer(session: Session) -> Signer | None:
+    """What signs calls of the environment's API; None where it wants none."""
     if session.deployments.environment.auth == "none":
         return None
     from modelport.client import Signer

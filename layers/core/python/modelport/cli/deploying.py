@@ -7,7 +7,9 @@ is put back as it was. Once cdk has succeeded the entry stays, whatever the regi
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -32,6 +34,8 @@ from modelport.routes import STABLE, Routes
 
 SIZING = "What it runs on"
 MAX_EXAMPLE_BYTES = 400
+#: The output of a version's stack that says what its goldens came to.
+VERIFIED_OUTPUT = "Verified"
 VersionRef = Annotated[str, typer.Argument(metavar="NAME:V", help="The model and its version.")]
 
 
@@ -119,11 +123,27 @@ def deploy(
     """
     session = Session.of(context, as_json, bucket, deployments)
     name, version = version_ref(ref)
-    manifest = session.registry.manifest(name, version)
-    before = session.deployments.entry(name, version)
     asked = {"target": target, "memory_mb": memory, "timeout_s": timeout, "image": image}
     endpoint = {"instance_type": instance_type, "instances": instances}
-    entry = entry_for(manifest, before, asked, endpoint)
+    manifest, entry, stack = deployed(session, name, version, asked, endpoint)
+    _report_deployed(session, manifest, entry, stack)
+
+
+def deployed(
+    session: Session,
+    name: str,
+    version: int,
+    asked: Mapping[str, Any],
+    endpoint: Mapping[str, Any] | None = None,
+) -> tuple[Manifest, DeploymentEntry, str]:
+    """Deploy a version; its manifest, its entry in the file, and the name of its stack.
+
+    ``asked`` and ``endpoint`` are settings of the entry, and of its SageMaker endpoint; None is not
+    asked.
+    """
+    manifest = session.registry.manifest(name, version)
+    before = session.deployments.entry(name, version)
+    entry = entry_for(manifest, before, dict(asked), endpoint)
     environment = session.deployments.environment.name
     platform = platform_stack(environment)
     # Read before anything is written: without AWS or its platform there is nothing to begin.
@@ -131,7 +151,8 @@ def deploy(
         raise PlatformMissingError(platform)
     cdk = _cdk(session)
     stack = version_stack(environment, name, version)
-    entry = with_image(session, manifest, before, entry, given=image is not None)
+    given = asked.get("image") is not None
+    entry = with_image(session, manifest, before, entry, given=given)
     if entry.timeout_s > ROUTER_LIMIT_S:
         session.output.note(
             f"{name}:{version} may take {entry.timeout_s} s, but callers of the API are answered"
@@ -141,7 +162,7 @@ def deploy(
     with edited(session.deployments_path, before, entry):
         _run(session, cdk, "deploy", stack, f"deploying {name}:{version}")
     _verify(session, "deploy", name, version, stack, deployed=True)
-    _report_deployed(session, manifest, entry, stack)
+    return manifest, entry, stack
 
 
 def undeploy(
@@ -159,6 +180,13 @@ def undeploy(
     """
     session = Session.of(context, as_json, bucket, deployments)
     name, version = version_ref(ref)
+    stack = undeployed(session, name, version)
+    document = {"model": name, "version": version, "stack": stack, "deployed": False}
+    session.output.result(document, lambda c: c.print(f"{name}:{version} is no longer deployed"))
+
+
+def undeployed(session: Session, name: str, version: int) -> str:
+    """Stop a version; the name of the stack that is gone."""
     routes = _routes(session, name)
     users = routes.aliases_of(version)
     if users:
@@ -180,8 +208,7 @@ def undeploy(
         _run(session, cdk, "destroy", stack, f"undeploying {name}:{version}")
     without_entry(session.deployments_path, name, version)
     _verify(session, "destroy", name, version, stack, deployed=False)
-    document = {"model": name, "version": version, "stack": stack, "deployed": False}
-    session.output.result(document, lambda c: c.print(f"{name}:{version} is no longer deployed"))
+    return stack
 
 
 def _cdk(session: Session) -> Cdk:
@@ -225,6 +252,7 @@ def _report_deployed(
     unpinned = None if STABLE in routes.aliases else max(routes.deployments)
     endpoint = session.endpoint
     call = curl(endpoint, manifest, signed=_signed(session)) if endpoint else None
+    verified = (session.world.outputs(stack) or {}).get(VERIFIED_OUTPUT)
     document = {
         "model": name,
         "version": version,
@@ -232,6 +260,7 @@ def _report_deployed(
         "target": running.target,
         "resource": running.resource,
         "stack": stack,
+        "verified": verified,
         "memory_mb": entry.memory_mb,
         "timeout_s": entry.timeout_s,
         "image": entry.image,
@@ -243,7 +272,7 @@ def _report_deployed(
 
     def render(console: Console) -> None:
         console.print(f"{name}:{version} is deployed: {running.target} {running.resource}")
-        console.print(facts([("endpoint", endpoint), ("try it", call)]))
+        console.print(facts([("goldens", _lines(verified)), ("endpoint", endpoint), ("try it", call)]))
         console.print(f"next: modelport promote {name}:{version}", style="dim")
 
     session.output.result(document, render)
@@ -267,6 +296,11 @@ def curl(endpoint: str, manifest: Manifest, *, signed: str) -> str:
         return f"curl{signed} {shlex.quote(url)} -H {kind} --data-binary @FILE"
     url = endpoint.rstrip("/") + path_of(ref, "v1")
     return f"curl{signed} {shlex.quote(url)} -d {shlex.quote(_example(manifest))}"
+
+
+def _lines(verified: str | None) -> str:
+    """What the registrar found, a line for each of its parts."""
+    return "\n".join((verified or "").split("; "))
 
 
 def _signed(session: Session) -> str:

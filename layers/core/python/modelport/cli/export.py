@@ -22,7 +22,7 @@ from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Sessio
 from modelport.images.reference import Reference
 from modelport.images.tar import check_path
 from modelport.manifest import Manifest
-from modelport.registry import Progress, Registry
+from modelport.registry import Progress, Registry, silent
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 MOST_REPLICAS, MOST_GPUS = 1_000, 16
@@ -54,7 +54,7 @@ def bundle(
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InvalidUsageError(f"{to} is no empty folder", hint="name a new or empty one")
         with session.output.transfers() as progress:
-            _write(session.registry, manifest, folder, progress)
+            write_bundle(session.registry, manifest, folder, progress)
     except OSError as error:
         raise _unwritable(to, error, "folder") from None
     document = {
@@ -73,7 +73,10 @@ def bundle(
     session.output.result(document, render)
 
 
-def _write(registry: Registry, manifest: Manifest, folder: Path, progress: Progress) -> None:
+def write_bundle(
+    registry: Registry, manifest: Manifest, folder: Path, progress: Progress = silent
+) -> None:
+    """Write a version's files and its manifest.json into a new folder, all or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         made = Path(scratch) / folder.name

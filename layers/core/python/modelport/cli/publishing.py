@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,23 +70,45 @@ def publish(
     the model is opened and run a few times to find the settings it starts and answers fastest with.
     """
     session = Session.of(context, as_json, bucket)
-    check_name(name)
     bundle = session.world.folder / path
     measures = parse_metrics(metric or ())
+    manifest, new = published(
+        session, bundle, name, description, measures, tune=tune, message=message
+    )
+    _report(session, manifest, new=new)
+
+
+def published(
+    session: Session,
+    bundle: Path,
+    name: str,
+    description: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    *,
+    tune: bool = True,
+    message: str = "",
+    origin: Mapping[str, Any] | None = None,
+) -> tuple[Manifest, bool]:
+    """Publish the bundle; its manifest, and whether the version is new.
+
+    ``origin`` is recorded in the version's lineage beside what is found out here.
+    """
+    check_name(name)
     # What is laid out anew is published from this folder, and gone afterwards, whatever happens.
     with tempfile.TemporaryDirectory(prefix="modelport-") as work:
-        draft = described(load_bundle(bundle, work=Path(work)), description, measures)
-        draft = replace(draft, lineage={**draft.lineage, **lineage(bundle)})
+        draft = described(load_bundle(bundle, work=Path(work)), description, metrics or {})
+        known = {**draft.lineage, **lineage(bundle), **(origin or {})}
+        draft = replace(draft, lineage=known)
         before = _latest(session, name)
         if tune and not _is_latest(session, name, before, draft):
             draft = _measured(session, draft, Path(work))
         with session.output.transfers() as progress:
             actor = session.actor(message)
             manifest = session.registry.publish(name, draft, who=actor, progress=progress)
-    _report(session, manifest, new=manifest.version > before)
+    return manifest, manifest.version > before
 
 
-def described(draft: Draft, description: str | None, metrics: dict[str, float]) -> Draft:
+def described(draft: Draft, description: str | None, metrics: Mapping[str, float]) -> Draft:
     """The draft with what the command line says of it on top of what the bundle says."""
     content = draft.content
     if description is not None:
