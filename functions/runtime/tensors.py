@@ -18,6 +18,8 @@ from modelport.errors import NotEncodableError, TensorError
 from modelport.raw_tensors import BF16, DTYPES, MAX_RANK, Array, datatype_of
 from modelport.signature import Signature, TensorSpec
 
+from functions.runtime.json_numbers import Numbers, fitted, plain
+
 __all__ = ["DTYPES", "Array", "Tensors", "datatype_of"]
 
 Tensors = dict[str, Array]
@@ -54,7 +56,9 @@ def from_json(spec: TensorSpec, data: Any, *, b64: bool = False) -> Array:
 
     The shape is that of the nesting. With ``b64``, text may also be ``{"b64": "<base64>"}``.
     """
-    values, shape = _flatten(spec, data)
+    if (array := fitted(data, DTYPES.get(spec.datatype))) is not None:
+        return array
+    values, shape = _flatten(spec, plain(data))
     if spec.datatype == "BYTES":
         return _texts(spec, values, shape, b64)
     if spec.datatype not in DTYPES:
@@ -230,6 +234,7 @@ def _kind(value: Any) -> str:
         type(None): "null",
         dict: "an object",
         list: "a list of another depth",
+        Numbers: "a list of another depth",
         int: "a number",
         float: "a number",
     }

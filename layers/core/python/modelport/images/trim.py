@@ -46,6 +46,7 @@ UNUSED = (
     "numpy/random/_examples",
     "numpy/random/lib",
     "numpy/**/tests",
+    "simdjson/*.cpp",
     "simplejson/tests",
 )
 #: Names that are only for compilers and type checkers, wherever they lie.
