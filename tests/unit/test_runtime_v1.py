@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from modelport.envelope import Request
+from onnx import TensorProto
 
 from tests.support import runtime_bundles as bundles
 from tests.support.runtime_planes import V1, open_plane
@@ -173,3 +174,106 @@ def test_a_both_ways_selected_version_is_refused(tmp_path: Path) -> None:
     assert json.loads(response.body)["error"] == (
         "Both model version and model version label cannot be supplied."
     )
+
+
+def test_kserves_dialect_takes_inputs_for_instances(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE)
+    rows = {"predictions": [[2, 4]]}
+    for path in (f"{V1}?dialect=kserve", f"{V1}?x=1&dialect=k%73erve"):
+        assert plane.answer(path, {"inputs": [[1, 2]]}) == rows
+        assert plane.answer(path, {"instances": [[1, 2]]}) == rows
+        assert plane.answer(path, {"inputs": [{"x": [1, 2]}]}) == rows
+    assert plane.answer(f"{V1}?dialect=tensorflow", {"inputs": [[1, 2]]}) == {"outputs": [[2, 4]]}
+    message = plane.refusal(f"{V1}?dialect=kserve", {"inputs": {"x": [[1, 2]]}})
+    assert message == "Excepting 'inputs' to be an list/array"
+
+
+def test_an_unknown_dialect_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    message = open_plane(tmp_path, bundles.DOUBLE).refusal(f"{V1}?dialect=seldon", {"inputs": 1})
+    assert "'seldon'" in message
+    assert "allowed: kserve, tensorflow" in message
+
+
+def test_explain_is_501_with_the_reason(tmp_path: Path) -> None:
+    message = open_plane(tmp_path, bundles.DOUBLE).refusal(
+        V1.replace(":predict", ":explain"), {"instances": [[1, 2]]}, status=501
+    )
+    assert message.startswith(":explain is not supported: ")
+
+
+def test_an_object_among_plain_rows_is_named_by_its_place(tmp_path: Path) -> None:
+    message = open_plane(tmp_path, bundles.DOUBLE).refusal(V1, {"instances": [[1, 2], {"x": [1]}]})
+    assert message == "Expecting value/list but got object at item 1 of input list"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "named"), [("BF16", "FLOAT", "h"), ("FLOAT", "BF16", "g")]
+)
+def test_brain_floats_are_refused_with_the_way_out(
+    tmp_path: Path, source: str, target: str, named: str
+) -> None:
+    kinds = {"BF16": TensorProto.BFLOAT16, "FLOAT": TensorProto.FLOAT}
+    cast = bundles.node("Cast", ["h"], ["g"], to=kinds[target])
+    body = bundles.model([cast], [("h", kinds[source], ["N"])], [("g", kinds[target], ["N"])])
+    message = open_plane(tmp_path, body).refusal(V1, {"instances": [1]})
+    assert f"'{named}'" in message
+    assert "no form for BF16" in message
+    assert "/v2/models/MODEL/infer" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (TensorProto.UINT64, [2**64 - 1, 2**53 + 1, 0]),
+        (TensorProto.INT64, [-(2**63), 2**63 - 1, -(2**53) - 1]),
+    ],
+)
+def test_64_bit_whole_numbers_are_exact_both_ways(
+    tmp_path: Path, kind: int, values: list[int]
+) -> None:
+    same = bundles.node("Identity", ["n"], ["m"])
+    plane = open_plane(tmp_path, bundles.model([same], [("n", kind, ["N"])], [("m", kind, ["N"])]))
+    assert plane.answer(V1, {"instances": values}) == {"predictions": values}
+    assert plane.answer(V1, {"inputs": values}) == {"outputs": values}
+    assert "has lost digits as a float" in plane.refusal(V1, {"instances": [2**64]})
+
+
+def test_empty_tensors_and_nested_base64(tmp_path: Path) -> None:
+    same = bundles.node("Identity", ["t"], ["t_bytes"])
+    spec = (bundles.STRING, ["N", "M"])
+    plane = open_plane(tmp_path, bundles.model([same], [("t", *spec)], [("t_bytes", *spec)]))
+    b64 = {"b64": "w6k="}
+    assert plane.answer(V1, {"instances": [["a", b64], [b64, "é"]]}) == {
+        "predictions": [[{"b64": "YQ=="}, b64], [b64, b64]]
+    }
+    assert plane.answer(V1, {"instances": [[], []]}) == {"predictions": [[], []]}
+    assert plane.answer(V1, {"inputs": {"t": [[b64]]}}) == {"outputs": [[b64]]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/v1/models/other", 404, "Could not find any versions of model other"),
+        ("GET", "/v1/models/demo/versions/9", 404, "Could not find version 9 of model demo"),
+        ("POST", "/v1/models/x:predict", 404, "Servable not found for request: Latest(x)"),
+        (
+            "POST",
+            "/v1/models/demo/versions/9:predict",
+            404,
+            "Servable not found for request: Specific(demo, 9)",
+        ),
+        (
+            "POST",
+            "/v1/models/demo/labels/beta:predict",
+            404,
+            "Unrecognized servable version label: beta",
+        ),
+        ("GET", "/v1/models/demo:predict", 405, "/v1/models/demo:predict takes POST"),
+    ],
+)
+def test_a_model_function_words_what_is_not_there_as_the_router_does(
+    tmp_path: Path, method: str, path: str, status: int, message: str
+) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE).plane
+    response = plane.handle(Request(method, path))
+    assert (response.status, json.loads(response.body)["error"]) == (status, message)

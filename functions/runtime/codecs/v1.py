@@ -30,10 +30,11 @@ from functions.runtime.codecs.codec import (
     write_bare,
     write_json,
 )
-from functions.runtime.tensors import Array, Tensors, check_names, check_shape, from_json, widened
+from functions.runtime.tensors import Array, Tensors, check_names, check_shape, from_json
 
 SIGNATURE_NAME = "serving_default"
 TENSORFLOW, KSERVE = "tensorflow", "kserve"
+EXAMPLES = frozenset({"classify", "regress"})
 DIALECTS = (KSERVE, TENSORFLOW)
 _NO_FORM = "which has no form for BF16; send it as raw tensors to /v2/models/MODEL/infer"
 _ROW_NOTE = " (row form stacks the instances on axis 0; columnar 'inputs' does not)"
@@ -43,10 +44,21 @@ class V1Codec:
     """TensorFlow Serving REST and KServe V1."""
 
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
-        return parse_document(read_json(request.body), subject.signature)
+        dialect = _dialect(call)
+        document = read_json(request.body)
+        if call.verb not in EXAMPLES:
+            return parse_document(document, subject.signature, kserve=dialect == KSERVE)
+        from functions.runtime.codecs import v1_examples  # few ever ask
+
+        check_signature_name(document)
+        check_has_form(subject.signature)
+        return v1_examples.parse(call.verb, document, subject.signature)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
-        outputs = {name: widened(array) for name, array in outputs.items()}
+        if "results" in parsed.form:
+            from functions.runtime.codecs import v1_examples
+
+            return dict(JSON_HEADERS), v1_examples.results(outputs, parsed, subject)
         if parsed.form["row"]:
             answer: dict[str, Any] = {"predictions": _rows(outputs)}
         else:
