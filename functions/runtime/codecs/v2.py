@@ -259,7 +259,7 @@ def _wanted(document: dict[str, Any], signature: Signature) -> dict[str, Wanted]
     """The outputs to answer with, and how; all of them when none is named."""
     known = output_names(signature)
     binary = _flag("the request", _parameters("the request", document), _ALL_BINARY, False)
-    if document.get("outputs"):
+    if document.get("outputs") not in (None, []):
         entries = _entries(document, "outputs", len(known))
     else:
         entries = {name: {} for name in known}
