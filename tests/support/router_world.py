@@ -190,16 +190,19 @@ class World:
         return [record for record in self.records if "event" not in record]
 
     def send(self, event: Event) -> Answer:
-        """Have the Lambda handler answer one event, in a loop of its own."""
+        """Have the Lambda handler answer one event, and read it as the gateway would."""
+        answer = self.raw(event)
+        return Answer(answer["statusCode"], answer.get("headers") or {}, answer_body(answer))
+
+    def raw(self, event: Event) -> dict[str, Any]:
+        """What the Lambda handler returns for one event, in a loop of its own."""
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
-            answer = lambda_handler(self.app)(event, None)
+            return lambda_handler(self.app)(event, None)
         finally:
             asyncio.set_event_loop(None)
             loop.close()
-        headers = answer.get("headers") or {}
-        return Answer(answer["statusCode"], headers, answer_body(answer))
 
     def get(self, path: str, **headers: str) -> Answer:
         """GET through an HTTP API; header names are written with underscores."""

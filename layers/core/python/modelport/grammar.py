@@ -40,7 +40,8 @@ _NAME = r"(?P<model>[^/:]+)"
 _V1_SELECTOR = r"(?:/versions/(?P<version>[^/:]+)|/labels/(?P<alias>[^/:]+))?"
 _ANY_SELECTOR = r"(?:/versions/(?P<any>[^/:]+))?"
 
-_RULES: tuple[tuple[str, str, str, re.Pattern[str]], ...] = tuple(
+#: Every path there is: protocol, verb, method, and what the whole path must match.
+RULES: tuple[tuple[str, str, str, re.Pattern[str]], ...] = tuple(
     (protocol, verb, method, re.compile(pattern, re.IGNORECASE if protocol == "v1" else 0))
     for protocol, verb, method, pattern in (
         ("v1", "predict", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:predict"),
@@ -93,7 +94,7 @@ def parse(method: str, path: str) -> Call:
     """
     path, _, query = path.partition("?")
     path = _plain(path)
-    for protocol, verb, rule_method, pattern in _RULES:
+    for protocol, verb, rule_method, pattern in RULES:
         if method != rule_method and not (method == "HEAD" and rule_method == "GET"):
             continue
         match = pattern.fullmatch(path)
@@ -109,7 +110,7 @@ def parse(method: str, path: str) -> Call:
 def allowed_methods(path: str) -> tuple[str, ...]:
     """The methods some protocol has for ``path``; empty when the path is unknown."""
     path = _plain(path.partition("?")[0])
-    methods = {method for _, _, method, pattern in _RULES if pattern.fullmatch(path)}
+    methods = {method for _, _, method, pattern in RULES if pattern.fullmatch(path)}
     return tuple(sorted(methods))
 
 

@@ -29,13 +29,14 @@ TIME_LIMIT_S = 60.0
 MARK = "modelport/1 "
 #: SageMaker refuses a request without a body, so this stands for none.
 NO_BODY = b" "
-#: The body cannot be read without these, so they are never left behind.
-ESSENTIAL = frozenset({"content-encoding", "inference-header-content-length"})
+#: The body cannot be read without these, or would be read otherwise: never left behind.
+ESSENTIAL = frozenset({"content-encoding", "inference-header-content-length", HEADER})
 #: What the runtime and the registrar read, most needed first; a ``*`` ends a family's prefix.
 #: Everything else is carried only where room is left.
 PRIORITY = (
     "content-encoding",
     "inference-header-content-length",
+    HEADER,
     "x-modelport-digest",
     "retry-after",
     "allow",
@@ -69,7 +70,7 @@ def attributes_of(request: Request) -> str:
     text, left = _fitted(head, request.headers)
     if len(text) > LIMIT or left & ESSENTIAL:
         size = len(_text(head, {name: request.headers[name] for name in left & ESSENTIAL}))
-        hint = "send a shorter request id or fewer headers"
+        hint = "send a shorter query, request id or custom attributes"
         raise PayloadTooLargeError(size, LIMIT, "path and headers, for SageMaker,", hint)
     return text
 
