@@ -22,7 +22,7 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
         print(USAGE, file=sys.stderr)
         return 2
     if words != ["serve"] and environ.get("AWS_LAMBDA_RUNTIME_API"):
-        from awslambdaric.__main__ import main as poll  # type: ignore[import-untyped]
+        from functions.runtime.lambda_loop import poll
 
         poll(["awslambdaric", *(words or [HANDLER])])
         return 0

@@ -47,7 +47,9 @@ def start(environ: MutableMapping[str, str]) -> LambdaHandler:
     finally:
         gc.enable()
     gc.freeze()
-    return lambda_handler(plane.handle)
+    # What runs several requests at once has its own loop, which sends no streams.
+    streams = not environ.get("AWS_LAMBDA_MAX_CONCURRENCY")
+    return lambda_handler(plane.handle, plane.stream if streams else None)
 
 
 handler = start(os.environ)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from modelport.envelope import Handler, Request, Response
+from modelport.envelope import Handler, Request, Response, Stream
 from modelport.errors import ModelportError, PayloadTooLargeError
 
 from functions.runtime.failures import failure
@@ -29,20 +29,26 @@ class Context(Protocol):
     aws_request_id: str
 
 
-LambdaHandler = Callable[[Any, Context], dict[str, Any]]
+LambdaHandler = Callable[[Any, Context], dict[str, Any] | Stream]
 
 
-def lambda_handler(handle: Handler) -> LambdaHandler:
-    """A Lambda handler over a data plane's ``handle``."""
+def lambda_handler(handle: Handler, stream: Handler | None = None) -> LambdaHandler:
+    """A Lambda handler over a data plane's ``handle``.
 
-    def handler(event: Any, context: Context) -> dict[str, Any]:
+    Callers who take streams get what ``stream`` answers, which the loop must know how to send.
+    """
+
+    def handler(event: Any, context: Context) -> dict[str, Any] | Stream:
         try:
             request = Request.from_event(event)
         except ModelportError as error:
             return failure(error, context.aws_request_id).to_event()
         if not request.request_id:
             request = replace(request, request_id=context.aws_request_id)
-        return handle(request).to_event()
+        if stream is None or not event.get("streams"):
+            return handle(request).to_event()
+        answer = stream(request)
+        return answer if isinstance(answer, Stream) else answer.to_event()
 
     return handler
 

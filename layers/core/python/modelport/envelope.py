@@ -29,10 +29,11 @@ class Request:
     body: bytes = b""
     request_id: str = ""
 
-    def to_event(self) -> bytes:
-        """The Lambda payload for this request, as JSON bytes."""
+    def to_event(self, *, streams: bool = False) -> bytes:
+        """The Lambda payload for this request, as JSON bytes; ``streams`` asks for a stream."""
         event = {
             "modelport": VERSION,
+            **({"streams": True} if streams else {}),
             "method": self.method,
             "path": self.path,
             "headers": self.headers,
@@ -89,7 +90,7 @@ class Stream(Response):
     ``body`` is empty. Who cannot pass pieces on takes the `whole`.
     """
 
-    pieces: Generator[bytes] = field(default_factory=lambda: (piece for piece in ()))
+    pieces: Generator[bytes] = field(default_factory=lambda: _no_pieces())
 
     def whole(self) -> Response:
         """The same answer with its whole body, once everything has been made."""
@@ -98,6 +99,10 @@ class Stream(Response):
 
 #: What both transports of the runtime call, and what a test double of a model is.
 Handler = Callable[[Request], Response]
+
+
+def _no_pieces() -> Generator[bytes]:
+    yield from ()
 
 
 def _pack(body: bytes) -> dict[str, Any]:
