@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 import modelport
+import numpy as np
 from modelport.envelope import Request, Response
 from modelport.errors import (
     InvalidBundleError,
@@ -229,11 +230,16 @@ def _default_output(
     prediction: Any, parsed: Parsed | None, subject: Subject
 ) -> tuple[Headers, bytes]:
     if parsed is not None and _is_tensors(prediction, subject):
-        return SageMakerCodec().format(dict(prediction), parsed, subject)
+        wanted = {name: prediction[name] for name in parsed.outputs}
+        return SageMakerCodec().format(wanted, parsed, subject)
     return {"content-type": JSON}, write_strict("prediction", prediction)
 
 
 def _is_tensors(prediction: Any, subject: Subject) -> bool:
-    return isinstance(prediction, Mapping) and set(prediction) == {
-        spec.name for spec in subject.signature.outputs
-    }
+    """Whether it is what the model itself answers, which has a form in every media type."""
+    if not isinstance(prediction, Mapping):
+        return False
+    names = {spec.name for spec in subject.signature.outputs}
+    return set(prediction) == names and all(
+        isinstance(value, np.ndarray) for value in prediction.values()
+    )

@@ -38,6 +38,8 @@ _BUDGET = {
     "functions.runtime.codecs",
     "functions.runtime.codecs.codec",
     "functions.runtime.codecs.docs",
+    "functions.runtime.codecs.media",
+    "functions.runtime.codecs.mlflow",
     "functions.runtime.codecs.sagemaker",
     "functions.runtime.codecs.v1",
     "functions.runtime.codecs.v2",

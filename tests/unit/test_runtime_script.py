@@ -64,7 +64,7 @@ def test_tensor_protocols_go_past_the_script(tmp_path: Path) -> None:
 
 def test_without_any_function_it_answers_as_without_a_script(tmp_path: Path) -> None:
     plane = open_plane(tmp_path, bundles.DOUBLE, script="")
-    assert plane.answer(SAGEMAKER, {"inputs": [[1, 2]]}) == {"outputs": [[2, 4]]}
+    assert plane.answer(SAGEMAKER, {"inputs": [[1, 2]]}) == {"predictions": [[2, 4]]}
     response = plane.post(SAGEMAKER, b"1,2", {"content-type": "text/csv", "accept": "text/csv"})
     assert response.body == b"2.0,4.0\n"
 

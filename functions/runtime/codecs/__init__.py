@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from functions.runtime.codecs.codec import Codec, Headers, Parsed, Subject
 from functions.runtime.codecs.docs import DocsCodec
+from functions.runtime.codecs.mlflow import MlflowCodec
 from functions.runtime.codecs.sagemaker import SageMakerCodec
 from functions.runtime.codecs.v1 import V1Codec
 from functions.runtime.codecs.v2 import V2Codec
@@ -17,5 +18,6 @@ CODECS: Mapping[str, Codec] = {
     "v1": V1Codec(),
     "v2": V2Codec(),
     "sagemaker": SageMakerCodec(),
+    "mlflow": MlflowCodec(),
     "docs": DocsCodec(),
 }

@@ -1,165 +1,200 @@
-"""SageMaker ``/invocations`` for models without ``inference.py``: JSON, CSV and npy.
+"""``/invocations``: the one path that SageMaker's, Triton's and MLflow's clients share.
 
-JSON has V1's shape; ``text/csv`` and ``application/x-npy`` are for models with one input. The
-answer is JSON unless ``Accept`` asks for one of the other two. Headers other than content type and
-accept are stripped by SageMaker, so nothing else is read.
+The media type says how a body is read. JSON is MLflow's (`mlflow`), unless it is an Open Inference
+document or the custom attributes are those of SageMaker's TensorFlow predictor, ``tfs-method`` and
+its kind, which then names V1's method. CSV, npy, JSON lines and raw bytes are a model's rows; what
+says where its JSON ends is V2's. ``Accept`` chooses among the same types for the answer, whatever
+the request was; who does not mind gets JSON in the layout of the request, or V2's answer to V2.
 """
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from modelport.envelope import Request
+from modelport.envelope import Request, Response
 from modelport.errors import (
     MalformedRequestError,
+    ModelNotFoundError,
     NotEncodableError,
-    TensorError,
     UnsupportedMediaTypeError,
+    VersionNotFoundError,
 )
 from modelport.grammar import Call
 from modelport.signature import Signature, TensorSpec
 
-from functions.runtime.codecs.codec import JSON, Headers, Parsed, Subject, output_names, read_json
-from functions.runtime.codecs.v1 import V1Codec, parse_document
-from functions.runtime.tensors import Array, Tensors, check_shape, from_array, from_json
+from functions.runtime.codecs import media
+from functions.runtime.codecs.codec import JSON, Headers, Parsed, Subject, output_names
+from functions.runtime.codecs.media import CSV, JSON_LINES, NPY, OCTETS, TRITON, ContentType
+from functions.runtime.codecs.mlflow import (
+    COLUMNS,
+    RECORDS,
+    ROWS,
+    MlflowCodec,
+    parse_scoring,
+    read_scoring,
+)
+from functions.runtime.codecs.v1 import V1Codec
+from functions.runtime.codecs.v2 import V2Codec, Wanted
+from functions.runtime.tensors import Tensors
 
-CSV = "text/csv"
-NPY = "application/x-npy"
-ALLOWED = (JSON, CSV, NPY)
-
-Reader = Callable[[bytes, TensorSpec], Array]
+LENGTH_HEADER = "inference-header-content-length"
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+_TFS = re.compile(r"(tfs-[a-z-]+)=([^,]+)")
+_METHODS = ("predict", "classify", "regress")
+#: How a V2 document begins. Numbers of more than a byte never begin so.
+_V2_JSON = re.compile(rb'\s*\{\s*"(?:id|inputs|outputs|parameters)"\s*:')
+_ONE_BYTE = ("BYTES", "UINT8", "INT8", "BOOL")
+_V1, _V2, _MLFLOW = V1Codec(), V2Codec(), MlflowCodec()
 
 
 class SageMakerCodec:
-    """The SageMaker container contract for plain tensors."""
+    """SageMaker's container contract, with MLflow's scoring protocol on the same path."""
 
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
-        body, signature = request.body, subject.signature
-        media = media_type(request.headers.get("content-type"))
-        accept = choose(request.headers.get("accept"), ALLOWED)
-        if media == JSON:
-            parsed = parse_document(read_json(body), signature)
-            return Parsed(parsed.tensors, parsed.outputs, {**parsed.form, "accept": accept})
-        reader = _READERS.get(media)
-        if reader is None:
-            raise UnsupportedMediaTypeError(media, ALLOWED)
-        spec = _only_input(signature, media)
-        tensors = {spec.name: check_shape(spec, reader(body, spec))}
-        return Parsed(tensors, output_names(signature), {"row": True, "accept": accept})
+        accept = media.choose(request.headers.get("accept"))
+        if LENGTH_HEADER in request.headers:  # it speaks louder than the content type
+            return _noted(_V2.parse(call, request, subject), _V2, accept)
+        kind = media.content_type(request.headers.get("content-type"))
+        method = _tfs_method(request, subject)
+        if method is not None:
+            return _noted(*_parse_tfs(kind, method, request, subject), accept)
+        if kind.media == TRITON:
+            return _noted(_V2.parse(call, request, subject), _V2, accept)
+        if kind.media == JSON:
+            return _noted(*_parse_json(call, request, subject), accept)
+        if kind.media == OCTETS and _is_v2_json(request.body, subject.signature):
+            return _noted(_V2.parse(call, request, subject), _V2, accept)
+        return _noted(_rows(kind, request.body, subject.signature), _MLFLOW, accept)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
-        accept = parsed.form["accept"]
-        if accept == JSON:
-            return V1Codec().format(outputs, parsed, subject)
-        if len(outputs) != 1:
-            raise NotEncodableError(
-                ", ".join(outputs), f"{accept} carries one tensor; accept {JSON} instead"
-            )
-        name, array = next(iter(outputs.items()))
-        write = _write_csv if accept == CSV else _write_npy
-        return {"content-type": accept}, write(name, array)
+        accept, codec = parsed.form["accept"], parsed.form["codec"]
+        own = (JSON, OCTETS, TRITON) if codec is _V2 else (JSON,)
+        if accept in own:
+            answer: tuple[Headers, bytes] = codec.format(outputs, parsed.form["read"], subject)
+            return answer
+        if accept == TRITON:
+            return _write_triton(outputs, subject)
+        return {"content-type": accept}, _write(accept, outputs)
 
-    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | None:
+    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | Response | None:
+        return _MLFLOW.describe(verb, subject)
+
+
+def _noted(read: Parsed, codec: V1Codec | V2Codec | MlflowCodec, accept: str) -> Parsed:
+    """What ``codec`` read, with what has to be known to answer."""
+    return replace(read, form={"read": read, "codec": codec, "accept": accept})
+
+
+def _tfs_method(request: Request, subject: Subject) -> str | None:
+    """The method that SageMaker's TensorFlow predictor asks for; None for all other callers."""
+    attributes: dict[str, str] = dict(_TFS.findall(request.headers.get(CUSTOM_ATTRIBUTES, "")))
+    if not attributes:
         return None
+    name, version = attributes.get("tfs-model-name"), attributes.get("tfs-model-version")
+    if name not in (None, subject.model):
+        raise ModelNotFoundError(str(name)[:64])
+    if version not in (None, str(subject.version)):
+        if not (version.isascii() and version.isdigit() and len(version) < 20):
+            raise MalformedRequestError("custom attribute tfs-model-version must be a number")
+        raise VersionNotFoundError(subject.model, int(version))
+    method = attributes.get("tfs-method", "predict")
+    if method not in _METHODS:
+        allowed = ", ".join(_METHODS)
+        raise MalformedRequestError(f"custom attribute tfs-method must be one of {allowed}")
+    return method
 
 
-def media_type(header: str | None) -> str:
-    """The media type without parameters; JSON when nothing was said."""
-    return (header or JSON).partition(";")[0].strip().lower() or JSON
+def _parse_tfs(
+    kind: ContentType, method: str, request: Request, subject: Subject
+) -> tuple[Parsed, V1Codec | MlflowCodec]:
+    if kind.media != JSON:
+        if method != "predict":
+            raise UnsupportedMediaTypeError(f"{kind.media} for tfs-method={method}", (JSON,))
+        return _rows(kind, request.body, subject.signature), _MLFLOW
+    body = request.body.strip()
+    if body[:1] == b"[":  # as SageMaker's own container does, which hands on instances
+        rows = body if body[1:].lstrip()[:1] == b"[" else b"[" + body + b"]"
+        request = replace(request, body=b'{"instances":' + rows + b"}")
+    return _V1.parse(Call("v1", method), request, subject), _V1
 
 
-def choose(accept: str | None, allowed: tuple[str, ...]) -> str:
-    """The first of ``allowed`` that ``Accept`` takes, in the caller's order of preference."""
-    wanted = [media_type(part) for part in (accept or "*/*").split(",")]
-    for want in wanted:
-        for have in allowed:
-            if want in (have, "*/*", have.partition("/")[0] + "/*"):
-                return have
-    raise UnsupportedMediaTypeError(accept or "", allowed)
+def _parse_json(
+    call: Call, request: Request, subject: Subject
+) -> tuple[Parsed, V2Codec | MlflowCodec]:
+    document = read_scoring(request.body)
+    inputs = document.get("inputs")
+    first = inputs[0] if isinstance(inputs, list) and inputs else None
+    if isinstance(first, dict) and {"name", "datatype", "shape"} <= first.keys():
+        return _V2.parse(call, request, subject), _V2
+    return parse_scoring(document, subject.signature), _MLFLOW
 
 
-def _only_input(signature: Signature, media: str) -> TensorSpec:
+def _is_v2_json(body: bytes, signature: Signature) -> bool:
+    """Whether raw bytes are a V2 document after all, as AWS's examples for Triton send them."""
+    return signature.inputs[0].datatype not in _ONE_BYTE and bool(_V2_JSON.match(body))
+
+
+def _rows(kind: ContentType, body: bytes, signature: Signature) -> Parsed:
+    """A body without keys of its own; its readers are imported by those who send one."""
+    layout = ROWS
+    if kind.media == CSV:
+        from functions.runtime.codecs.csv_table import read_csv
+
+        tensors, header = read_csv(body, signature, kind.parameters.get("header"))
+        layout = RECORDS if header else ROWS  # a data frame's answer to a data frame
+    elif kind.media == NPY:
+        from functions.runtime.codecs.npy import read_npy
+
+        spec = _only_input(signature, kind.media)
+        tensors = {spec.name: read_npy(body, spec)}
+    elif kind.media == OCTETS:
+        from functions.runtime.codecs.v2_binary import read_whole
+
+        spec = _only_input(signature, kind.media)
+        tensors = {spec.name: read_whole(signature, body)}
+    else:
+        from functions.runtime.codecs.json_lines import read_lines
+
+        tensors = read_lines(body, signature)
+    if len(signature.outputs) == 1 and not signature.outputs[0].shape:
+        layout = COLUMNS  # an answer without rows is answered whole
+    return Parsed(tensors, output_names(signature), {"layout": layout})
+
+
+def _only_input(signature: Signature, kind: str) -> TensorSpec:
     if len(signature.inputs) != 1:
-        raise UnsupportedMediaTypeError(f"{media} for a model with several inputs", (JSON,))
+        raise UnsupportedMediaTypeError(f"{kind} for a model with several inputs", (JSON, TRITON))
     return signature.inputs[0]
 
 
-def _read_csv(body: bytes, spec: TensorSpec) -> Array:
-    if len(spec.shape) != 2:
-        raise UnsupportedMediaTypeError(f"{CSV} for an input of shape {spec}", (JSON, NPY))
-    import csv  # here and below, because few ever send it
+def _write(accept: str, outputs: Tensors) -> bytes:
+    if accept not in (CSV, NPY, OCTETS):
+        from functions.runtime.codecs.json_lines import write_lines
 
-    try:
-        rows = [row for row in csv.reader(io.StringIO(_text(body), newline="")) if row]
-    except csv.Error as error:
-        raise MalformedRequestError(f"the CSV body cannot be read: {error}") from None
-    if not rows:
-        raise MalformedRequestError("the CSV body has no rows")
-    if spec.datatype == "BYTES":
-        return from_json(spec, rows)
-    convert = int if spec.datatype.strip("U").startswith("INT") else float
-    return from_json(spec, [_cells(row, line, convert) for line, row in enumerate(rows, 1)])
-
-
-def _cells(row: list[str], line: int, convert: Callable[[str], Any]) -> list[Any]:
-    try:
-        return list(map(convert, row))
-    except ValueError as error:
-        raise MalformedRequestError(f"CSV row {line}: {error}") from None
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError as error:
-        raise MalformedRequestError(f"the CSV body is not UTF-8 at offset {error.start}") from None
-
-
-def _read_npy(body: bytes, spec: TensorSpec) -> Array:
-    """The array in ``body``, without copying its values."""
-    stream = io.BytesIO(body)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0
-        if version != (1, 0):
-            read = np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-        if dtype.hasobject:
-            raise TensorError(spec.name, str(spec), "a pickled array, which is never opened")
-        count = math.prod(shape)
-        if min(shape, default=0) < 0:
-            raise ValueError(f"shape {shape}")
-        values = np.frombuffer(body, dtype, count, stream.tell()) if count else np.empty(0, dtype)
-        array = values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
-    except (ValueError, OverflowError, OSError, EOFError) as error:
-        raise MalformedRequestError(f"the body is not an npy array: {error}") from None
-    return from_array(spec, array)
-
-
-def _write_csv(name: str, array: Array) -> bytes:
-    if array.ndim not in (1, 2):
+        return write_lines(outputs)
+    if len(outputs) != 1:
+        names = ", ".join(outputs)
         raise NotEncodableError(
-            name, f"{CSV} carries one or two dimensions; accept {JSON} or {NPY}"
+            names, f"{accept} carries one tensor; accept {JSON} or {JSON_LINES} instead"
         )
-    import csv
+    name, array = next(iter(outputs.items()))
+    if accept == CSV:
+        from functions.runtime.codecs.csv_table import write_csv
 
-    rows = array if array.ndim == 2 else array[:, np.newaxis]
-    stream = io.StringIO()
-    # str of a numpy scalar is its shortest form; a list of Python floats would show float32 noise.
-    csv.writer(stream, lineterminator="\n").writerows(map(str, row) for row in rows)
-    return stream.getvalue().encode()
+        return write_csv(name, array)
+    if accept == NPY:
+        from functions.runtime.codecs.npy import write_npy
 
+        return write_npy(name, array)
+    from modelport.raw_tensors import pack
 
-def _write_npy(name: str, array: Array) -> bytes:
-    if array.dtype.hasobject:
-        raise NotEncodableError(name, f"{NPY} carries no text; accept {JSON}")
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, array, allow_pickle=False)
-    return stream.getvalue()
+    return bytes(pack(array))
 
 
-_READERS: Mapping[str, Reader] = {CSV: _read_csv, NPY: _read_npy}
+def _write_triton(outputs: Tensors, subject: Subject) -> tuple[Headers, bytes]:
+    """V2's binary answer to a request that was none of V2's."""
+    form = {"id": None, "wanted": dict.fromkeys(outputs, Wanted(binary=True)), "by_type": True}
+    return _V2.format(outputs, Parsed({}, tuple(outputs), form), subject)

@@ -1,0 +1,84 @@
+"""``application/x-npy``: one array, in numpy's own file format.
+
+Nothing pickled is ever opened, and a header that lies is refused before anything is made for it.
+Numbers widen or narrow to the declared dtype as JSON's do: SageMaker's serializer sends float64
+whatever the model takes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from modelport.errors import MalformedRequestError, NotEncodableError, TensorError
+from modelport.signature import TensorSpec
+
+from functions.runtime.tensors import DTYPES, Array, check_shape, describe, from_array
+
+_VERSIONS = ((1, 0), (2, 0), (3, 0))
+_PICKLED = "a pickled array, which is never opened"
+#: Largest whole number up to which every float64 is the number that was meant.
+_EXACT = 2**53
+
+
+def read_npy(body: bytes, spec: TensorSpec) -> Array:
+    """The array in ``body`` as ``spec`` declares it; nothing is copied that fits as it is."""
+    array = _array(body, spec)
+    if array.dtype.kind in "iuf" and spec.datatype not in ("BOOL", "BYTES", "BF16"):
+        return check_shape(spec, _number(spec, array))
+    return check_shape(spec, from_array(spec, array))
+
+
+def write_npy(name: str, array: Array) -> bytes:
+    """The array as a file."""
+    if array.dtype.hasobject:
+        raise NotEncodableError(name, "application/x-npy carries no text; accept application/json")
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _array(body: bytes, spec: TensorSpec) -> Array:
+    stream = io.BytesIO(body)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version}")
+        read = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+        if dtype.hasobject:
+            raise TensorError(spec.name, str(spec), _PICKLED)
+        count = math.prod(shape)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"shape {shape}")
+        values = np.frombuffer(body, dtype, count, stream.tell()) if count else np.empty(0, dtype)
+        return values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
+    except TensorError:
+        raise
+    except Exception as error:  # numpy evaluates the header, and raises whatever it meets there
+        problem = str(error).partition("\n")[0][:200]
+        raise MalformedRequestError(f"the body is not an npy array: {problem}") from None
+
+
+def _number(spec: TensorSpec, array: Array) -> Array:
+    """Numbers as the declared dtype, or `TensorError` for one that has no such form."""
+    want = DTYPES[spec.datatype]
+    if np.can_cast(array.dtype, want, "safe") or not array.size:
+        return array.astype(want, copy=False)
+    if want.kind == "f":
+        with np.errstate(over="ignore"):
+            narrowed = array.astype(want)
+        if not np.array_equal(np.isfinite(narrowed), np.isfinite(array)):
+            raise TensorError(spec.name, str(spec), f"{describe(array)} beyond its range")
+        return narrowed
+    if array.dtype.kind == "f" and not (np.trunc(array) == array).all():
+        raise TensorError(spec.name, str(spec), f"{describe(array)}, not all of it whole numbers")
+    if array.dtype.kind == "f" and np.abs(array).max() > _EXACT:
+        raise TensorError(spec.name, str(spec), f"{describe(array)}, which has lost digits")
+    limits = np.iinfo(want)
+    if int(array.min()) < limits.min or int(array.max()) > limits.max:
+        raise TensorError(spec.name, str(spec), f"{describe(array)} beyond its range")
+    return array.astype(want)
