@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
@@ -272,7 +271,9 @@ def _report_deployed(
 
     def render(console: Console) -> None:
         console.print(f"{name}:{version} is deployed: {running.target} {running.resource}")
-        console.print(facts([("goldens", _lines(verified)), ("endpoint", endpoint), ("try it", call)]))
+        console.print(
+            facts([("goldens", _lines(verified)), ("endpoint", endpoint), ("try it", call)])
+        )
         console.print(f"next: modelport promote {name}:{version}", style="dim")
 
     session.output.result(document, render)
