@@ -22,6 +22,7 @@ NOT_SHIPPED = (
     "client",
     "deployments.py",
     "images",
+    "mlflow_local.py",
     "mlflow_models.py",
     "mlflow_plugin.py",
     "model_toml.py",
