@@ -61,6 +61,7 @@ class Operation:
     answered: str = "The answer."
     refusals: tuple[int, ...] = QUESTION
     identified: bool = True
+    body_needed: bool = True
 
     def to_json(self, *, iam: bool) -> dict[str, Any]:
         """The operation object."""
@@ -82,7 +83,7 @@ class Operation:
         if self.parameters:
             operation["parameters"] = list(self.parameters)
         if self.request:
-            operation["requestBody"] = {"required": True, "content": dict(self.request)}
+            operation["requestBody"] = {"required": self.body_needed, "content": dict(self.request)}
         return operation
 
 

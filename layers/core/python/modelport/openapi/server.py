@@ -58,16 +58,16 @@ def _about_server(place: Place) -> Iterator[Operation]:
         yield _ask(path, TAG, name, summary, {JSON: json_body(schema)})
     counted = {JSON: json_body(ref("V2Statistics"))}
     yield _ask("/v2/models/stats", TAG, "v2ServerStats", "Requests to each version", counted)
-    yield _repository()
-    plain = {"text/plain": {"schema": _TEXT}}
+    yield _repository(place)
     yield _ask("/ping", TAG, "ping", "SageMaker's and MLflow's question for health", {})
     yield _ask("/health", TAG, "health", "MLflow's other question for health", {})
-    yield _ask("/version", TAG, "version", "The release of modelport that answers", plain)
+    # A bare number, which MLflow's own server labels as JSON though it is none: no media type here.
+    yield _ask("/version", TAG, "version", "The release of modelport that answers, bare", {})
     yield _ask("/openapi.json", DOCS, "openapi", "This document", {JSON: json_body(_OPENAPI)})
     yield _ask("/docs", DOCS, "docs", "The models, as a page", {"text/html": {"schema": _TEXT}})
 
 
-def _repository() -> Operation:
+def _repository(place: Place) -> Operation:
     ready: Schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
     entry: Schema = {"type": "object", "required": ["name", "state", "reason"]}
     return Operation(
@@ -78,10 +78,14 @@ def _repository() -> Operation:
         "The versions of all models, and which of them answer",
         "`ready` leaves out those that do not answer. Versions are loaded by deploying them, so"
         " the protocol's load and unload are refused.",
-        request={JSON: json_body(ready, ("all", {}), ("ready", {"ready": True}))},
+        # A runtime has one version, which is ready when it answers: it need not read the body.
+        request={JSON: json_body(ready, ("all", {}), ("ready", {"ready": True}))}
+        if place.router
+        else {},
         answer={JSON: json_body({"type": "array", "items": entry})},
         refusals=(*QUESTION, 413, 415, 501),
         identified=False,
+        body_needed=False,
     )
 
 

@@ -57,7 +57,12 @@ def operations(about: About, place: Place) -> Iterator[Operation]:
 
 def _infer(about: About, path: str) -> Operation:
     signature, golden = about.signature, about.golden
-    binary = {OCTETS: {"schema": {"type": "string", "format": "binary"}}}
+    # The header goes with this form alone, which a parameter of the operation could not say.
+    raw = {"type": "string", "format": "binary", "description": f"JSON of `{HEADER_LENGTH}` bytes,"}
+    raw["description"] += (
+        " then the tensors in their order; 0 bytes: one raw input, all outputs raw."
+    )
+    binary = {OCTETS: {"schema": raw}}
     plain = json_body(ref("V2InferRequest"), ("golden", examples.v2_request(golden)))
     answer = json_body(
         ref("V2InferResponse"),
@@ -68,14 +73,6 @@ def _infer(about: About, path: str) -> Operation:
         "POST", path, TAG, "v2Infer", "Infer, in JSON or with raw tensors",
         "Each input says its name, datatype and shape; `data` is flat or nested, row-major. `id`"
         " comes back as it is, `outputs` chooses among the outputs." + _BINARY,
-        parameters=(
-            {
-                "name": HEADER_LENGTH,
-                "in": "header",
-                "description": "Bytes of JSON at the beginning of a body with raw tensors.",
-                "schema": {"type": "integer", "minimum": 0},
-            },
-        ),
         request=({JSON: plain} if in_json else {}) | binary,
         answer={JSON: answer} | binary,
         refusals=PREDICTION,
@@ -107,10 +104,14 @@ def components(about: About) -> Schema:
             "type": "object",
             "required": ["inputs"],
             "properties": {
-                "id": _TEXT,
+                "id": {"type": ["string", "null"]},
                 "parameters": ref("Parameters"),
                 "inputs": _each_once(inputs, len(inputs)),
-                "outputs": {"type": "array", "items": _requested(names), "uniqueItems": True},
+                "outputs": {
+                    "type": ["array", "null"],
+                    "items": _requested(names),
+                    "uniqueItems": True,
+                },
             },
         },
         "V2InferResponse": {
@@ -135,8 +136,9 @@ def fixed_components() -> Schema:
     tensors = {"type": "array", "items": _TENSOR_METADATA}
     texts = {"type": "array", "items": _TEXT}
     return {
+        # What is left out may also be null: clients made from classes send it so.
         "Parameters": {
-            "type": "object",
+            "type": ["object", "null"],
             "additionalProperties": {"type": ["string", "number", "boolean"]},
         },
         "V2Metadata": _object(
