@@ -15,7 +15,6 @@ from awslambdaric.lambda_runtime_client import (  # type: ignore[import-untyped]
     LambdaRuntimeClient,
 )
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller  # type: ignore[import-untyped]
-from modelport.envelope import Stream
 
 
 def poll(arguments: Sequence[str]) -> None:
@@ -34,9 +33,7 @@ class _Marshaller(LambdaMarshaller):  # type: ignore[misc]
     """Leaves a stream as it is."""
 
     def marshal_response(self, response: Any) -> Any:
-        return (
-            (response, "") if isinstance(response, Stream) else super().marshal_response(response)
-        )
+        return (response, "") if _streams(response) else super().marshal_response(response)
 
 
 class _Client(LambdaRuntimeClient):  # type: ignore[misc]
@@ -45,9 +42,15 @@ class _Client(LambdaRuntimeClient):  # type: ignore[misc]
     marshaller = _Marshaller()
 
     def post_invocation_result(self, invoke_id: str, result: Any, *rest: Any) -> None:
-        if not isinstance(result, Stream):
+        if not _streams(result):
             super().post_invocation_result(invoke_id, result, *rest)
             return
         from modelport.lambda_stream import send  # few versions stream
 
         send(self.lambda_runtime_address, invoke_id, result)
+
+
+def _streams(answer: Any) -> bool:
+    from modelport.envelope import Stream  # by now the handler has brought it
+
+    return isinstance(answer, Stream)

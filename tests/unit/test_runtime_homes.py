@@ -66,7 +66,7 @@ def test_on_lambda_the_handler_is_polled_for_and_nothing_of_the_server_is_there(
     modules = imported("awslambdaric", arguments, api)
     assert not any(name.startswith(("uvicorn", "modelport", "numpy")) for name in modules)
     ours = {name for name in modules if name.startswith("functions")}
-    assert ours == {"functions", "functions.runtime"}
+    assert ours == {"functions", "functions.runtime", "functions.runtime.lambda_loop"}
 
 
 @pytest.mark.parametrize(
