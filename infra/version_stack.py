@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aws_cdk import CustomResource, Duration, Fn, Stack, Tags
+from aws_cdk import CfnOutput, CustomResource, Duration, Fn, Stack, Tags
 from constructs import Construct
 from modelport.deployments import version_stack
 
@@ -38,7 +38,10 @@ class VersionStack(Stack):
             "sagemaker": lambda: sagemaker_version(self, version, shadow),
         }
         running = homes[entry.target]()
-        self._registration(version, running).node.add_dependency(*running.needs)
+        registration = self._registration(version, running)
+        registration.node.add_dependency(*running.needs)
+        # What `modelport deploy` tells of it.
+        CfnOutput(self, "Verified", value=registration.get_att_string("Verified"))
         Tags.of(self).add("modelport:model", entry.model)
         Tags.of(self).add("modelport:version", str(entry.version))
 

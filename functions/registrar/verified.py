@@ -25,7 +25,8 @@ class Verified:
 
     def lines(self) -> Iterator[str]:
         """What was asked and what was not, a line each."""
-        yield "agrees: " + (", ".join(f"{form} {n}" for form, n in self.forms.items()) or "ready")
+        counts = "".join(f", {form} {count}" for form, count in self.forms.items())
+        yield f"{self.requests} requests agree: ready 1{counts}"
         for goldens, forms, reason in grouped(self.uncarried):
             yield f"not asked: {', '.join(goldens)} as {', '.join(forms)}: {reason}"
 
@@ -34,4 +35,4 @@ class Verified:
         text = "; ".join(self.lines())
         if len(text) > LONGEST:
             text = text[: LONGEST - 1] + "…"
-        return {"Verified": str(self.requests), "Goldens": text}
+        return {"Verified": text}

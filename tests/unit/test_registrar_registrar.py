@@ -176,7 +176,7 @@ def test_every_golden_is_asked_in_every_form_that_carries_it(world: World) -> No
     assert len(set(ids)) == len(ids)
     assert "deploy-m-1-double-v2-binary" in ids
     assert outcome.data is not None
-    assert outcome.data["Verified"] == str(len(asked))
+    assert outcome.data["Verified"].startswith(f"{len(asked)} requests agree: ready 1, v1 ")
 
 
 def test_what_was_asked_and_what_was_not_is_told_and_logged(
@@ -185,8 +185,8 @@ def test_what_was_asked_and_what_was_not_is_told_and_logged(
     caplog.set_level(logging.INFO, "functions.registrar")
     outcome = world.send("Create")
     assert outcome.data is not None
-    told = outcome.data["Goldens"]
-    assert told.startswith("agrees: v1 columns 1, v1 rows 1, v2 json 1, v2 binary 1")
+    told = outcome.data["Verified"]
+    assert "agree: ready 1, v1 columns 1, v1 rows 1, v2 json 1, v2 binary 1" in told
     assert "not asked: text as v1 columns, v1 rows" in told
     assert "raw bytes go to inference.py" in told
     assert "raw 1" in told
@@ -201,7 +201,7 @@ def test_what_is_told_of_many_goldens_fits_into_the_answer(world: World) -> None
     outcome = world.send("Create")
     assert outcome.reason == ""
     assert outcome.data is not None
-    assert len(outcome.data["Goldens"]) == LONGEST
+    assert len(outcome.data["Verified"]) == LONGEST
 
 
 def test_many_goldens_of_a_slow_model_end_with_the_time(world: World) -> None:

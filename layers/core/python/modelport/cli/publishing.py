@@ -16,6 +16,7 @@ from modelport import tuning
 from modelport.bundle import load_bundle
 from modelport.cli.console import facts, short, size
 from modelport.cli.failures import InvalidUsageError
+from modelport.cli.golden_gate import GoldenGate
 from modelport.cli.lineage import lineage
 from modelport.cli.session import AsJson, Bucket, Debug, Message, Session
 from modelport.errors import ModelNotFoundError
@@ -57,6 +58,13 @@ def publish(
             help="Measure how it is opened fastest. Without: as model.toml or onnxruntime says.",
         ),
     ] = True,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Ask the goldens in every protocol first. Without: deploy is the first to ask.",
+        ),
+    ] = True,
     message: Message = "",
     bucket: Bucket = None,
     as_json: AsJson = False,
@@ -68,14 +76,18 @@ def publish(
     the same version, so an interrupted publish is finished by running it again. Git commit, package
     versions and who published are recorded. Large weights are laid out in a file of their own, and
     the model is opened and run a few times to find the settings it starts and answers fastest with.
+
+    The goldens are asked in every form of every protocol first, in a process of its own; an answer
+    that disagrees refuses the publish. What a form cannot carry is listed with its reason.
     """
     session = Session.of(context, as_json, bucket)
     bundle = session.world.folder / path
     measures = parse_metrics(metric or ())
+    gate = GoldenGate(session, name, verify)
     manifest, new = published(
-        session, bundle, name, description, measures, tune=tune, message=message
+        session, bundle, name, description, measures, tune=tune, message=message, gate=gate
     )
-    _report(session, manifest, new=new)
+    _report(session, manifest, gate, new=new)
 
 
 def published(
@@ -88,10 +100,12 @@ def published(
     tune: bool = True,
     message: str = "",
     origin: Mapping[str, Any] | None = None,
+    gate: GoldenGate | None = None,
 ) -> tuple[Manifest, bool]:
     """Publish the bundle; its manifest, and whether the version is new.
 
-    ``origin`` is recorded in the version's lineage beside what is found out here.
+    ``origin`` is recorded in the version's lineage beside what is found out here; ``gate`` asks the
+    goldens of content that is new. Raises `InvalidBundleError` where one is answered wrongly.
     """
     check_name(name)
     # What is laid out anew is published from this folder, and gone afterwards, whatever happens.
@@ -100,8 +114,10 @@ def published(
         known = {**draft.lineage, **lineage(bundle), **(origin or {})}
         draft = replace(draft, lineage=known)
         before = _latest(session, name)
-        if tune and not _is_latest(session, name, before, draft):
-            draft = _measured(session, draft, Path(work))
+        if not _is_latest(session, name, before, draft):
+            if tune:
+                draft = _measured(session, draft, Path(work))
+            (gate or GoldenGate(session, name))(draft, Path(work))
         with session.output.transfers() as progress:
             actor = session.actor(message)
             manifest = session.registry.publish(name, draft, who=actor, progress=progress)
@@ -154,7 +170,7 @@ def _latest(session: Session, name: str) -> int:
     return snapshot.routes.latest if snapshot else 0
 
 
-def _report(session: Session, manifest: Manifest, *, new: bool) -> None:
+def _report(session: Session, manifest: Manifest, gate: GoldenGate, *, new: bool) -> None:
     document: dict[str, Any] = {
         "model": manifest.model,
         "version": manifest.version,
@@ -163,6 +179,8 @@ def _report(session: Session, manifest: Manifest, *, new: bool) -> None:
         "files": len(manifest.content.files),
         "bytes": manifest.content.size,
         "goldens": len(manifest.content.goldens),
+        # None where there are none, or the same content was published before.
+        "verified": gate.to_json(),
         "created": manifest.created,
         "lineage": manifest.lineage,
         "tuning": asdict(manifest.tuning) if manifest.tuning else None,
@@ -175,8 +193,10 @@ def _report(session: Session, manifest: Manifest, *, new: bool) -> None:
         pairs = [
             ("digest", short(manifest.digest)),
             ("content", f"{files} files, {size(manifest.content.size)}, {goldens} goldens"),
+            ("verified", gate.facts()),
         ]
         console.print(facts(pairs))
+        gate.render(console)
         console.print(f"next: modelport deploy {ref}", style="dim")
 
     session.output.result(document, render)
