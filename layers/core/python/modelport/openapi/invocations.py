@@ -13,7 +13,12 @@ from modelport.openapi.schemas import Schema
 TAG = "SageMaker and MLflow"
 CSV = "text/csv"
 NPY = "application/x-npy"
+JSON_LINES = "application/jsonlines"
+#: How V2's raw tensors travel where SageMaker strips headers; a parameter has the JSON's size.
+TRITON = "application/vnd.sagemaker-triton.binary+json"
 _BYTES: Schema = {"type": "string", "format": "binary"}
+# Any text there is may be rows of text, so nothing is said of it that could be wrong.
+_LINES: Schema = {"description": "A row on each line."}
 
 
 def operations(about: About, place: Place) -> Iterator[Operation]:
@@ -25,9 +30,9 @@ def operations(about: About, place: Place) -> Iterator[Operation]:
     told = (
         "The bundle's `inference.py` reads the body and writes the answer, whatever they are."
         if about.script
-        else "V1's shapes (`instances`, `inputs`) or MLflow's (`dataframe_split`,"
-        " `dataframe_records`) in JSON; CSV and npy for a model with one input. `Accept` chooses"
-        " what comes back."
+        else "In JSON: `instances`, `inputs`, `dataframe_split` or `dataframe_records`, answered"
+        " by `predictions`; or a request of V2, answered as V2 does, also with raw tensors. CSV,"
+        " JSON lines and npy are rows of input. `Accept` chooses what comes back."
     )
     yield Operation(
         "POST", path, TAG, "invocations", "Predict, as SageMaker and MLflow ask", told,
@@ -39,7 +44,18 @@ def components(about: About) -> Schema:
     """The schemas it refers to."""
     return {
         "InvocationsRequest": {
-            "anyOf": [ref("V1PredictRequest"), ref("DataframeSplit"), ref("DataframeRecords")],
+            "anyOf": [
+                ref("V1PredictRequest"),
+                ref("DataframeSplit"),
+                ref("DataframeRecords"),
+                ref("V2InferRequest"),
+            ],
+        },
+        "InvocationsResponse": {
+            "anyOf": [
+                {"type": "object", "required": ["predictions"]},
+                ref("V2InferResponse"),
+            ],
         },
         "DataframeSplit": _frame(
             "dataframe_split",
@@ -72,20 +88,32 @@ Content = dict[str, dict[str, Any]]
 
 def _tensors(about: About) -> tuple[Content, Content]:
     golden = about.golden
+    columns = examples.v1_outputs(golden)
     request: Content = {
         JSON: json_body(
             ref("InvocationsRequest"),
             ("rows", examples.v1_rows(golden)),
             ("columns", examples.v1_columns(golden)),
-        )
+        ),
+        JSON_LINES: {"schema": _LINES},
+        TRITON: {"schema": _BYTES},
     }
-    answer: Content = {JSON: {"schema": {"type": "object"}}, OCTETS: {"schema": _BYTES}}
+    answer: Content = {
+        JSON: json_body(
+            ref("InvocationsResponse"),
+            ("rows", examples.v1_predictions(golden)),
+            ("columns", columns and {"predictions": columns["outputs"]}),
+        ),
+        OCTETS: {"schema": _BYTES},
+        TRITON: {"schema": _BYTES},
+        JSON_LINES: {"schema": _LINES},
+        CSV: {"schema": _LINES},
+        NPY: {"schema": _BYTES},
+    }
     if len(about.signature.inputs) == 1:
-        if len(about.signature.inputs[0].shape) == 2:
-            request[CSV] = json_body({"type": "string"}, ("rows", examples.csv(golden)))
-        request[NPY] = {"schema": _BYTES}
-    if len(about.signature.outputs) == 1:
-        answer |= {CSV: {"schema": {"type": "string"}}, NPY: {"schema": _BYTES}}
+        request |= {NPY: {"schema": _BYTES}, OCTETS: {"schema": _BYTES}}
+    if all(len(spec.shape) in (1, 2) for spec in about.signature.inputs):
+        request[CSV] = json_body(_LINES, ("rows", examples.csv(golden)))
     return request, answer
 
 

@@ -81,25 +81,25 @@ def fixed_components() -> Schema:
 
 
 def classifies(signature: Signature) -> bool:
-    """Whether the outputs can be read as classes with scores: floats, one list a row."""
-    return _batched(signature) and any(
+    """Whether an output can be read as scores of classes: floats, a list for each row."""
+    return _by_example(signature) and any(
         spec.datatype in _FLOATS and len(spec.shape) == 2 for spec in signature.outputs
     )
 
 
 def regresses(signature: Signature) -> bool:
-    """Whether the one output can be read as a number for each row."""
-    return _batched(signature) and len(signature.outputs) == 1 and _single(signature.outputs[0])
+    """Whether an output can be read as a number for each row."""
+    return _by_example(signature) and any(_single(spec) for spec in signature.outputs)
 
 
 def _single(spec: TensorSpec) -> bool:
-    return spec.datatype in _FLOATS and (len(spec.shape) == 1 or spec.shape[1:] == (1,))
+    one = len(spec.shape) == 1 or (len(spec.shape) == 2 and spec.shape[1] == 1)
+    return spec.datatype in _FLOATS and one
 
 
-def _batched(signature: Signature) -> bool:
-    return bool(signature.inputs) and all(
-        spec.shape and spec.shape[0] == -1 for spec in (*signature.inputs, *signature.outputs)
-    )
+def _by_example(signature: Signature) -> bool:
+    """Whether examples can be stacked to every input."""
+    return bool(signature.inputs) and all(spec.shape for spec in signature.inputs)
 
 
 def _predict(about: About, path: str) -> Operation:
@@ -130,7 +130,8 @@ def _predict(about: About, path: str) -> Operation:
 def _examples(about: About, path: str, name: str, summary: str) -> Operation:
     return Operation(
         "POST", path, TAG, name, summary,
-        "Each example has the features by input name. " + _BARE,
+        "Each example has its features by input name, one value or a flat list each; `context`"
+        " has those that all examples share. " + _BARE,
         request={JSON: json_body(ref("V1Examples"))},
         answer={JSON: json_body(ref("V1Results"))},
         refusals=PREDICTION,
