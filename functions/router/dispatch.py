@@ -2,7 +2,7 @@
 
 Inference goes to a backend with its body untouched; status, metadata and readiness are answered
 here from routes and manifest, so they never wake a model. What went wrong is raised as
-`modelport.errors`; how that looks on the wire is `functions.router.failures`' business.
+`modelport.errors`; how that looks on the wire is `modelport.refusals`' business.
 """
 
 from __future__ import annotations
@@ -39,8 +39,18 @@ if TYPE_CHECKING:
     from functions.router.docs import Docs
 
 SIGNATURES_KEPT = 1024
+_JSON = {"content-type": "application/json"}
 MODEL_VERBS = frozenset(
-    {"predict", "classify", "regress", "infer", "invocations", "generate", "stats"}
+    {
+        "predict",
+        "classify",
+        "regress",
+        "infer",
+        "invocations",
+        "generate",
+        "generate-stream",
+        "stats",
+    }
 )
 
 
@@ -201,10 +211,11 @@ class Dispatcher:
             case "repository-index":
                 return self._index(call, request)
             case "ping":
-                body = b"\n" if call.protocol == "mlflow" else b""
-                return Response(200, {"content-type": "text/plain"}, body)
+                return Response(200, dict(_JSON), b"\n")  # as MLflow; SageMaker takes anything
             case "version":
-                return Response(200, {"content-type": "text/plain"}, __version__.encode())
+                return Response(
+                    200, dict(_JSON), __version__.encode()
+                )  # the same media type as MLflow's
         raise RouteNotFoundError(request.method, request.path)
 
     def _index(self, call: Call, request: Request) -> Response:
@@ -278,4 +289,4 @@ def _resolve(routes: Routes, call: Call, key: str) -> Deployment:
 
 def _json(value: Any) -> Response:
     body = json.dumps(value, separators=(",", ":")).encode()
-    return Response(200, {"content-type": "application/json"}, body)
+    return Response(200, dict(_JSON), body)

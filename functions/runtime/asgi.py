@@ -22,6 +22,7 @@ from typing import Any
 
 from modelport.envelope import Handler, Request, Response
 from modelport.errors import ModelportError, ModelTimeoutError, PayloadTooLargeError
+from modelport.refusals import protocol_of
 from modelport.sagemaker_envelope import unwrap, wrap
 
 from functions.runtime.failures import failure, refusal
@@ -121,7 +122,7 @@ class Application:
             body = await self._read(request.headers, receive)
         except PayloadTooLargeError as error:
             logger.warning("refused request %s: %s", request.request_id, error.message)
-            response = self._refused(failure(error, request.request_id))
+            response = self._refused(failure(error, request.request_id, request))
             response = as_asked(request, response)
             response.headers["connection"] = "close"
             return response
@@ -131,7 +132,7 @@ class Application:
         try:
             inner = enveloped(request)
         except ModelportError as error:
-            return self._refused(failure(error, request.request_id))
+            return self._refused(failure(error, request.request_id, request))
         if self._generating and generates(inner or request):
             dress = wrap if inner else _as_it_is
             await self._generating.serve(inner or request, receive, send, dress)
@@ -178,7 +179,7 @@ class Application:
         logger.error("request %s: %s%s", request.request_id, error.message, end)
         if stuck:
             deadline.missed()
-        return self._refused(failure(error, request.request_id))
+        return self._refused(failure(error, request.request_id, request))
 
     def _refused(self, response: Response) -> Response:
         if self._metrics:
@@ -252,7 +253,7 @@ def still_loading(request: Request, reason: str = "the model is still loading") 
     """The answer of a version that does not serve yet, or no longer."""
     if request.path.partition("?")[0] == "/v2/health/live":
         return Response(200, {"content-type": "application/json"}, b'{"live":true}')
-    response = refusal(503, reason, "loading", request.request_id)
+    response = refusal(503, reason, "loading", request.request_id, protocol_of(request.path))
     response.headers["retry-after"] = "1"
     return response
 

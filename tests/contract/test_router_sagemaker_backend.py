@@ -216,8 +216,11 @@ def test_headers_that_do_not_fit_stay_behind(api: SageMakerApi) -> None:
         return Response(200)
 
     api.endpoints[NAME] = version(model)
-    ask(api.url, headers=HEADERS | {"x-amzn-sagemaker-custom-attributes": "c" * 1024})
+    ask(api.url, headers=HEADERS | {"x-modelport-note": "c" * 1024})
     assert seen[0].headers == HEADERS
+    with pytest.raises(PayloadTooLargeError, match="custom attributes"):
+        ask(api.url, headers=HEADERS | {"x-amzn-sagemaker-custom-attributes": "c" * 1024})
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_the_query_reaches_the_version(tmp_path: Path, target: str, build: Build
     assert predict("?x=%20y&dialect=k%73erve").json() == {"predictions": [[2.0, 4.0]]}
     refused = predict("?dialect=seldon")
     assert refused.status == 400
-    assert "allowed: kserve, tensorflow" in refused.error
+    assert "allowed: kserve, tfs" in refused.error
 
 
 @TARGETS

@@ -89,7 +89,7 @@ def test_explain_is_501_without_waking_the_model() -> None:
 
 def test_health_version_and_alive() -> None:
     world = World(deployed(1))
-    for path, body in (("/health", b"\n"), ("/version", __version__.encode()), ("/ping", b"")):
+    for path, body in (("/health", b"\n"), ("/version", __version__.encode()), ("/ping", b"\n")):
         answer = world.get(path)
         assert (answer.status, answer.body) == (200, body)
     assert world.get("/").json() == {"status": "alive"}

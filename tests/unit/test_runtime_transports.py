@@ -268,7 +268,7 @@ def test_a_path_of_half_a_character_is_refused_like_any_other(tmp_path: Path) ->
     event = json.loads(Request("GET", "/half", request_id="id-1").to_event())
     response = plane.plane.handle(Request.from_event({**event, "path": "/\ud800"}))
     assert response.status == 404
-    assert json.loads(response.body)["error"].endswith("GET /\\ud800")
+    assert json.loads(response.body)["error"].startswith("Malformed request: GET /\\ud800;")
 
 
 def test_an_answer_its_transport_refuses_becomes_that_error(tmp_path: Path) -> None:
@@ -312,12 +312,6 @@ def test_questions_are_answered_and_head_says_the_same_without_a_body(
     answer, head = plane.handle(Request("GET", path)), plane.handle(Request("HEAD", path))
     assert part in answer.body.decode()
     assert (head.status, head.headers, head.body) == (answer.status, answer.headers, b"")
-
-
-def test_compressed_bodies_are_refused_in_words(tmp_path: Path) -> None:
-    plane = open_plane(tmp_path, bundles.DOUBLE)
-    message = plane.refusal(V1, b"\x1f\x8b", {"content-encoding": "gzip"}, status=415)
-    assert "content-encoding: gzip" in message
 
 
 def test_a_model_that_raises_is_an_answer_without_its_details(

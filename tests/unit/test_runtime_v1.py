@@ -183,7 +183,7 @@ def test_kserves_dialect_takes_inputs_for_instances(tmp_path: Path) -> None:
         assert plane.answer(path, {"inputs": [[1, 2]]}) == rows
         assert plane.answer(path, {"instances": [[1, 2]]}) == rows
         assert plane.answer(path, {"inputs": [{"x": [1, 2]}]}) == rows
-    assert plane.answer(f"{V1}?dialect=tensorflow", {"inputs": [[1, 2]]}) == {"outputs": [[2, 4]]}
+    assert plane.answer(f"{V1}?dialect=tfs", {"inputs": [[1, 2]]}) == {"outputs": [[2, 4]]}
     message = plane.refusal(f"{V1}?dialect=kserve", {"inputs": {"x": [[1, 2]]}})
     assert message == "Excepting 'inputs' to be an list/array"
 
@@ -191,7 +191,7 @@ def test_kserves_dialect_takes_inputs_for_instances(tmp_path: Path) -> None:
 def test_an_unknown_dialect_is_refused_with_those_there_are(tmp_path: Path) -> None:
     message = open_plane(tmp_path, bundles.DOUBLE).refusal(f"{V1}?dialect=seldon", {"inputs": 1})
     assert "'seldon'" in message
-    assert "allowed: kserve, tensorflow" in message
+    assert "allowed: kserve, tfs" in message
 
 
 def test_explain_is_501_with_the_reason(tmp_path: Path) -> None:

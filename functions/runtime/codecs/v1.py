@@ -33,9 +33,9 @@ from functions.runtime.codecs.codec import (
 from functions.runtime.tensors import Array, Tensors, check_names, check_shape, from_json
 
 SIGNATURE_NAME = "serving_default"
-TENSORFLOW, KSERVE = "tensorflow", "kserve"
+TFS, KSERVE = "tfs", "kserve"
 EXAMPLES = frozenset({"classify", "regress"})
-DIALECTS = (KSERVE, TENSORFLOW)
+DIALECTS = (KSERVE, TFS)
 _NO_FORM = "which has no form for BF16; send it as raw tensors to /v2/models/MODEL/infer"
 _ROW_NOTE = " (row form stacks the instances on axis 0; columnar 'inputs' does not)"
 
@@ -102,10 +102,10 @@ def parse_document(
 def _dialect(call: Call) -> str:
     dialect = call.option("dialect")
     if dialect is None or dialect in DIALECTS:
-        return dialect or TENSORFLOW
+        return dialect or TFS
     raise MalformedRequestError(
         f"dialect {dialect!r} is not known; allowed: {', '.join(DIALECTS)}"
-        f" (nothing said means {TENSORFLOW})"
+        f" (nothing said means {TFS})"
     )
 
 
