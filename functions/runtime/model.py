@@ -111,7 +111,16 @@ def open_model(
     except Exception as error:
         raise InvalidBundleError(path.name, f"onnxruntime cannot open it: {error}") from error
     _check_names(path.name, session, signature)
+    _check_carried(path.name, signature)
     return OnnxModel(session, signature, directory)
+
+
+def _check_carried(name: str, signature: Signature) -> None:
+    """onnxruntime's Python takes text in no way that also takes or gives brain floats."""
+    datatypes = {spec.datatype for spec in (*signature.inputs, *signature.outputs)}
+    if "BF16" in datatypes and any(spec.datatype == "BYTES" for spec in signature.inputs):
+        problem = "it takes text and has BF16 tensors, which cannot be run together"
+        raise InvalidBundleError(name, problem, "cast BF16 to FP32 inside the model")
 
 
 def _check_names(name: str, session: Any, signature: Signature) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from modelport import metadata
 from modelport.envelope import Request
 from onnx import TensorProto
 
+from functions.runtime.codecs.v2_classes import best_classes
+from functions.runtime.data_plane import DataPlane
 from tests.support import runtime_bundles as bundles
-from tests.support.runtime_planes import V2, open_plane, v2_tensor
+from tests.support.runtime_planes import V2, Plane, open_plane, v2_tensor
 
 
 def infer(*inputs: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -60,7 +65,7 @@ def test_the_id_is_echoed_and_outputs_come_as_asked(tmp_path: Path) -> None:
         infer(
             *inputs,
             id="é",
-            parameters={"binary_data_output": True},
+            parameters={"binary_data_output": False},
             outputs=[{"name": "diff:0", "parameters": {"binary_data": False}}, {"name": "sum:0"}],
         ),
     )
@@ -80,11 +85,24 @@ def test_the_id_is_echoed_and_outputs_come_as_asked(tmp_path: Path) -> None:
         (infer(X, id=5), "'id' must be a string"),
         (
             infer(X | {"parameters": {"shared_memory_region": "r"}}),
-            "parameter 'shared_memory_region' of 'x' is not supported",
+            "parameter 'shared_memory_region' of 'x' is not supported: callers share no memory"
+            " with this server; send the tensor in binary",
         ),
         (
-            infer(X, outputs=[{"name": "y", "parameters": {"classification": 3}}]),
-            "parameter 'classification' of 'y' is not supported",
+            infer(X, parameters={"deep": {"er": 1}}),
+            "parameter 'deep' of the request must be a string, a number or a boolean",
+        ),
+        (
+            infer(X, parameters={"binary_data_output": 1}),
+            "parameter 'binary_data_output' of the request must be true or false",
+        ),
+        (
+            infer(X, outputs=[{"name": "y", "parameters": {"binary_data": "yes"}}]),
+            "parameter 'binary_data' of 'y' must be true or false",
+        ),
+        (
+            infer(X, outputs=[{"name": "y", "parameters": {"classification": -1}}]),
+            "parameter 'classification' of 'y' must be a number of classes",
         ),
         (
             infer(X, v2_tensor("z", [1], [1])),
@@ -151,7 +169,7 @@ def test_nan_out_names_the_output_and_the_way_out(tmp_path: Path) -> None:
     assert response.headers["x-modelport-error"] == "not-encodable"
     assert json.loads(response.body)["error"] == (
         "output 'log' cannot be encoded: JSON has no NaN or Infinity;"
-        " the V1 path of this model carries them as bare tokens"
+        ' ask for it in binary ("parameters": {"binary_data_output": true})'
     )
 
 
@@ -175,9 +193,12 @@ def test_half_precision_outputs_are_refused_before_the_model_runs(
     assert plane.refusal(V2, infer(one)).startswith("output 'half' cannot be encoded: the protocol")
     chosen = plane.answer(V2, infer(one, outputs=[{"name": "full"}]))
     assert chosen["outputs"] == [v2_tensor("full", [-1], [1])]
+    best = [{"name": "half", "parameters": {"classification": 1}}]
+    chosen = plane.answer(V2, infer(one, outputs=best))
+    assert chosen["outputs"] == [v2_tensor("half", ["1.000000:0"], [1], "BYTES")]
 
 
-def test_bf16_has_no_form_in_v1_either(tmp_path: Path) -> None:
+def test_bf16_has_no_form_in_v1_but_a_way_out(tmp_path: Path) -> None:
     kind = TensorProto.BFLOAT16
     cast = bundles.model(
         [bundles.node("Cast", ["x"], ["y"], to=kind)],
@@ -185,13 +206,65 @@ def test_bf16_has_no_form_in_v1_either(tmp_path: Path) -> None:
         [("y", kind, ["N"])],
     )
     message = open_plane(tmp_path, cast).refusal("/v1/models/demo:predict", {"instances": [1]})
-    assert message == "output 'y' cannot be encoded: no protocol here carries BF16"
+    assert "send it as raw tensors to /v2" in message
 
 
-def test_binary_bodies_are_refused_in_words(tmp_path: Path) -> None:
+def test_parameters_of_no_concern_are_let_in(tmp_path: Path) -> None:
+    known = {"sequence_id": 5, "sequence_start": True, "priority": 1, "timeout": 2.5, "x": "y"}
     plane = open_plane(tmp_path, bundles.DOUBLE)
-    message = plane.refusal(V2, infer(X), {"inference-header-content-length": "10"})
-    assert "send the tensors as JSON" in message
+    answer = plane.answer(V2, infer(X | {"parameters": known}, parameters=known, id=None))
+    assert answer["outputs"] == [v2_tensor("y", [2, 4], [1, 2])]
+
+
+def classes_of(plane: Plane, rows: list[list[float]], wanted: int) -> dict[str, Any]:
+    outputs = [{"name": "y", "parameters": {"classification": wanted}}]
+    x = v2_tensor("x", rows, [len(rows), len(rows[0])])
+    output: dict[str, Any] = plane.answer(V2, infer(x, outputs=outputs))["outputs"][0]
+    return output
+
+
+def test_classification_gives_each_rows_best_as_triton_writes_them(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE)
+    assert classes_of(plane, [[0.1, 0.05], [-1, 3]], 1) == v2_tensor(
+        "y", ["0.200000:0", "6.000000:1"], [2, 1], "BYTES"
+    )
+    labelled = Plane(
+        DataPlane(replace(plane.plane.subject, labels=("no", "yes")), plane.plane.model)
+    )
+    more_than_there_are = classes_of(labelled, [[1, 2]], 10)
+    assert more_than_there_are["data"] == ["4.000000:1:yes", "2.000000:0:no"]
+    assert more_than_there_are["shape"] == [1, 2]
+    one = Plane(DataPlane(replace(plane.plane.subject, labels=("no",)), plane.plane.model))
+    assert classes_of(one, [[1, 2]], 2)["data"] == ["4.000000:1", "2.000000:0:no"]
+
+
+def test_classification_of_numbers_that_are_none_and_of_equals() -> None:
+    values = np.array([1, np.nan, 3, 3, -np.inf], np.float32)
+    assert best_classes(values, 5, ()).tolist() == [
+        "3.000000:2", "3.000000:3", "1.000000:0", "nan:1", "-inf:4"
+    ]  # fmt: skip
+    assert best_classes(np.array([[0, 255]], np.uint8), 2, ()).tolist() == [["255:1", "0:0"]]
+    assert best_classes(np.empty((0, 3), np.int64), 2, ()).shape == (0, 2)
+    assert best_classes(np.float32(2).reshape(()), 2, ()).tolist() == ["2.000000:0"]
+
+
+def test_classification_needs_numbers(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.TEXT)
+    outputs = [{"name": "same", "parameters": {"classification": 1}}]
+    text = v2_tensor("text", ["a"], [1], "BYTES")
+    message = plane.refusal(V2, infer(text, outputs=outputs))
+    assert message.endswith("classification needs numbers, not BYTES")
+
+
+def test_the_repository_has_this_version_and_stays_as_it_is(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE)
+    for body in (b"", b'{"ready":true}'):
+        answer = plane.plane.handle(Request("POST", "/v2/repository/index", {}, body))
+        assert json.loads(answer.body) == [
+            {"name": "demo", "version": "3", "state": "READY", "reason": ""}
+        ]
+    for verb, way in (("load", "modelport deploy demo"), ("unload", "modelport route demo")):
+        assert way in plane.refusal(f"/v2/repository/models/demo/{verb}", {}, status=501)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +273,7 @@ def test_binary_bodies_are_refused_in_words(tmp_path: Path) -> None:
         ("/v2/health/live", {"live": True}),
         ("/v2/health/ready", {"ready": True, "live": True}),
         ("/v2/models/demo/ready", {"name": "demo", "ready": True}),
-        ("/v2", {"name": "modelport", "version": "2", "extensions": []}),
+        ("/v2", {"name": "modelport", "version": "2", "extensions": list(metadata.V2_EXTENSIONS)}),
     ],
 )
 def test_health_and_server_metadata(tmp_path: Path, path: str, answer: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def read_raw(spec: TensorSpec, shape: Sequence[int], raw: memoryview) -> Array:
         return unpack(spec.datatype, shape, raw)
     except ValueError as error:
         declared = f"{spec.datatype} [{','.join(map(str, shape))}]"
-        raise TensorError(spec.name, declared, f"raw data of {error}") from None
+        raise TensorError(spec.name, declared, f"raw data: {error}") from None
 
 
 def read_whole(signature: Signature, body: bytes) -> Array:

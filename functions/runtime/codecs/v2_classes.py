@@ -6,6 +6,7 @@ must not know a model or a request.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +29,8 @@ def best_classes(array: Array, wanted: int, labels: Sequence[str]) -> Array:
     classes, and the shape is [best].
     """
     array = widened(array)
-    rows = array.reshape(1, -1) if array.ndim < 2 else array.reshape(array.shape[0], -1)
+    count, *classes = (1, array.size) if array.ndim < 2 else array.shape
+    rows = array.reshape(count, math.prod(classes))
     best = min(wanted, rows.shape[1])
     texts = np.empty((len(rows), best), object)
     for row, values in enumerate(rows):
