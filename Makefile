@@ -63,7 +63,7 @@ bench: setup ## Measure codecs, router and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_batching
 
 # What onnxruntime declares and only its converters import: no image carries it.
-UNUSED := flatbuffers packaging protobuf
+UNUSED := flatbuffers packaging
 
 lock: setup ## Renew the locks from pyproject.toml
 	@$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -1,4 +1,4 @@
-"""A loaded version as one worker: uvicorn around the ASGI application.
+"""A loaded version as one worker: uvicorn around the ASGI application, and gRPC on the same port.
 
 Takes the connections that the parent hands it until it is told to stop, then finishes what it has.
 It must not load, listen or read the environment: `worker` is the composition root.
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import uvicorn
 from modelport.manifest import Batching
 
-from functions.runtime.asgi import Application, Deadline
+from functions.runtime.asgi import Application, Deadline, safe_id
 from functions.runtime.batching import Batcher
 from functions.runtime.data_plane import DataPlane, identity
 from functions.runtime.gathering import GatheringPlane
+from functions.runtime.greeting import Greeting
 from functions.runtime.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class Service:
             gathering = GatheringPlane(plane, batcher, pool).handle
         self._application.ready(plane.handle, gathering, plane.stream)
         self._server = _Server(
+            self._application,
+            limits.max_body,
             uvicorn.Config(
                 self._application,
                 lifespan="off",
@@ -74,7 +77,7 @@ class Service:
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=limits.drain_s,
-            )
+            ),
         )
 
     def run(self, parent: socket.socket, hello: Callable[[], None]) -> bool:
@@ -102,6 +105,11 @@ class _Server(uvicorn.Server):
 
     parent: socket.socket
     hello: Callable[[], None]
+
+    def __init__(self, application: Application, max_body: int, config: uvicorn.Config) -> None:
+        """gRPC calls go to ``application`` as HTTP requests do."""
+        super().__init__(config)
+        self._application, self._max_body = application, max_body
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = []
@@ -142,9 +150,20 @@ class _Server(uvicorn.Server):
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             loop = asyncio.get_running_loop()
-            await loop.connect_accepted_socket(self._protocol, connection)
+            await loop.connect_accepted_socket(self._greeting, connection)
 
-    def _protocol(self) -> asyncio.Protocol:
+    def _greeting(self) -> asyncio.Protocol:
+        return Greeting(self._http, self._grpc, self.server_state.connections)
+
+    def _grpc(self) -> asyncio.Protocol:
+        # Imported with the first caller: most servers never have one.
+        from functions.runtime.grpc.connection import GrpcConnection
+
+        return GrpcConnection(
+            self._application.answer, safe_id, self._max_body, self.server_state.connections
+        )
+
+    def _http(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )  # type: ignore[call-arg]
