@@ -27,7 +27,7 @@ from functions.runtime.tensors import Array, Tensors
 Headers = dict[str, str]
 JSON = "application/json"
 #: Bodies from this size on are worth a look for numbers that need not become Python objects.
-_LARGE = 16 * 1024
+_LARGE = 8 * 1024
 JSON_HEADERS: Mapping[str, str] = {"content-type": JSON}
 
 

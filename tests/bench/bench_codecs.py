@@ -1,0 +1,147 @@
+"""JSON to arrays and back: ours beside the parsers alone and, asked for, beside other servers.
+
+Run by hand: ``python -m tests.bench.bench_codecs [--peers]``. With ``--peers`` it installs the
+other servers into ``.local/peers`` once and times their own decoders on the same bytes. Prints
+medians and how much more memory one parse takes; asserts nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import simdjson
+from modelport.signature import TensorSpec
+
+from functions.runtime.codecs.codec import read_json, write_bare, write_json
+from functions.runtime.tensors import from_json
+from tests.bench.bench_runtime import IMAGE_SHAPE, bodies, dumps, median_us
+from tests.conftest import ROOT
+
+SPEC = TensorSpec("x", "FP32", (-1, 3, 224, 224))
+FLAT = TensorSpec("x", "FP32", (-1,))
+ROUNDS = 40
+#: What each peer does between a body and an array, after its own imports.
+_PEERS = {
+    ("mlserver", "v2"): (
+        "from mlserver.types import InferenceRequest\n"
+        "from mlserver.codecs import NumpyCodec\n"
+        "import orjson\n"
+        "def work(body):\n"
+        "    request = InferenceRequest(**orjson.loads(body))\n"
+        "    return NumpyCodec.decode_input(request.inputs[0])\n"
+    ),
+    ("kserve", "v1"): (
+        "import numpy as np, orjson\n"
+        "def work(body): return np.array(orjson.loads(body)['instances'], np.float32)\n"
+    ),
+    ("kserve", "v2"): (
+        "from kserve.protocol.rest.v2_datamodels import InferenceRequest\n"
+        "from kserve import InferRequest\n"
+        "def work(body):\n"
+        "    data = InferenceRequest.model_validate_json(body)\n"
+        "    return InferRequest.from_inference_request(data, 'm').inputs[0].as_numpy()\n"
+    ),
+}
+_TIMED = (
+    "import statistics, sys, time\n"
+    "body = open(sys.argv[1], 'rb').read(); times = []\n"
+    "for _ in range(12):\n"
+    "    start = time.perf_counter_ns(); work(body)\n"
+    "    times.append(time.perf_counter_ns() - start)\n"
+    "print(statistics.median(times) / 1000)\n"
+)
+_MEMORY = (
+    "import sys\n"
+    "from functions.runtime.codecs.codec import read_json\n"
+    "from functions.runtime.tensors import from_json\n"
+    "from tests.bench.bench_codecs import FLAT, SPEC, data_of\n"
+    "import simdjson\n"
+    "body = open(sys.argv[1], 'rb').read()\n"
+    "def peak():\n"
+    "    status = open('/proc/self/status').read()\n"
+    "    return int(status.split('VmHWM:')[1].split()[0]) * 1024\n"
+    "open('/proc/self/clear_refs', 'w').write('5')\n"  # the peak starts over from now
+    "before = peak()\n"
+    "from_json(SPEC if sys.argv[2] == 'v1' else FLAT, data_of(sys.argv[2], read_json(body)))\n"
+    "print(peak() - before)\n"
+)
+
+
+def data_of(protocol: str, document: Any) -> Any:
+    """Where a body of the bench has its numbers."""
+    return document["instances"] if protocol == "v1" else document["inputs"][0]["data"]
+
+
+def measure(protocol: str, body: bytes, peers: bool) -> None:
+    spec = SPEC if protocol == "v1" else FLAT
+    rows: dict[str, Callable[[], Any]] = {
+        "simdjson, no values taken": lambda: simdjson.Parser().parse(body),
+        "orjson.loads": lambda: orjson.loads(body),
+        "orjson.loads, lists to array": lambda: from_json(
+            spec, data_of(protocol, orjson.loads(body))
+        ),
+        "ours": lambda: from_json(spec, data_of(protocol, read_json(body))),
+    }
+    print(f"\n{protocol}, {len(body):,} bytes to float32 {list(IMAGE_SHAPE)}: µs")
+    for name, work in rows.items():
+        print(f"  {name:30} {median_us(work, ROUNDS):10.0f}")
+    path = ROOT / ".local" / f"bench-{protocol}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(body)
+    for (peer, spoken), program in _PEERS.items() if peers else ():
+        if spoken == protocol:
+            took = float(output(python_of(peer), program + _TIMED, path))
+            print(f"  {peer + ' ' + spoken:30} {took:10.0f}")
+    grown = int(output(Path(sys.executable), _MEMORY, path, protocol))
+    print(f"  memory beside the body, MiB    {grown / 2**20:10.1f}")
+    path.unlink()
+
+
+def python_of(peer: str) -> Path:
+    """The Python of an environment with the peer, made if it is not there."""
+    home = ROOT / ".local" / "peers" / peer
+    uv = Path(sys.executable).with_name("uv")
+    python = home / "bin" / "python"
+    if not python.exists():
+        subprocess.run([uv, "venv", "-q", "--python", "3.11", home], check=True)
+        subprocess.run([uv, "pip", "install", "-q", "--python", python, peer], check=True)
+    return python
+
+
+def output(python: Path, program: str, *arguments: Path | str) -> str:
+    """What a program prints last; single-threaded, and apart from this process."""
+    command = [str(python), "-c", program, *map(str, arguments)]
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'layers/core/python'}" if "peers" not in str(python) else "",
+    }
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def main() -> None:
+    """Both protocols in, one array out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", action="store_true", help="time other servers' decoders too")
+    peers = parser.parse_args().peers
+    image = np.random.default_rng(1).random(IMAGE_SHAPE, np.float32)
+    for protocol, body in bodies(image).items():
+        measure(protocol, body, peers)
+    print("\nfloat32 to JSON: µs")
+    for name, work in {
+        "orjson": lambda: dumps({"predictions": image}),
+        "ours, strict": lambda: write_json({"predictions": image}),
+        "ours, bare tokens": lambda: write_json({"predictions": write_bare(image)}),
+    }.items():
+        print(f"  {name:30} {median_us(work, ROUNDS):10.0f}")
+
+
+if __name__ == "__main__":
+    main()
