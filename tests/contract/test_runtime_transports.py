@@ -85,6 +85,19 @@ def test_v1_rows_and_columns(runtimes: Open) -> None:
     }
 
 
+def test_v1_classifies_refuses_to_explain_and_speaks_kserves_dialect(runtimes: Open) -> None:
+    double, examples = runtimes("double"), {"context": {}, "examples": [{"x": [0.45, 2]}]}
+    answer = post(double, V1.replace(":predict", ":classify"), examples)
+    assert (answer.status, answer.body) == (200, b'{"results":[[["",0.9],["",4.0]]]}')
+    refused = post(double, V1.replace(":predict", ":regress"), examples)
+    assert refused.status == 400
+    assert "this version answers :predict, :classify" in error(refused)
+    explained = post(double, V1.replace(":predict", ":explain"), {"instances": [[1, 2]]})
+    assert (explained.status, explained.headers["x-modelport-error"]) == (501, "not-supported")
+    kserve = post(double, f"{V1}?dialect=kserve", {"inputs": [[1, 2]]})
+    assert json.loads(kserve.body) == {"predictions": [[2.0, 4.0]]}
+
+
 def test_v2_with_id_and_a_chosen_output(runtimes: Open) -> None:
     response = post(
         runtimes("sum"),
@@ -159,9 +172,9 @@ def test_questions_about_the_model(runtimes: Open, path: str, part: dict[str, An
     assert {key: answer[key] for key in part} == part
 
 
-def test_ping_is_200_and_empty(runtimes: Open) -> None:
+def test_ping_is_200_and_a_blank_line(runtimes: Open) -> None:
     response = get(runtimes("double"), "/ping")
-    assert (response.status, response.body) == (200, b"")
+    assert (response.status, response.body) == (200, b"\n")
 
 
 @pytest.mark.parametrize(

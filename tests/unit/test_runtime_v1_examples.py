@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto
 
 from functions.runtime.data_plane import DataPlane
@@ -200,3 +203,38 @@ def test_examples_of_different_lengths_are_told_apart(tmp_path: Path) -> None:
         CLASSIFY, {"examples": [{"x": [1]}, {"x": [1, 2]}]}
     )
     assert message == "Example 1: feature: x has 2 values where example 0 has 1"
+
+
+# --- any document at all --------------------------------------------------------------------------
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=4)
+    | st.just({"b64": "w6k="}),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["x", "weight", "b64", "z"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+keys = st.sampled_from(["examples", "context", "signature_name", "instances", "inputs"])
+documents = st.dictionaries(keys, values, max_size=4) | values
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Plane:
+    return open_plane(tmp_path_factory.mktemp("both"), BOTH)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([V1, CLASSIFY, REGRESS, f"{V1}?dialect=kserve"]), documents)
+def test_any_document_is_an_answer_or_a_refusal_in_words(
+    both: Plane, path: str, document: Any
+) -> None:
+    response = both.post(path, json.dumps(document).encode())
+    assert response.status in {200, 400}, response.body
+    if response.status == 400:
+        assert json.loads(response.body)["error"]

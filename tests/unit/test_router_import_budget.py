@@ -1,0 +1,78 @@
+"""What the router has of our own loaded once it can answer: a list, because imports are time.
+
+Every cold start pays for every module here. What few requests need is imported where it is needed.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+_PROGRAM = """
+import sys
+import functions.router.handler
+ours = [name for name in sys.modules if name.split(".")[0] in ("functions", "modelport")]
+print(sorted(ours))
+"""
+_BUDGET = {
+    "functions",
+    "functions.router",
+    "functions.router.app",
+    "functions.router.backends",
+    "functions.router.backends.backend",
+    "functions.router.backends.connection",
+    "functions.router.backends.lambda_backend",
+    "functions.router.backends.sagemaker_backend",
+    "functions.router.caller",
+    "functions.router.crossing",
+    "functions.router.dispatch",
+    "functions.router.exchange",
+    "functions.router.gateway",
+    "functions.router.handler",
+    "functions.router.routes_cache",
+    "functions.router.statistics",
+    "modelport",
+    "modelport.envelope",
+    "modelport.errors",
+    "modelport.goldens",
+    "modelport.goldens.golden",
+    "modelport.grammar",
+    "modelport.lambda_stream",
+    "modelport.manifest",
+    "modelport.metadata",
+    "modelport.refs",
+    "modelport.refusals",
+    "modelport.registry",
+    "modelport.registry.blobs",
+    "modelport.registry.bucket",
+    "modelport.registry.changes",
+    "modelport.registry.keys",
+    "modelport.registry.publication",
+    "modelport.registry.publish",
+    "modelport.registry.s3",
+    "modelport.registry.s3_errors",
+    "modelport.registry.s3_upload",
+    "modelport.registry.store",
+    "modelport.routes",
+    "modelport.sagemaker_envelope",
+    "modelport.settings",
+    "modelport.signature",
+}
+
+
+def test_the_router_loads_what_is_listed_and_nothing_else() -> None:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "core" / "python")])
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    clean.pop("AWS_LAMBDA_FUNCTION_NAME", None)
+    said = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        env={**clean, "PYTHONPATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert set(ast.literal_eval(said)) - _BUDGET == set()
