@@ -32,17 +32,38 @@ from tests.support.runtime_world import HttpRuntime
 
 MODEL = "/v2/models/demo/openapi.json"
 SERVER = "/openapi.json"
-MODELS = {"floats": bundles.NEGATE, "text": bundles.TEXT, "fixed": bundles.COUNT}
+SINGLE = bundles.model(
+    [bundles.node("Neg", ["x"], ["y"])],
+    [("x", bundles.FLOAT, ["N"])],
+    [("y", bundles.FLOAT, ["N"])],
+)
+SCRIPT = """
+def input_fn(data, content_type):
+    return data
+
+def predict_fn(data, model):
+    return {"bytes": len(data)}
+
+def generate_fn(prompt, parameters, model):
+    yield from ("some", " text")
+"""
+MODELS: dict[str, tuple[bytes, str | None]] = {
+    "floats": (bundles.NEGATE, None),
+    "text": (bundles.TEXT, None),
+    "fixed": (bundles.COUNT, None),
+    "scripted": (SINGLE, SCRIPT),
+}
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_runtime_holds_what_its_documents_say(tmp_path: Path, kind: str) -> None:
-    runtime = HttpRuntime(bundles.write_bundle(tmp_path, MODELS[kind]))
+    body, script = MODELS[kind]
+    runtime = HttpRuntime(bundles.write_bundle(tmp_path, body, script=script))
     try:
         runtime.ready()
         for path in (MODEL, SERVER):
             document = json.loads(runtime.send(Request("GET", path)).body)
-            sent, wrong = complaints(document, f"http://127.0.0.1:{runtime.port}", examples=8)
+            sent, wrong = complaints(document, f"http://127.0.0.1:{runtime.port}", examples=5)
             assert not wrong, "\n".join(wrong)
             assert sent > 100
     finally:
@@ -55,7 +76,7 @@ def test_the_runtime_holds_what_its_documents_say(tmp_path: Path, kind: str) -> 
 def test_the_router_holds_what_its_documents_say(tmp_path: Path, path: str) -> None:
     with served(router(tmp_path)) as url:
         document = httpx.get(url + path, timeout=30).json()
-        sent, wrong = complaints(document, url, examples=8)
+        sent, wrong = complaints(document, url, examples=5)
     assert not wrong, "\n".join(wrong)
     assert sent > 100
 

@@ -36,7 +36,7 @@ def operations(about: About, place: Place) -> Iterator[Operation]:
     )
     yield Operation(
         "POST", path, TAG, "invocations", "Predict, as SageMaker and MLflow ask", told,
-        request=request, answer=answer, refusals=PREDICTION,
+        request=request, answer=answer, refusals=PREDICTION, body_needed=not about.script,
     )  # fmt: skip
 
 

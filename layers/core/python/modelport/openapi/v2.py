@@ -20,6 +20,18 @@ from modelport.openapi.schemas import Schema
 TAG = "V2: Open Inference Protocol"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _TEXT: Schema = {"type": "string"}
+#: One event of the stream: the text made since the last, or an error.
+_EVENT: Schema = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {
+            "type": "string",
+            "contentMediaType": JSON,
+            "contentSchema": {"anyOf": [ref("V2GenerateResponse"), ref("Error")]},
+        }
+    },
+}
 _BINARY = (
     f" Tensors may also be sent as raw bytes, little-endian and row-major, behind the JSON: the"
     f" header `{HEADER_LENGTH}` then says how long the JSON is, each such input has the parameter"
@@ -81,9 +93,7 @@ def _infer(about: About, path: str) -> Operation:
 
 def _generate(path: str, name: str, summary: str, media: str) -> Operation:
     body = json_body(ref("V2GenerateRequest"), ("prompt", {"text_input": "text"}))
-    answer = (
-        json_body(ref("V2GenerateResponse")) if media == JSON else {"schema": {"type": "string"}}
-    )
+    answer = json_body(ref("V2GenerateResponse")) if media == JSON else {"schema": _EVENT}
     return Operation(
         "POST", path, TAG, name, summary,
         "The `generate_fn` of the bundle's `inference.py` answers; without one this is refused. An"
@@ -151,7 +161,7 @@ def fixed_components() -> Schema:
             "type": "object",
             "required": ["text_input"],
             "properties": {
-                "id": _TEXT,
+                "id": {"type": ["string", "null"]},
                 "text_input": _TEXT,
                 "parameters": ref("Parameters"),
             },
