@@ -32,10 +32,11 @@ def decompressed(request: Request, most: int) -> Request:
     headers = {name: text for name, text in request.headers.items() if name != "content-encoding"}
     if coding == "identity":
         return replace(request, headers=headers)
-    return replace(request, headers=headers, body=_inflated(request.body, coding, most))
+    return replace(request, headers=headers, body=inflated(request.body, coding, most))
 
 
-def _inflated(body: bytes, coding: str, most: int) -> bytes:
+def inflated(body: bytes, coding: str, most: int) -> bytes:
+    """What ``body`` was before gzip or deflate; raises as `decompressed` does."""
     bits = _GZIP if coding == "gzip" else _ZLIB if _is_zlib(body) else _RAW
     inflater = zlib.decompressobj(bits)
     try:

@@ -45,6 +45,9 @@ def sync(url):
         "id": result.get_response().id,
         "answer": result.as_numpy("y").tolist(),
         "pinned": pinned.as_numpy("y").tolist(),
+        "gzip": client.infer("demo", inputs(grpc, SMALL), compression_algorithm="gzip")
+        .as_numpy("y")
+        .tolist(),
         "large": bool((large.as_numpy("y") == 2 * LARGE).all()),
         "index": [model.name for model in client.get_model_repository_index().models],
         "wrong_name": refused(client.infer, "other", inputs(grpc, SMALL)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import socket
@@ -131,7 +132,7 @@ def test_tritons_own_clients_are_answered(server: HttpRuntime) -> None:
     assert sync["server"] == "modelport"
     assert (sync["model"], sync["shape"]) == (["demo", ["3"], "FP32"], [-1, 2])
     assert (sync["id"], sync["answer"], sync["pinned"]) == ("r-1", [[2, 4]], [[2, 4]])
-    assert sync["index"] == ["demo"]
+    assert (sync["gzip"], sync["index"]) == ([[2, 4]], ["demo"])
     assert sync["wrong_name"][0] == "StatusCode.NOT_FOUND"
     assert sync["wrong_version"][0] == "StatusCode.NOT_FOUND"
     assert sync["wrong_shape"][0] == "StatusCode.INVALID_ARGUMENT"
@@ -176,10 +177,26 @@ def test_what_is_wrong_with_a_message_is_said(caller: Caller, told: Any, words: 
         (b"\0\0\0\0\x09abc", "3"),
         (b"\0\0\0\0\x01abc", "3"),
         (framed(infer(), compressed=1), "12"),
+        (b"\1\0\0\0\3abc", "12"),
     ],
 )
 def test_a_body_that_is_no_message_is_refused(caller: Caller, body: bytes, status: str) -> None:
     assert caller.call(body)["grpc-status"] == status
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        (gzip.compress(infer().SerializeToString()), "0"),
+        (b"no gzip", "3"),
+        (gzip.compress(bytes(3 * MEGABYTE)), "8"),
+    ],
+)
+def test_compressed_messages_are_read_within_the_limit(
+    caller: Caller, message: bytes, status: str
+) -> None:
+    body = struct.pack(">BI", 1, len(message)) + message
+    assert caller.call(body, grpc_encoding="gzip")["grpc-status"] == status
 
 
 def test_a_message_over_the_limit_is_refused_before_it_is_whole(caller: Caller) -> None:

@@ -30,6 +30,7 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from modelport.envelope import Request, Response
+from modelport.errors import MalformedRequestError, PayloadTooLargeError
 
 from functions.runtime.grpc import transcoding
 from functions.runtime.grpc.transcoding import (
@@ -57,6 +58,8 @@ PREFIX = 5
 _TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _CONTENT_TYPE = "application/grpc"
+#: How a message may be compressed; answers never are, because tensors hardly shrink.
+CODINGS = ("gzip", "deflate")
 #: Of the connection or of gRPC itself, not of the request.
 _OWN = ("grpc-", ":", "te", "content-type", "content-length", "accept-encoding")
 
@@ -225,10 +228,23 @@ class GrpcConnection(asyncio.Protocol):
         if len(body) != PREFIX + length:
             words = f"expected one message with its length before it, got {len(body)} bytes"
             raise GrpcError(INVALID_ARGUMENT, words)
-        if body[0]:
-            coding = call.headers.get("grpc-encoding", "none named")
-            raise GrpcError(UNIMPLEMENTED, f"a compressed message ({coding}); allowed: identity")
-        return bytes(body[PREFIX:])
+        message = bytes(body[PREFIX:])
+        return (
+            self._inflated(message, call.headers.get("grpc-encoding", "")) if body[0] else message
+        )
+
+    def _inflated(self, message: bytes, coding: str) -> bytes:
+        if coding not in CODINGS:
+            words = f"a message in grpc-encoding {coding!r}; allowed: {', '.join(CODINGS)}"
+            raise GrpcError(UNIMPLEMENTED, words)
+        from functions.runtime.compression import inflated  # few callers compress
+
+        try:
+            return inflated(message, coding, self._max_message)
+        except PayloadTooLargeError as error:
+            raise GrpcError(RESOURCE_EXHAUSTED, error.message) from None
+        except MalformedRequestError as error:
+            raise GrpcError(INVALID_ARGUMENT, error.message) from None
 
     # --- what goes out ----------------------------------------------------------------------------
 
@@ -236,7 +252,7 @@ class GrpcConnection(asyncio.Protocol):
         self, stream: int, call: _Call, reply: bytes, identity: Mapping[str, str]
     ) -> None:
         headers = [(":status", "200"), ("content-type", _CONTENT_TYPE)]
-        headers += [("grpc-accept-encoding", "identity"), *identity.items()]
+        headers += [("grpc-accept-encoding", ",".join(("identity", *CODINGS))), *identity.items()]
         self._http2.send_headers(stream, headers)
         rest = memoryview(b"\0" + len(reply).to_bytes(4, "big") + reply)
         while rest:
