@@ -56,6 +56,7 @@ format: setup ## Format the code and mend what the linter can
 
 bench: setup ## Measure codecs, router and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_runtime
+	@$(BIN)/python -m tests.bench.bench_codecs
 	@$(BIN)/python -m tests.bench.bench_router
 	@$(BIN)/python -m tests.bench.bench_path
 	@$(BIN)/python -m tests.bench.bench_images
