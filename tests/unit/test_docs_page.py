@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -194,3 +195,58 @@ def test_the_script_is_javascript(tmp_path: Path) -> None:
     node = Path(sys.executable).with_name("node")
     checked = subprocess.run([node, "--check", script], text=True, capture_output=True)
     assert checked.returncode == 0, checked.stderr
+
+
+BEHAVIOUR = """
+const sent = [], links = [{dataset: {root: "/docs"}, parentElement: {hidden: true}}];
+const code = {textContent: "curl $URL/v2 $URL"};
+const status = {}, answer = {hidden: true}, button = {}, body = {value: ""};
+const choice = {selectedIndex: 0, selectedOptions: [{dataset: {media: "text/csv"}}],
+  addEventListener() {}};
+let submit;
+const form = {
+  dataset: {method: "POST", path: "/v1/models/demo:predict"},
+  querySelector: (name) => ({textarea: body, select: choice, pre: answer, button,
+    "[role=status]": status})[name],
+  querySelectorAll: () => [{content: {textContent: "1,2"}}],
+  addEventListener: (name, act) => { submit = act; },
+};
+globalThis.location = new URL(process.argv[2]);
+globalThis.document = {
+  querySelectorAll: (name) => name === "form" ? [form] : name.startsWith("code") ? [code] : links,
+  getElementById: () => null,
+};
+globalThis.fetch = async (url, request) => {
+  sent.push([url, request]);
+  return {status: 200, headers: new Map([["x-modelport-version", "3"]]), text: async () => "<b>"};
+};
+%s
+submit({preventDefault() {}}).then(() => console.log(JSON.stringify({
+  sent, link: links[0].href, code: code.textContent, status: status.textContent,
+  answer: answer.textContent})));
+"""
+
+
+@pytest.mark.parametrize("stage", ["", "/live"])
+@pytest.mark.parametrize(
+    "page", ["/docs", "/v2/models/demo/docs", "/v2/models/demo/versions/3/docs"]
+)
+def test_the_form_sends_to_where_the_page_came_from(tmp_path: Path, stage: str, page: str) -> None:
+    script = tmp_path / "behaviour.cjs"
+    script.write_text(BEHAVIOUR % SCRIPT.replace('"use strict";', ""))
+    node = Path(sys.executable).with_name("node")
+    told = subprocess.run(
+        [node, script, f"https://api.test{stage}{page}"], text=True, capture_output=True, check=True
+    ).stdout
+    seen = json.loads(told)
+    assert seen["sent"] == [
+        [
+            f"{stage}/v1/models/demo:predict",
+            {"method": "POST", "headers": {"content-type": "text/csv"}, "body": "1,2"},
+        ]
+    ]
+    assert seen["link"] == f"{stage}/docs"
+    assert seen["code"] == f"curl https://api.test{stage}/v2 https://api.test{stage}"
+    assert seen["status"].startswith("200 in ")
+    assert seen["status"].endswith("from version 3")
+    assert seen["answer"] == "<b>"
