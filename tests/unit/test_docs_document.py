@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from modelport import grammar
 from modelport.goldens import Golden, Tensor
 from modelport.manifest import Content, Manifest, ModelSettings
-from modelport.openapi import About, Place, model_document, server_document
+from modelport.openapi import About, Place, model_document, model_page, server_document
 from modelport.openapi.about import MAX_EXAMPLE
 from modelport.signature import DATATYPES, Signature, TensorSpec
 
@@ -217,3 +217,13 @@ def test_the_version_and_what_was_said_of_it_are_told() -> None:
     info = model_document(about(), ROUTER)["info"]
     assert (info["title"], info["version"], info["summary"]) == ("demo", "3", "What it is for.")
     assert info["x-modelport-digest"].startswith("sha256:")
+
+
+def test_a_great_many_tensors_still_fit_through_a_gateway() -> None:
+    many = tuple(TensorSpec(f"feature_{i}", "FP32", (-1, 8)) for i in range(5_000))
+    known = About.of(manifest(Content((), Signature(many, many))))
+    document = model_document(known, ROUTER)
+    schemathesis.openapi.from_dict(document).validate()
+    assert len(json.dumps(document)) < 4_000_000
+    assert len(model_page(document)) < 4_000_000
+    assert len(document["x-modelport-signature"]["inputs"]) == 5_000

@@ -12,6 +12,9 @@ from modelport.openapi.schemas import Schema
 
 OPENAPI = "3.1.0"
 SIGV4 = "sigv4"
+#: With more tensors than this a document says objects of them all: gateways carry a few megabytes.
+MAX_TENSORS = 256
+_BY_TENSOR = ("V1PredictRequest", "V1PredictResponse", "V2InferRequest", "V2InferResponse")
 
 
 def model_document(about: About, place: Place) -> dict[str, Any]:
@@ -30,6 +33,8 @@ def model_document(about: About, place: Place) -> dict[str, Any]:
         "x-modelport-digest": about.digest,
     } | ({"summary": about.description} if about.description else {})
     components = v1.components(about) | v2.components(about) | invocations.components(about)
+    if len(about.signature.inputs) + len(about.signature.outputs) > MAX_TENSORS:
+        components |= {name: {"type": "object"} for name in _BY_TENSOR}
     operations = [
         *v1.operations(about, place),
         *v2.operations(about, place),
