@@ -145,7 +145,7 @@ def test_nan_in_v2_names_the_output_and_the_way_out(runtimes: Open) -> None:
     response = post(runtimes("log"), V2, {"inputs": [v2("x", [-1], 1)]})
     assert response.status == 400
     assert "output 'log'" in error(response)
-    assert "V1" in error(response)
+    assert "binary_data_output" in error(response)
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_every_protocol_takes_and_gives_them(
 
 def test_raw_tensors_are_cut_where_they_were_before_compression(tmp_path: Path) -> None:
     plane = open_plane(tmp_path, bundles.DOUBLE)
-    entry = {"name": "x", "shape": [1, 2], "datatype": "FP32"}
-    entry |= {"parameters": {"binary_data_size": 8}}
+    size = {"binary_data_size": 8}
+    entry = {"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": size}
     head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
     body = gzip.compress(head + b"\x00\x00\x80?\x00\x00\x00@")
     headers = {LENGTH: str(len(head)), "content-encoding": "gzip", "accept-encoding": "gzip"}

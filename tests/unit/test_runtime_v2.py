@@ -245,7 +245,7 @@ def test_classification_of_numbers_that_are_none_and_of_equals() -> None:
     ]  # fmt: skip
     assert best_classes(np.array([[0, 255]], np.uint8), 2, ()).tolist() == [["255:1", "0:0"]]
     assert best_classes(np.empty((0, 3), np.int64), 2, ()).shape == (0, 2)
-    assert best_classes(np.float32(2).reshape(()), 2, ()).tolist() == ["2.000000:0"]
+    assert best_classes(np.array(2, np.float32), 2, ()).tolist() == ["2.000000:0"]
 
 
 def test_classification_needs_numbers(tmp_path: Path) -> None:
