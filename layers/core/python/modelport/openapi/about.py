@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelport.manifest import Manifest
 
 #: An example is at most so many bytes of JSON; a larger golden is not one.
-MAX_EXAMPLE = 8_192
+MAX_EXAMPLE = 16_384
 #: A description that is longer is cut.
 MAX_DESCRIPTION = 4_096
 #: Raw bodies are examples only where JSON can spell them.
@@ -118,7 +118,7 @@ def _weight(golden: Golden) -> tuple[bool, int]:
 def _invented(signature: Signature) -> Golden | None:
     """An input of zeros and empty texts, its answer unknown; none where it would be too large."""
     sizes = [math.prod(map(_size, spec.shape)) for spec in signature.inputs]
-    if not sizes or sum(sizes) > MAX_EXAMPLE // 4:
+    if not sizes or sum(sizes) > MAX_EXAMPLE // 8:
         return None
     return Golden(
         "invented",
