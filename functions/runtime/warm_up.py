@@ -60,11 +60,11 @@ def _request(manifest: Manifest) -> Request | None:
             headers = {"content-type": golden.content_type}
             return Request("POST", "/invocations", headers, golden.body, "warm-up")
         return _infer(manifest, *_of_golden(golden, manifest))
-    inputs = manifest.content.signature.inputs
+    inputs, outputs = manifest.content.signature.inputs, manifest.content.signature.outputs
     if manifest.content.settings.script or not inputs:
         return None
     count = sum(math.prod(_shape(spec.shape)) for spec in inputs)
-    if count <= SMALL and not _binary(spec.datatype for spec in inputs):
+    if count <= SMALL and not _binary(spec.datatype for spec in (*inputs, *outputs)):
         return _infer(manifest, *_small_zeros(inputs))
     size = sum(math.prod(_shape(spec.shape)) * (DATATYPES[spec.datatype] or 4) for spec in inputs)
     return _infer(manifest, *_binary_zeros(inputs)) if size <= LARGEST else None

@@ -91,14 +91,48 @@ def test_a_golden_that_fails_is_a_warning_in_words(
     assert plane.post("/invocations", b"ok", octets).status == 200
 
 
+WIDE = bundles.model(
+    [bundles.node("Identity", ["x"], ["y"]), bundles.node("Identity", ["t"], ["u"])],
+    [("x", bundles.FLOAT, [1, 500]), ("t", bundles.STRING, [3])],
+    [("y", bundles.FLOAT, [1, 500]), ("u", bundles.STRING, [3])],
+)
+TO_BRAIN = bundles.model(
+    [bundles.node("Cast", ["x"], ["y"], to=16)],
+    [("x", bundles.FLOAT, ["N", 2])],
+    [("y", 16, ["N", 2])],
+)
+
+
 @pytest.mark.parametrize(
     "body",
-    [bundles.DOUBLE, bundles.TEXT, bundles.SCALE, bundles.COUNT, bundles.HALF, bundles.RECURRENT],
+    [
+        *(bundles.DOUBLE, bundles.TEXT, bundles.SCALE, bundles.COUNT, bundles.HALF),
+        *(bundles.RECURRENT, WIDE, TO_BRAIN),
+    ],
 )
 def test_without_goldens_zeros_are_rehearsed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
     load(bundles.write_bundle(tmp_path, body))
+    assert lines(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "golden"),
+    [
+        (
+            WIDE,
+            (Tensor("x", "FP32", (1, 500), (0.5,) * 500), Tensor("t", "BYTES", (3,), ("a",) * 3)),
+        ),
+        (bundles.HALF, (Tensor("h", "FP16", (1,), (0.5,)),)),
+        (bundles.LOG, (Tensor("x", "FP32", (1,), (float("nan"),)),)),
+    ],
+)
+def test_a_golden_that_json_would_not_carry_is_rehearsed_in_binary(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, body: bytes, golden: tuple[Tensor, ...]
+) -> None:
+    settings = bundles.write_bundle(tmp_path, body)
+    load(written(tmp_path, settings, goldens=(Golden("g", golden),)))
     assert lines(caplog) == []
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +63,9 @@ def first(*reasons: str) -> str:
     return next(filter(None, reasons), "")
 
 
-def without(golden: Golden, *datatypes: str) -> str:
-    """Why the datatypes of a golden stand in the way, where JSON has no form for them."""
-    used = sorted({tensor.datatype for tensor in tensors(golden)} & set(datatypes))
+def without(tensors: Iterable[Tensor], *datatypes: str) -> str:
+    """Why the datatypes of tensors stand in the way, where JSON has no form for them."""
+    used = sorted({tensor.datatype for tensor in tensors} & set(datatypes))
     return f"{', '.join(used)} has no JSON form" if used else ""
 
 

@@ -95,7 +95,7 @@ def _built(form: Form, golden: Golden, asked: Asked) -> GoldenRequest | str:
         headers, body = form.build(golden, asked)
     except (struct.error, OverflowError, ValueError, TypeError) as error:
         return f"a value is none of its datatype: {error}"
-    limit = MAX_TEXT if headers["content-type"].startswith(("application/json", "text")) else 0
+    limit = MAX_TEXT if headers["content-type"].startswith(("application/json", "text/")) else 0
     limit = limit or MAX_BYTES
     if len(body) > limit:
         return f"a body of {len(body):,} bytes; a version on Lambda takes {limit:,} in this form"

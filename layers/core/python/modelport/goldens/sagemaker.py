@@ -1,22 +1,23 @@
-"""Goldens at ``/invocations`` in SageMaker's media types: CSV, npy, and V2's binary form."""
+"""Goldens at ``/invocations`` in SageMaker's media types: JSON, lines, CSV, npy, V2's binary."""
 
 from __future__ import annotations
 
 import ast
 import csv
 import io
+import json
 import math
 import struct
 from collections.abc import Mapping
 from typing import Any
 
-from modelport.goldens import v1, v2
+from modelport.goldens import mlflow, v1, v2
 from modelport.goldens.agreement import agree_with
-from modelport.goldens.form import JSON, Asked, Form, first, rows_of, tensors
-from modelport.goldens.form import without as without_datatypes
+from modelport.goldens.form import JSON, Asked, Form, dumped, tensors
 from modelport.goldens.golden import Golden
 
 CSV, NPY = "text/csv", "application/x-npy"
+LINES = "application/jsonlines"
 TRITON = "application/vnd.sagemaker-triton.binary+json"
 _SIZE = "json-header-size="
 #: V2 datatype → numpy's spelling of it.
@@ -39,20 +40,41 @@ def one_input(golden: Golden, what: str) -> str:
 def _csv_obstacle(golden: Golden, asked: Asked) -> str:
     if reason := one_input(golden, "CSV"):
         return reason
-    (tensor,) = golden.inputs
-    if len(tensor.shape) != 2:
-        return f"CSV carries two dimensions; input {tensor.name!r} has {len(tensor.shape)}"
-    if tensor.datatype == "BOOL":
-        return "BOOL has no form in CSV"
+    (tensor,), trailing = golden.inputs, asked.signature.inputs[0].shape[1:]
+    if len(trailing) > 1 and -1 in trailing:
+        return f"CSV cannot say the {len(trailing) + 1} dimensions of input {tensor.name!r}"
     if not math.prod(tensor.shape):
         return "CSV cannot say how many columns no values have"
-    return first(without_datatypes(golden, "BF16"), rows_of(golden, asked)[1])
+    return v1.rows_obstacle(golden, asked)
 
 
 def _build_csv(golden: Golden, asked: Asked) -> tuple[dict[str, str], bytes]:
+    """A row a line; further dimensions are flattened."""
+    (tensor,) = golden.inputs
+    width = math.prod(tensor.shape[1:])
+    lines = [tensor.data[n * width : (n + 1) * width] for n in range(tensor.shape[0])]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(golden.inputs[0].nested(b64=False))
-    return {"content-type": CSV, "accept": JSON}, text.getvalue().encode()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return {"content-type": f"{CSV}; header=absent", "accept": JSON}, text.getvalue().encode()
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def _build_tfs(golden: Golden, asked: Asked) -> tuple[dict[str, str], bytes]:
+    """As SageMaker's TensorFlow predictor asks."""
+    headers = {"content-type": JSON, "x-amzn-sagemaker-custom-attributes": "tfs-method=predict"}
+    return headers, dumped({"instances": v1.rows(golden)})
+
+
+def _build_lines(golden: Golden, asked: Asked) -> tuple[dict[str, str], bytes]:
+    lines = b"".join(dumped(row) + b"\n" for row in v1.rows(golden))
+    return {"content-type": LINES, "accept": LINES}, lines
+
+
+def _check_lines(golden: Golden, headers: Mapping[str, str], body: bytes) -> str | None:
+    rows = [json.loads(line) for line in body.splitlines()]
+    return v1.agree_rows(golden, rows, mlflow.plain)
 
 
 # --- npy ------------------------------------------------------------------------------------------
@@ -111,7 +133,14 @@ def _check_triton(golden: Golden, headers: Mapping[str, str], body: bytes) -> st
     return v2.check_parts(golden, body[: int(size)], body[int(size) :])
 
 
+def _form(name: str, *parts: Any) -> Form:
+    return Form(f"sagemaker {name}", "sagemaker", "invocations", *parts)
+
+
 FORMS = (
-    Form("sagemaker csv", "sagemaker", "invocations", _csv_obstacle, _build_csv, v1.check_rows),
-    Form("sagemaker npy", "sagemaker", "invocations", _npy_obstacle, _build_npy, _check_npy),
+    _form("tfs", v1.rows_obstacle, _build_tfs, v1.check_rows),
+    _form("lines", v1.rows_obstacle, _build_lines, _check_lines),
+    _form("csv", _csv_obstacle, _build_csv, mlflow.check_instances),
+    _form("npy", _npy_obstacle, _build_npy, _check_npy),
+    _form("binary", _any, _build_triton, _check_triton),
 )

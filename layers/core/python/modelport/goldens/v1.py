@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelport.goldens.agreement import agree, rounded
-from modelport.goldens.form import JSON, Asked, Form, dumped, first, loaded, rows_of, unnestable
-from modelport.goldens.form import without as without_datatypes
+from modelport.goldens.form import (
+    JSON,
+    Asked,
+    Form,
+    dumped,
+    first,
+    loaded,
+    rows_of,
+    tensors,
+    unnestable,
+    without,
+)
 from modelport.goldens.golden import Golden, Tensor
 
 
@@ -15,7 +25,7 @@ def columns_obstacle(golden: Golden, asked: Asked) -> str:
     """Why ``inputs`` cannot carry it."""
     if not golden.inputs:
         return "a model without inputs has none to name"
-    return first(without_datatypes(golden, "BF16"), unnestable(golden))
+    return first(without(tensors(golden), "BF16"), unnestable(golden))
 
 
 def columns(golden: Golden) -> dict[str, Any]:
@@ -36,34 +46,34 @@ def rows(golden: Golden) -> list[Any]:
     return [dict(zip(by_name, row, strict=True)) for row in zip(*by_name.values(), strict=True)]
 
 
-def agree_columns(golden: Golden, got: Any) -> str | None:
-    """What disagrees in ``outputs``: by name, or bare where the model has one output."""
+def wanted(tensor: Tensor) -> Any:
+    """An output as TensorFlow Serving writes it: base64 only where its name asks for that."""
+    return rounded(tensor).nested(b64=tensor.name.endswith("_bytes"))
+
+
+def agree_columns(golden: Golden, got: Any, want: Callable[[Tensor], Any] = wanted) -> str | None:
+    """What disagrees in whole outputs: by name, or bare where the model has one output."""
     for tensor in golden.outputs:
         # TensorFlow Serving leaves the name out when the model has one output.
         named = isinstance(got, dict) and tensor.name in got
-        problem = agree(golden, tensor.name, wanted(tensor), got[tensor.name] if named else got)
+        problem = agree(golden, tensor.name, want(tensor), got[tensor.name] if named else got)
         if problem:
             return problem
     return None
 
 
-def agree_rows(golden: Golden, got: Any) -> str | None:
-    """What disagrees in ``predictions``: a list of values, or of objects by output."""
+def agree_rows(golden: Golden, got: Any, want: Callable[[Tensor], Any] = wanted) -> str | None:
+    """What disagrees in a list of rows, which are values, or objects by output."""
     if not isinstance(got, list):
         return f"expected a list of rows, got {type(got).__name__}"
     for tensor in golden.outputs:
         column = [
             row[tensor.name] if isinstance(row, dict) and tensor.name in row else row for row in got
         ]
-        problem = agree(golden, tensor.name, wanted(tensor), column)
+        problem = agree(golden, tensor.name, want(tensor), column)
         if problem:
             return problem
     return None
-
-
-def wanted(tensor: Tensor) -> Any:
-    """An output as TensorFlow Serving writes it: base64 only where its name asks for that."""
-    return rounded(tensor).nested(b64=tensor.name.endswith("_bytes"))
 
 
 def _build_columns(golden: Golden, asked: Asked) -> tuple[dict[str, str], bytes]:

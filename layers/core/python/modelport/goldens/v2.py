@@ -7,8 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelport.goldens.agreement import agree_with, bf16_bits, bf16_value
-from modelport.goldens.form import JSON, Asked, Form, dumped, finite, first, loaded, tensors
-from modelport.goldens.form import without as without_datatypes
+from modelport.goldens.form import (
+    JSON,
+    Asked,
+    Form,
+    dumped,
+    finite,
+    first,
+    loaded,
+    tensors,
+    without,
+)
 from modelport.goldens.golden import Golden, Tensor
 from modelport.signature import DATATYPES
 
@@ -27,7 +36,7 @@ _LETTERS = {
 def _json_obstacle(golden: Golden, asked: Asked) -> str:
     strict = all(map(finite, tensors(golden)))
     return first(
-        without_datatypes(golden, "FP16", "BF16"),
+        without(tensors(golden), "FP16", "BF16"),
         "" if strict else "NaN and infinities have no strict JSON form",
     )
 
