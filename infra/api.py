@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from aws_cdk import Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_apigateway as rest
 from aws_cdk import aws_apigatewayv2 as http
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -37,6 +37,8 @@ _ACCESS_FIELDS = {
 }
 #: One stage; it stands in the path of a REST API.
 REST_STAGE = "live"
+#: How long a stream may last: API Gateway's limit, and Lambda's.
+STREAM_LIMIT = Duration.minutes(15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,16 @@ class Door:
 
 
 def open_door(
-    stack: Stack, environment: Environment, router: lambda_.IFunction, access_log: logs.LogGroup
+    stack: Stack,
+    environment: Environment,
+    router: lambda_.IFunction,
+    access_log: logs.LogGroup,
+    streamer: lambda_.IFunction | None,
 ) -> Door:
-    """Create the API that the environment asks for."""
-    build = _rest_api if environment.api == "rest" else _http_api
-    return build(stack, environment, router, access_log)
+    """Create the API that the environment asks for; ``streamer`` is there for a REST API."""
+    if streamer is None:
+        return _http_api(stack, environment, router, access_log)
+    return _rest_api(stack, environment, router, access_log, streamer)
 
 
 def _http_api(
@@ -94,7 +101,11 @@ def _http_api(
 
 
 def _rest_api(
-    stack: Stack, environment: Environment, router: lambda_.IFunction, access_log: logs.LogGroup
+    stack: Stack,
+    environment: Environment,
+    router: lambda_.IFunction,
+    access_log: logs.LogGroup,
+    streamer: lambda_.IFunction,
 ) -> Door:
     iam = environment.auth == "iam"
     api = rest.LambdaRestApi(
@@ -102,7 +113,7 @@ def _rest_api(
         "RestApi",
         rest_api_name=f"modelport-{environment.name}",
         handler=router,
-        proxy=True,
+        proxy=False,
         integration_options=rest.LambdaIntegrationOptions(allow_test_invoke=False),
         binary_media_types=["*/*"],
         endpoint_types=[rest.EndpointType.REGIONAL],
@@ -121,6 +132,8 @@ def _rest_api(
             metrics_enabled=True,
         ),
     )
+    api.root.add_proxy()
+    _stream(api, streamer)
     # The construct's own output; ApiEndpoint says the same for both kinds of API.
     api.node.try_remove_child("Endpoint")
     review.accept_rest_api(api, open=not iam)
@@ -132,3 +145,28 @@ def _rest_api(
         requests=[api.metric_count(), api.metric_client_error(), api.metric_server_error()],
         failures=api.metric_server_error(),
     )
+
+
+def _stream(api: rest.RestApi, streamer: lambda_.IFunction) -> None:
+    """Give generate_stream, of a model and of its versions, to ``streamer``.
+
+    A path that leads to it has a method of its own at every step and catches what goes on
+    elsewhere: whether a gateway goes back to the first catch-all from there is not written down.
+    """
+    v2 = api.root.add_resource("v2")
+    models = v2.add_resource("models")
+    model = models.add_resource("{model}")
+    versions = model.add_resource("versions")
+    version = versions.add_resource("{version}")
+    for resource in (v2, models, model, versions, version):
+        resource.add_method("ANY")
+    for resource in (v2, model, version):
+        resource.add_proxy()
+    streaming = rest.LambdaIntegration(
+        streamer,
+        allow_test_invoke=False,
+        response_transfer_mode=rest.ResponseTransferMode.STREAM,
+        timeout=STREAM_LIMIT,
+    )
+    for resource in (model, version):
+        resource.add_resource("generate_stream").add_method("ANY", streaming)

@@ -11,6 +11,11 @@ def router(environment: str) -> str:
     return f"modelport-{environment}-router"
 
 
+def streamer(environment: str) -> str:
+    """The function that streams for a REST API."""
+    return f"modelport-{environment}-streamer"
+
+
 def registrar(environment: str) -> str:
     """The registrar function."""
     return f"modelport-{environment}-registrar"

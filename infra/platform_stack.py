@@ -17,7 +17,7 @@ from modelport.deployments import Environment, platform_stack
 from modelport.settings import RegistrarSettings, RouterSettings
 
 from infra import alarms, naming, permissions, review
-from infra.api import Door, open_door
+from infra.api import STREAM_LIMIT, Door, open_door
 from infra.assets import Assets
 from infra.function_logs import function_logs, log_group, removal
 from infra.image_repository import image_repository
@@ -32,6 +32,8 @@ _ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Archit
 #: Just under what an HTTP API waits for, so that the router's own answer gets out.
 _ROUTER_TIMEOUT = Duration.seconds(29)
 _ROUTER_SLOW = Duration.seconds(10)
+#: A stream may take its time, but not nearly all there is.
+_STREAM_SLOW = Duration.minutes(12)
 
 
 class PlatformStack(Stack):
@@ -58,7 +60,8 @@ class PlatformStack(Stack):
             environment,
             key,
         )
-        door = open_door(self, environment, router, access_log)
+        streamer = self._streamer(bucket, key) if environment.api == "rest" else None
+        door = open_door(self, environment, router, access_log, streamer)
         self._watch(door)
         outputs = self._outputs(door, bucket, registrar, key)
         if (images := image_repository(self, environment, key)) is not None:
@@ -143,6 +146,39 @@ class PlatformStack(Stack):
             topic=environment.alarm_topic,
         )
         return lambda_.Alias(self, "Live", alias_name="live", version=function.current_version)
+
+    def _streamer(self, bucket: s3.Bucket, key: kms.Key) -> lambda_.Function:
+        """The router's code once more, for what a REST API streams."""
+        environment = self._environment
+        name = naming.streamer(environment.name)
+        settings = RouterSettings(bucket.bucket_name, environment.name, auth=environment.auth)
+        function = self._function(
+            "Streamer",
+            name,
+            "functions.router.streamer.main",
+            str(self._assets.router),
+            key,
+            [
+                *permissions.read_registry(bucket, key),
+                *permissions.invoke_models(self, environment.name),
+            ],
+            # Lambda's own loop for Python does not stream: this starts another in its place.
+            settings={
+                **settings.to_env(),
+                "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/functions/router/stream",
+            },
+            memory_mb=512,
+            timeout=STREAM_LIMIT,
+            snapstart=False,
+        )
+        alarms.FunctionAlarms(
+            self,
+            "StreamerAlarms",
+            function=name,
+            slow=_STREAM_SLOW,
+            topic=environment.alarm_topic,
+        )
+        return function
 
     def _registrar(self, bucket: s3.Bucket, key: kms.Key) -> lambda_.Function:
         name = naming.registrar(self._environment.name)

@@ -10,21 +10,20 @@ from __future__ import annotations
 import json
 import logging
 import time
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import anyio
 from fastapi import FastAPI
 from modelport.envelope import Request, Response
-from modelport.errors import ModelportError, PayloadTooLargeError
-from modelport.refusals import crash, refused, status_of
+from modelport.errors import PayloadTooLargeError
 from modelport.settings import RouterSettings
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.router.backends import Backend
-from functions.router.caller import request_id, sticky_key
-from functions.router.dispatch import Dispatcher, Source, Trace
+from functions.router.caller import request_id
+from functions.router.dispatch import Dispatcher, Source
+from functions.router.exchange import Exchange
 from functions.router.routes_cache import Clock, Log
 
 logger = logging.getLogger(__name__)
@@ -62,7 +61,10 @@ def create_app(
     # What no route of the app claims is the data plane's. As the default rather than as a route,
     # because patterns have gaps: "/{path:path}" does not match a path with a line break.
     app.router.default = _Endpoint(
-        dispatcher, settings.max_body_bytes, clock, log, app.router.default, threads=threads
+        Exchange(dispatcher, clock, log),
+        settings.max_body_bytes,
+        app.router.default,
+        threads=threads,
     )
     return app
 
@@ -72,18 +74,14 @@ class _Endpoint:
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        exchange: Exchange,
         max_body: int,
-        clock: Clock,
-        log: Log,
         not_http: ASGIApp,
         *,
         threads: bool,
     ) -> None:
-        self._dispatcher, self._max_body = dispatcher, max_body
-        self._clock, self._log, self._threads = clock, log, threads
-        self._not_http = not_http
-        self._cold = True
+        self._exchange, self._max_body = exchange, max_body
+        self._threads, self._not_http = threads, not_http
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,36 +91,19 @@ class _Endpoint:
         if body is None:
             return
         if self._threads:
-            response = await anyio.to_thread.run_sync(self._exchange, scope, headers, body)
+            response = await anyio.to_thread.run_sync(self._answer, scope, headers, body)
         else:
-            response = self._exchange(scope, headers, body)
+            response = self._answer(scope, headers, body)
         await _send(send, response, head=scope["method"] == "HEAD")
 
-    def _exchange(
+    def _answer(
         self, scope: Scope, headers: dict[str, str], body: bytes | PayloadTooLargeError
     ) -> Response:
-        started, cold = self._clock(), self._cold
-        self._cold = False
         event = scope.get("aws.event")
         sent = body if isinstance(body, bytes) else b""
         request = Request(scope["method"], _raw_path(scope), headers, sent, request_id(event))
-        trace, error = Trace(), None
-        try:
-            if isinstance(body, PayloadTooLargeError):
-                raise body
-            response = self._dispatcher.answer(request, sticky_key(headers, event), trace)
-        except ModelportError as known:
-            response, error = refused(known, request, trace.call), known.code
-            if status_of(known) >= 500:
-                self._log(_why(request, known))
-        except Exception as unknown:
-            response, error = crash(request, trace.call), "internal"
-            self._log(_why(request, unknown))
-        response.headers.update(trace.headers())
-        response.headers["x-modelport-request-id"] = request.request_id
-        duration = self._clock() - started
-        self._log(_line(request, response, trace, duration, cold, error))
-        return response
+        problem = None if isinstance(body, bytes) else body
+        return self._exchange.answer(request, event, problem)
 
 
 def _headers(scope: Scope) -> dict[str, str]:
@@ -178,38 +159,3 @@ def _visible(query: bytes) -> str:
     from urllib.parse import quote  # no client of a known protocol sends such a query
 
     return quote(query, safe="!#$%&'()*+,/:;=?@[]~")
-
-
-def _why(request: Request, error: Exception) -> dict[str, Any]:
-    """The record with the traceback of a failure that is not the caller's fault."""
-    trace = "".join(traceback.format_exception(error))
-    return {"event": "failure", "request_id": request.request_id, "traceback": trace}
-
-
-def _line(
-    request: Request,
-    response: Response,
-    trace: Trace,
-    duration_s: float,
-    cold: bool,
-    error: str | None,
-) -> dict[str, Any]:
-    """The one line of a request: always the same keys, never a payload."""
-    call, deployment = trace.call, trace.deployment
-    return {
-        "request_id": request.request_id,
-        "model": call.model if call else None,
-        "version": deployment.version if deployment else None,
-        "alias": call.alias if call else None,
-        "target": deployment.target if deployment else None,
-        "protocol": call.protocol if call else None,
-        "verb": call.verb if call else None,
-        "status": response.status,
-        "duration_ms": round(duration_s * 1000, 3),
-        "backend_ms": None if trace.backend_s is None else round(trace.backend_s * 1000, 3),
-        "cold_start": cold,
-        "bytes_in": len(request.body),
-        "bytes_out": len(response.body),
-        "route_revision": trace.routes.revision if trace.routes else None,
-        "error": error or response.headers.get("x-modelport-error"),
-    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -172,7 +172,7 @@ class Dispatcher:
                 self._statistics.count(
                     model, deployment.version, trace.backend_s, succeeded=status < 400
                 )
-        return Response(response.status, returned(response.headers), response.body)
+        return replace(response, headers=returned(response.headers))
 
     def _about_model(
         self, call: Call, routes: Routes, deployment: Deployment, request: Request

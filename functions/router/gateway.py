@@ -35,6 +35,9 @@ def without_base_path(event: Event) -> Event:
 
 def _rest(event: Event, path: str, context: Mapping[str, Any]) -> str:
     proxy = (event.get("pathParameters") or {}).get("proxy")
+    resource = event.get("resource")
+    if isinstance(resource, str) and resource.startswith("/v2"):
+        return _last(path, resource.replace("{proxy+}", str(proxy).strip("/")).count("/"))
     if isinstance(proxy, str) and proxy:
         return _after_prefix(path, f"/{proxy.lstrip('/')}")
     stage = context.get("stage")
@@ -44,6 +47,11 @@ def _rest(event: Event, path: str, context: Mapping[str, Any]) -> str:
         return path
     prefix = f"/{stage}"
     return (path.removeprefix(prefix) or "/") if f"{path}/".startswith(f"{prefix}/") else path
+
+
+def _last(path: str, segments: int) -> str:
+    """The end of ``path`` that the template of a resource holds, still encoded where path is."""
+    return "/" + "/".join(path.rstrip("/").split("/")[-segments:])
 
 
 def _after_prefix(path: str, proxy: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
 from modelport.settings import RegistrarSettings, RouterSettings
 
+from infra.assets import Assets
 from tests.support.synthesis import TOPIC, Stack, Synthesis, Synthesiser
 
 
@@ -139,7 +141,11 @@ def test_callers_reach_the_published_version_behind_live(any_environment: Synthe
         uri = integration["Properties"]["IntegrationUri"]
         assert stack.text(uri) == "<AWS::Lambda::Alias>"
     for method in stack.of("AWS::ApiGateway::Method"):
-        assert "<AWS::Lambda::Alias>" in stack.text(method["Properties"]["Integration"]["Uri"])
+        integration = method["Properties"]["Integration"]
+        # The streamer is never snapshotted, so it needs no published version.
+        streams = integration.get("ResponseTransferMode") == "STREAM"
+        called = "<AWS::Lambda::Function.Arn>" if streams else "<AWS::Lambda::Alias>"
+        assert called in stack.text(integration["Uri"])
 
 
 def test_the_http_api_hands_every_request_to_the_router(default: Synthesis) -> None:
@@ -179,6 +185,79 @@ def test_the_rest_api_passes_every_body_through_as_it_is(synthesise: Synthesiser
     for method in platform.of("AWS::ApiGateway::Method"):
         assert method["Properties"]["HttpMethod"] == "ANY"
         assert method["Properties"]["Integration"]["Type"] == "AWS_PROXY"
+
+
+def test_the_rest_api_streams_text_and_nothing_else(synthesise: Synthesiser) -> None:
+    platform = synthesise("rest").platform
+    resources = {
+        name: each["Properties"]
+        for name, each in platform.resources.items()
+        if each["Type"] == "AWS::ApiGateway::Resource"
+    }
+
+    def path(method: Any) -> str:
+        at = method["Properties"]["ResourceId"].get("Ref")
+        parts: list[str] = []
+        while at in resources:
+            parts.insert(0, resources[at]["PathPart"])
+            at = resources[at]["ParentId"].get("Ref")
+        return "/" + "/".join(parts)
+
+    ways = {path(method): method["Properties"] for method in platform.of("AWS::ApiGateway::Method")}
+    model = "/v2/models/{model}"
+    streamed = {f"{model}/generate_stream", f"{model}/versions/{{version}}/generate_stream"}
+    steps = {"/v2", "/v2/models", model, f"{model}/versions", f"{model}/versions/{{version}}"}
+    caught = {"/{proxy+}", "/v2/{proxy+}"}
+    caught |= {f"{model}/{{proxy+}}", f"{model}/versions/{{version}}/{{proxy+}}"}
+    assert ways.keys() == {"/"} | steps | caught | streamed
+    for at, properties in ways.items():
+        integration = properties["Integration"]
+        assert (integration.get("ResponseTransferMode") == "STREAM") is (at in streamed), at
+        uri = platform.text(integration["Uri"])
+        if at in streamed:
+            assert "path/2021-11-15/functions/" in uri
+            assert uri.endswith("/response-streaming-invocations")
+            assert integration["TimeoutInMillis"] == 900_000
+        else:
+            assert uri.endswith("/invocations")
+
+
+def test_the_streamer_starts_a_loop_of_its_own_with_the_routers_rights(
+    synthesise: Synthesiser, assets: Assets
+) -> None:
+    platform = synthesise("rest").platform
+    functions = {
+        each["Properties"]["FunctionName"]: each["Properties"]
+        for each in platform.of("AWS::Lambda::Function")
+    }
+    streamer, router = (functions[f"modelport-prod-{name}"] for name in ("streamer", "router"))
+    assert streamer["Timeout"] == 900
+    assert "SnapStart" not in streamer
+    assert streamer["Code"] == router["Code"]
+    told = dict(streamer["Environment"]["Variables"])
+    wrapper = told.pop("AWS_LAMBDA_EXEC_WRAPPER")
+    assert told == router["Environment"]["Variables"]
+    program = assets.router / wrapper.removeprefix("/var/task/")
+    assert os.access(program, os.X_OK)
+    policies = [
+        [
+            {**statement, "Resource": platform.text(statement["Resource"])}
+            for statement in _statements(platform, each["Role"])
+            if statement["Sid"] != "OwnLogs"
+        ]
+        for each in (streamer, router)
+    ]
+    assert policies[0] == policies[1]
+    assert not any(
+        each["Properties"]["FunctionName"].endswith("-streamer")
+        for each in synthesise("default").platform.of("AWS::Lambda::Function")
+    )
+
+
+def _statements(platform: Stack, role: Any) -> list[Any]:
+    name = role["Fn::GetAtt"][0]
+    policies = platform.resources[name]["Properties"]["Policies"]
+    return [each for policy in policies for each in policy["PolicyDocument"]["Statement"]]
 
 
 def test_both_apis_throttle_and_log_each_access_without_payloads(synthesise: Synthesiser) -> None:

@@ -108,7 +108,7 @@ def test_no_module_is_a_drawer() -> None:
 
 
 def test_only_composition_roots_read_the_environment() -> None:
-    roots = {"handler.py", "server.py", "worker.py", "__main__.py", "app.py"}
+    roots = {"handler.py", "server.py", "worker.py", "__main__.py", "app.py", "streamer.py"}
     # jsii must know its Node.js before anything can import it, so the package says so itself.
     roots_of_infra = {ROOT / "infra" / "__init__.py"}
     # What a user's own program makes: nobody above it could pass the environment in.

@@ -122,3 +122,27 @@ def test_no_request_of_a_caller_is_answered_with_a_server_error(
     assert answer.headers["x-modelport-request-id"]
     if answer.status >= 400 and method != "HEAD":
         assert answer.error
+
+
+@pytest.mark.parametrize("base", ["", "/ml/eu"])
+@pytest.mark.parametrize(
+    ("resource", "path", "parameters"),
+    [
+        ("/v2", "/v2", {}),
+        ("/v2/{proxy+}", "/v2/health/live", {"proxy": "health/live"}),
+        ("/v2/models/{model}", "/v2/models/m", {"model": "m"}),
+        ("/v2/models/{model}/{proxy+}", "/v2/models/m/infer", {"model": "m", "proxy": "infer"}),
+        (
+            "/v2/models/{model}/versions/{version}/{proxy+}",
+            "/v2/models/m%2Dn/versions/3/infer",
+            {"model": "m-n", "version": "3", "proxy": "infer"},
+        ),
+        ("/v2/models/{model}/generate_stream", "/v2/models/m/generate_stream", {"model": "m"}),
+    ],
+)
+def test_a_rest_resource_below_the_root_says_which_end_of_the_path_is_ours(
+    base: str, resource: str, path: str, parameters: dict[str, str]
+) -> None:
+    event = rest_v1("POST", path)
+    sent = {**event, "resource": resource, "path": base + path, "pathParameters": parameters}
+    assert without_base_path(sent)["path"] == path

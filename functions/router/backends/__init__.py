@@ -1,7 +1,11 @@
 """Where a deployment is asked: one method (`Backend`), one class per kind of place."""
 
 from functions.router.backends.backend import Backend, CallableBackend
-from functions.router.backends.lambda_backend import LAMBDA_PAYLOAD_LIMIT, LambdaBackend
+from functions.router.backends.lambda_backend import (
+    LAMBDA_PAYLOAD_LIMIT,
+    LambdaBackend,
+    StreamingLambdaBackend,
+)
 from functions.router.backends.sagemaker_backend import SageMakerBackend
 
 __all__ = [
@@ -10,4 +14,5 @@ __all__ = [
     "CallableBackend",
     "LambdaBackend",
     "SageMakerBackend",
+    "StreamingLambdaBackend",
 ]

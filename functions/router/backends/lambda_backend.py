@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, Literal, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 from modelport.envelope import Request, Response
 from modelport.errors import (
     BackendGoneError,
+    MalformedRequestError,
     ModelFailedError,
     ModelportError,
     ModelTimeoutError,
     PayloadTooLargeError,
     ThrottledError,
 )
+from modelport.lambda_stream import opened
 from modelport.routes import Deployment
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
 
 from functions.router.backends.connection import DEFAULT_TIMEOUT_S, sent
 
@@ -102,6 +107,59 @@ class LambdaBackend:
                 "send fewer rows per request or ask for fewer outputs",
             )
         return ModelFailedError(model, deployment.version, request_id)
+
+
+class StreamingClient(LambdaClient, Protocol):
+    """The one further call used of boto3's Lambda client for answers in pieces."""
+
+    def invoke_with_response_stream(
+        self, *, FunctionName: str, InvocationType: Literal["RequestResponse"], Payload: bytes
+    ) -> Any: ...
+
+
+class StreamingLambdaBackend(LambdaBackend):
+    """Model functions on AWS Lambda, whose answers come in pieces where they are made so.
+
+    Taking a piece may raise what `invoke` may raise.
+    """
+
+    def __init__(self, client: StreamingClient, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        super().__init__(client, timeout_s=timeout_s)
+        self._streaming = client
+
+    def invoke(self, deployment: Deployment, model: str, request: Request) -> Response:
+        """Invoke the function; returns when the head of its answer is there."""
+        payload = request.to_event(streams=True)
+        _check_size(payload, request)
+        chunks = self._chunks(deployment, model, request.request_id, payload)
+        try:
+            return opened(chunks)
+        except MalformedRequestError as error:
+            raise ModelFailedError(model, deployment.version, request.request_id) from error
+
+    def _begin(self, function: str, payload: bytes) -> Any:
+        return self._streaming.invoke_with_response_stream(
+            FunctionName=function, InvocationType="RequestResponse", Payload=payload
+        )
+
+    def _chunks(
+        self, deployment: Deployment, model: str, request_id: str, payload: bytes
+    ) -> Iterator[bytes]:
+        try:
+            answer = sent(lambda: self._begin(deployment.resource, payload), self._clock)
+            with closing(answer["EventStream"]) as events:
+                for event in events:
+                    if "PayloadChunk" in event:
+                        yield event["PayloadChunk"]["Payload"]
+                    elif (end := event.get("InvokeComplete", {})).get("ErrorCode"):
+                        said = str(end.get("ErrorDetails", "")).encode()
+                        raise self._failed(said, deployment, model, request_id)
+        except (ReadTimeoutError, HttpReadTimeoutError) as error:
+            raise ModelTimeoutError(model, deployment.version, self._timeout_s) from error
+        except ClientError as error:
+            raise _refused(error, deployment, model, len(payload)) from error
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise BackendGoneError(model, deployment.version, deployment.target) from error
 
 
 def _check_size(payload: bytes, request: Request) -> None:

@@ -1,0 +1,119 @@
+"""The router's second door on a REST API: what it answers in pieces leaves in pieces.
+
+A program, not a handler: Lambda's own loop for Python does not stream, so ``stream`` beside this
+file starts this in its place. The second composition root of this folder, with the same routes,
+refusals and log lines as the first; only models on Lambda stream here, others answer whole.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from modelport.envelope import Request, Response, Stream
+from modelport.errors import ModelportError
+from modelport.registry.s3 import S3Registry
+from modelport.settings import RouterSettings
+
+from functions.router.backends import Backend, SageMakerBackend, StreamingLambdaBackend
+from functions.router.caller import request_id
+from functions.router.dispatch import Dispatcher
+from functions.router.exchange import Exchange
+from functions.router.gateway import Event, without_base_path
+from functions.router.runtime_loop import report_error, serve
+
+#: As long as a model function can run at most.
+LIMIT_S = 900.0
+REGISTRY_CONFIG = Config(
+    connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}
+)
+#: No retries: a call that is repeated would run the model twice.
+MODELS_CONFIG = Config(
+    connect_timeout=1,
+    read_timeout=LIMIT_S,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    tcp_keepalive=True,
+)
+
+
+def log_line(record: Mapping[str, Any]) -> None:
+    """One record, one line of JSON on standard output, where Lambda collects it."""
+    sys.stdout.write(json.dumps(record, separators=(",", ":"), default=str) + "\n")
+    sys.stdout.flush()
+
+
+def answering(exchange: Exchange) -> Callable[[Event], Response]:
+    """What answers a REST API's events through ``exchange``."""
+
+    def answer(event: Event) -> Response:
+        response = exchange.answer(_request(without_base_path(event)), event)
+        if not isinstance(response, Stream):
+            return response
+        headers = {**response.headers, "cache-control": "no-cache"}
+        return replace(response, headers=headers, pieces=_told(response.pieces))
+
+    return answer
+
+
+def build(environ: Mapping[str, str]) -> Exchange:
+    """The exchange for an environment; raises `InvalidSettingError` naming what is wrong."""
+    settings = RouterSettings.from_env(environ)
+    session = boto3.session.Session()
+    registry = S3Registry(session.client("s3", config=REGISTRY_CONFIG), settings.bucket)
+    functions = session.client("lambda", config=MODELS_CONFIG)
+    backends: dict[str, Backend] = {
+        "lambda": StreamingLambdaBackend(functions, timeout_s=LIMIT_S),
+        "sagemaker": SageMakerBackend(
+            lambda: session.client("sagemaker-runtime", config=MODELS_CONFIG), timeout_s=60.0
+        ),
+    }
+    dispatcher = Dispatcher(
+        registry,
+        backends,
+        routes_ttl_s=settings.routes_ttl_s,
+        clock=time.monotonic,
+        log=log_line,
+        auth=settings.auth,
+    )
+    return Exchange(dispatcher, time.monotonic, log_line)
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Answer events until Lambda ends the process."""
+    api = environ["AWS_LAMBDA_RUNTIME_API"]
+    try:
+        exchange = build(environ)
+    except Exception as error:
+        print(f"the streamer cannot start: {error}", file=sys.stderr, flush=True)
+        report_error(api, "init/error", error)
+        return 1
+    serve(api, answering(exchange))
+
+
+def _request(event: Event) -> Request:
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    body = event.get("body") or ""
+    sent = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    return Request(event["httpMethod"], event["path"], headers, sent, request_id(event))
+
+
+def _told(pieces: Generator[bytes]) -> Generator[bytes]:
+    """The pieces; a failure behind them is an event, because the status has been sent."""
+    try:
+        yield from pieces
+    except ModelportError as error:
+        yield b"data: " + json.dumps({"error": error.message}).encode() + b"\n\n"
+    finally:
+        pieces.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))
