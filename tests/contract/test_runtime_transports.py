@@ -182,7 +182,7 @@ def test_ping_is_200_and_a_blank_line(runtimes: Open) -> None:
     [
         ("GET", "/v1/models/other", 404, "model-not-found"),
         ("GET", "/v1/models/demo/versions/4", 404, "version-not-found"),
-        ("POST", "/v1/models/demo/labels/canary:predict", 404, "alias-not-found"),
+        ("POST", "/v1/models/demo/labels/canary:predict", 400, "alias-not-found"),
         ("POST", "/nowhere", 404, "route-not-found"),
         ("GET", V2, 405, "method-not-allowed"),
         ("POST", V1, 400, "malformed-request"),

@@ -99,11 +99,6 @@ def test_what_nobody_foresaw_is_a_json_500_with_the_traceback_in_the_log_only() 
         ("GET", f"/v1/models/{MODEL}/versions/7", f"Could not find version 7 of model {MODEL}"),
         (
             "POST",
-            f"/v1/models/{MODEL}/labels/beta:predict",
-            "Unrecognized servable version label: beta",
-        ),
-        (
-            "POST",
             f"/v2/models/{MODEL}/versions/7/infer",
             f"Could not find version 7 of model {MODEL}",
         ),
@@ -121,6 +116,15 @@ def test_what_is_not_there_is_404_in_the_protocols_own_words(
     world = World(deployed(1, stable="1"))
     answer = world.send(http_v2(method, path))
     assert (answer.status, answer.error) == (404, message)
+
+
+@pytest.mark.parametrize("rest", [":predict", ":classify", "", "/metadata"])
+def test_an_unknown_label_is_a_bad_request_as_in_tensorflow_serving(rest: str) -> None:
+    method = "POST" if rest.startswith(":") else "GET"
+    event = http_v2(method, f"/v1/models/{MODEL}/labels/beta{rest}")
+    answer = World(deployed(1, stable="1")).send(event)
+    assert (answer.status, answer.error) == (400, "Unrecognized servable version label: beta")
+    assert answer.headers["x-modelport-error"] == "alias-not-found"
 
 
 def test_a_published_model_without_deployments_is_404() -> None:

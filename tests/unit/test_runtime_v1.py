@@ -265,7 +265,7 @@ def test_empty_tensors_and_nested_base64(tmp_path: Path) -> None:
         (
             "POST",
             "/v1/models/demo/labels/beta:predict",
-            404,
+            400,
             "Unrecognized servable version label: beta",
         ),
         ("GET", "/v1/models/demo:predict", 405, "/v1/models/demo:predict takes POST"),

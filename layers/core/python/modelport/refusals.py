@@ -111,8 +111,11 @@ def refused(error: e.ModelportError, request: Request, call: Call | None = None)
     protocol = call.protocol if call else protocol_of(request.path)
     if isinstance(error, e.RouteNotFoundError):
         return _misdirected(error, request, protocol)
+    status = status_of(error)
+    if protocol == "v1" and isinstance(error, e.AliasNotFoundError):
+        status = 400  # to TensorFlow Serving a label it does not know is a bad request
     message = _worded(error, request, call)
-    response = refusal(status_of(error), message, error.code, request.request_id, protocol)
+    response = refusal(status, message, error.code, request.request_id, protocol)
     retry_after = getattr(error, "retry_after_s", None)
     if retry_after is not None:
         response.headers["retry-after"] = str(retry_after)
