@@ -31,6 +31,7 @@ PREDICTIONS = (
 )
 CALLS = (
     *PREDICTIONS,
+    ("v1", "explain"),
     ("v1", "metadata"),
     ("v1", "status"),
     ("v1", "list"),

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelport.envelope import Request
+from modelport.envelope import Request, Response
 from modelport.errors import ModelportError, PayloadTooLargeError
+from modelport.manifest import Batching
 
+from functions.runtime.batching import Batcher
 from functions.runtime.compression import asked, compressed, decompressed
 from functions.runtime.data_plane import DataPlane
+from functions.runtime.gathering import GatheringPlane
 from tests.support import runtime_bundles as bundles
 from tests.support.runtime_planes import SAGEMAKER, V1, V2, Plane, open_plane, v2_tensor
 
@@ -179,3 +184,18 @@ def test_an_answer_that_is_coded_already_is_left_alone(tmp_path: Path) -> None:
     answer = plane.post(V1, {"instances": [[1, 2]]}, {"accept-encoding": "gzip"})
     asking = Request("POST", V1, {"accept-encoding": "gzip"})
     assert compressed(asking, answer) is answer
+
+
+def test_with_batching_on_they_come_and_go_as_well(tmp_path: Path) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE)
+    body = gzip.compress(json.dumps({"instances": [[1, 2]]}).encode())
+    headers = {"content-encoding": "gzip", "accept-encoding": "deflate"}
+
+    async def ask() -> Response:
+        with ThreadPoolExecutor(1) as pool:
+            batcher = Batcher(plane.plane.model, Batching(8, 1.0), pool)
+            gathering = GatheringPlane(plane.plane, batcher, pool)
+            return await gathering.handle(Request("POST", V1, headers, body, "id"))
+
+    answer = asyncio.run(ask())
+    assert json.loads(zlib.decompress(answer.body)) == {"predictions": [[2.0, 4.0]]}

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from modelport.grammar import RULES
 
 from functions.runtime.metrics import Metrics, shared_memory
 
@@ -118,3 +119,16 @@ def test_a_worker_that_is_gone_keeps_its_counts_and_holds_nothing(
     assert samples['requests_total{protocol="v1",verb="predict",status="200"}'] == 2
     one.unready()
     assert read(one)["model_loaded{}"] == 0
+
+
+def test_every_verb_of_every_protocol_has_a_line_of_its_own(
+    workers: tuple[Metrics, Metrics],
+) -> None:
+    one, _ = workers
+    calls = {(protocol, verb) for protocol, verb, *_ in RULES}
+    for protocol, verb in calls:
+        one.request(line(protocol=protocol, verb=verb, status=501))
+    samples = read(one)
+    for protocol, verb in calls:
+        name = f'requests_total{{protocol="{protocol}",verb="{verb}",status="501"}}'
+        assert samples[name] == 1

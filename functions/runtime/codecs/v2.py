@@ -65,7 +65,7 @@ class V2Codec:
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
         signature, headers = subject.signature, request.headers
         cut = None
-        if _LENGTH in headers or _TRITON in headers.get("content-type", ""):
+        if _LENGTH in headers or _TRITON in headers.get("content-type", "").lower():
             from functions.runtime.codecs import v2_binary  # only for those who send raw tensors
 
             cut = v2_binary.cut_of(request)
