@@ -50,7 +50,7 @@ def questions(
         raise InvalidValueError(f"auth {auth!r}", 'it is "iam", a Signer or None')
     if compression not in (None, "gzip"):
         raise InvalidValueError(f"compression {compression!r}", 'it is "gzip" or None')
-    signer = Signer.of_environment() if auth == "iam" else auth
+    signer = Signer.of_environment(environ) if auth == "iam" else auth
     sign = signer.headers if isinstance(signer, Signer) else None
     return Questions(Terms(url, retries or Retries(), Budget(), sign), compression)
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
 
 _REGION_IN_HOST = re.compile(r"\.execute-api\.([a-z0-9-]+)\.amazonaws\.")
+#: What a CDN before the API may rewrite.
+_UNSIGNED = frozenset({"accept-encoding"})
+_DEFAULT_REGION = "us-east-1"
 _SIGNATURE_HEADERS = ("Authorization", "X-Amz-Date", "X-Amz-Security-Token")
 
 
@@ -24,7 +27,7 @@ class Signer:
     region: str
 
     @classmethod
-    def of_environment(cls) -> Signer:
+    def of_environment(cls, environ: Mapping[str, str]) -> Signer:
         """The signer that AWS's own variables, files and roles make.
 
         Raises `InvalidValueError` when there are no credentials, or nothing that reads them.
@@ -41,7 +44,9 @@ class Signer:
             raise InvalidValueError(
                 'auth="iam"', "there are no AWS credentials to sign with", hint="set AWS_PROFILE"
             )
-        return cls(credentials, session.get_config_variable("region") or "us-east-1")
+        # AWS_REGION is what other tools read; botocore itself does not.
+        region = environ.get("AWS_REGION") or session.get_config_variable("region")
+        return cls(credentials, region or _DEFAULT_REGION)
 
     def headers(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
@@ -51,7 +56,8 @@ class Signer:
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 
-        request = AWSRequest(method=method, url=url, data=body, headers=dict(headers))
+        kept = {name: value for name, value in headers.items() if name not in _UNSIGNED}
+        request = AWSRequest(method=method, url=url, data=body, headers=kept)
         in_host = _REGION_IN_HOST.search(url)
         region = in_host.group(1) if in_host else self.region
         SigV4Auth(self.credentials, "execute-api", region).add_auth(request)
