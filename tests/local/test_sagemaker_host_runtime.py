@@ -42,7 +42,7 @@ def published(home: Path, body: bytes, version: int) -> dict[str, str]:
     ("kind", "body", "answer"),
     [
         (JSON, b'{"instances": [[1.0, 2.5]]}', {"predictions": [[2.0, 5.0]]}),
-        (JSON, b'{"inputs": [[1.0, 2.5]]}', {"outputs": [[2.0, 5.0]]}),
+        (JSON, b'{"inputs": [[1.0, 2.5]]}', {"predictions": [[2.0, 5.0]]}),
         ("text/csv", b"1,2.5\n3,4\n", {"predictions": [[2.0, 5.0], [6.0, 8.0]]}),
     ],
 )

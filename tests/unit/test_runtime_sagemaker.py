@@ -476,3 +476,44 @@ def test_the_tensorflow_predictors_method_is_honoured(double: Plane) -> None:
         assert message in refused or "Servable not found" in refused
     csv = attributed("tfs-method=classify", CSV)
     assert "for tfs-method=classify" in double.refusal(SAGEMAKER, b"1,2", csv, status=415)
+
+
+_KINDS = (JSON, CSV, NPY, LINES, OCTETS, TRITON, f"{TRITON};json-header-size=30", f"{CSV};header=x")
+_SEEDS = (
+    b"1,2\n3,4\n",
+    b"p,q\n1,\n",
+    b"[1,2]\n[3,4]\n",
+    b'{"instances":[[1,2]]}',
+    b'{"dataframe_split":{"columns":["p","q"],"data":[[1,2]]}}',
+    b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}',
+    b'{"features":[1,2]}\n{"x":[NaN,2]}',
+    npy(np.ones((1, 2), "f4")),
+    npy(np.asfortranarray(np.ones((3, 2), ">f8"))),
+)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Plane:
+    return open_plane(tmp_path_factory.mktemp("shared"), bundles.DOUBLE)
+
+
+@given(
+    seed=st.sampled_from(_SEEDS),
+    kind=st.sampled_from(_KINDS),
+    accept=st.sampled_from(["*/*", *_KINDS]),
+    attributes=st.sampled_from(["", "tfs-method=classify", "tfs-model-name=demo", "tfs-=,=tfs-a="]),
+    changes=st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=3)), max_size=4),
+)
+def test_no_request_is_more_than_a_refusal(
+    shared: Plane,
+    seed: bytes,
+    kind: str,
+    accept: str,
+    attributes: str,
+    changes: list[tuple[int, bytes]],
+) -> None:
+    body = seed
+    for at, piece in changes:
+        body = body[:at] + piece + body[at + 1 :]
+    response = shared.post(SAGEMAKER, body, attributed(attributes, kind) | {"accept": accept})
+    assert response.status in (200, 400, 415), response.body

@@ -12,27 +12,29 @@ from __future__ import annotations
 import csv
 import io
 import math
+from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from modelport.errors import MalformedRequestError, NotEncodableError, UnsupportedMediaTypeError
 from modelport.signature import Signature, TensorSpec
 
 from functions.runtime.codecs.media import CSV
+from functions.runtime.codecs.numbers import as_declared
 from functions.runtime.codecs.tables import as_column, as_input, columns_of
 from functions.runtime.tensors import Array, Tensors, from_json
 
 Cell = Callable[[str], Any]
+Column = list[Any] | array  # type: ignore[type-arg]
+_FLOATS = ("FP16", "FP32", "FP64")
 _HEADER = {None: None, "present": True, "absent": False}
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 #: Characters of a cell that a message repeats.
 _SHOWN = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The cells of a row and the line it ends on."""
 
     line: int
@@ -52,15 +54,15 @@ def read_csv(body: bytes, signature: Signature, header: str | None = None) -> tu
         raise MalformedRequestError(f"the CSV body is not UTF-8 {_offset(body)}") from None
 
 
-def write_csv(name: str, array: Array) -> bytes:
-    """A row of the array a line, without a header."""
-    if array.ndim not in (1, 2) or array.dtype.kind == "V":
+def write_csv(name: str, values: Array) -> bytes:
+    """A row of the values a line, without a header."""
+    if values.ndim not in (1, 2) or values.dtype.kind == "V":
         raise NotEncodableError(
             name,
             f"{CSV} carries numbers or text in one or two dimensions;"
             " accept application/json or application/x-npy",
         )
-    rows = array if array.ndim == 2 else array[:, np.newaxis]
+    rows = values if values.ndim == 2 else values[:, np.newaxis]
     stream = io.StringIO()
     # str of a numpy scalar is its shortest form; a list of Python floats would show float32 noise.
     csv.writer(stream, lineterminator="\n").writerows(map(str, row) for row in rows)
@@ -127,30 +129,33 @@ def _could_be_a_value(cell: str) -> bool:
 
 def _one(spec: TensorSpec, rows: Iterator[Row], width: int) -> Array:
     convert = _converter(spec)
-    values: list[Any] = []
+    values = _column(spec)
     count = 0
     for row in rows:
-        values += _converted(row, width, convert)
+        _check_width(row, width)
+        _gather(values, row, convert)
         count += 1
     if not count:
         raise MalformedRequestError("the CSV body has a header and no rows")
-    return as_input(spec, from_json(spec, values).reshape(count, width))
+    return as_input(spec, _as_declared(spec, values).reshape(count, width))
 
 
 def _several(signature: Signature, rows: Iterator[Row], names: list[str]) -> Tensors:
     places = columns_of(signature, names)
-    columns: dict[str, list[Any]] = {name: [] for name in places}
+    columns = {spec.name: _column(spec) for spec in signature.inputs}
     converters = {spec.name: _converter(spec) for spec in signature.inputs}
     empty = True
     for row in rows:
         _check_width(row, len(names))
         for name, at in places.items():
-            columns[name] += _converted(Row(row.line, [row.cells[at]]), 1, converters[name], at)
+            cell = Row(row.line, [row.cells[at]])
+            _gather(columns[name], cell, converters[name], at)
         empty = False
     if empty:
         raise MalformedRequestError("the CSV body has a header and no rows")
     return {
-        spec.name: as_column(spec, from_json(spec, columns[spec.name])) for spec in signature.inputs
+        spec.name: as_column(spec, _as_declared(spec, columns[spec.name]))
+        for spec in signature.inputs
     }
 
 
@@ -161,10 +166,20 @@ def _check_width(row: Row, width: int) -> None:
         )
 
 
-def _converted(row: Row, width: int, convert: Cell, first: int = 0) -> list[Any]:
-    _check_width(row, width)
+def _column(spec: TensorSpec) -> Column:
+    """Where the values of an input are gathered; floats take eight bytes each there."""
+    return array("d") if spec.datatype in _FLOATS else []
+
+
+def _as_declared(spec: TensorSpec, values: Column) -> Array:
+    if isinstance(values, list):
+        return from_json(spec, values)
+    return as_declared(spec, np.frombuffer(values))
+
+
+def _gather(values: Column, row: Row, convert: Cell, first: int = 0) -> None:
     try:
-        return list(map(convert, row.cells))
+        values.extend(map(convert, row.cells))
     except ValueError:
         for at, cell in enumerate(row.cells, first + 1):
             try:

@@ -6,7 +6,10 @@ each input by name. Blank lines say nothing. What is wrong is told with its line
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -24,17 +27,18 @@ _ROW_NOTE = " (each line is a row, and the rows are stacked on axis 0)"
 
 def read_lines(body: bytes, signature: Signature) -> Tensors:
     """The inputs in ``body``, a row a line."""
-    numbers: list[int] = []
-    rows: list[Any] = []
-    for number, line in enumerate(body.removeprefix(_BOM).split(b"\n"), 1):
-        line = line.strip()
-        if line:
-            numbers.append(number)
-            rows.append(_row(line, number, signature))
-    if not rows:
+    names = [spec.name for spec in signature.inputs]
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for number, line in _lines(body):
+        value = _value(line, number)
+        if len(names) == 1 and type(value) is not dict:
+            columns[names[0]].append(value)
+            continue
+        for name, row in _named(value, number, names).items():
+            columns[name].append(row)
+    if not columns[names[0]]:
         raise MalformedRequestError("the JSON lines body has no lines")
-    return {spec.name: _input(spec, [row[spec.name] for row in rows], numbers)
-            for spec in signature.inputs}  # fmt: skip
+    return {spec.name: _input(spec, columns[spec.name], body) for spec in signature.inputs}
 
 
 def write_lines(outputs: Tensors) -> bytes:
@@ -42,23 +46,28 @@ def write_lines(outputs: Tensors) -> bytes:
     return b"".join(write_json(row) + b"\n" for row in rows_of(outputs))
 
 
-def _row(line: bytes, number: int, signature: Signature) -> dict[str, Any]:
-    """What the line has for each input."""
-    value = _value(line, number)
-    names = {spec.name for spec in signature.inputs}
-    if isinstance(value, dict):
-        if value.keys() == names:
-            return value
-        if len(names) == 1 and value.keys() == {FEATURES}:
-            return dict.fromkeys(names, value[FEATURES])
-        if len(names) > 1 or value.keys() != {"b64"}:
-            keys = ", ".join(sorted(value)[:20]) or "none"
-            allowed = f"{', '.join(sorted(names))}" + f" or {FEATURES}" * (len(names) == 1)
-            raise MalformedRequestError(f"line {number}: its keys are {keys}; expected {allowed}")
-    if len(names) > 1:
+def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines that say something, with their numbers; one at a time, because they may be many."""
+    for number, line in enumerate(io.BytesIO(body), 1):
+        text = line.removeprefix(_BOM).strip() if number == 1 else line.strip()
+        if text:
+            yield number, text
+
+
+def _named(value: Any, number: int, names: list[str]) -> dict[str, Any]:
+    """What an object has for each input."""
+    if not isinstance(value, dict):
         expected = f"an object with the keys {', '.join(sorted(names))}"
         raise MalformedRequestError(f"line {number}: expected {expected}")
-    return dict.fromkeys(names, value)
+    if value.keys() == set(names):
+        return value
+    if len(names) == 1 and value.keys() == {FEATURES}:
+        return {names[0]: value[FEATURES]}
+    if len(names) == 1 and value.keys() == {"b64"}:
+        return {names[0]: value}
+    keys = ", ".join(sorted(value)[:20]) or "none"
+    allowed = f"{', '.join(sorted(names))}" + f" or {FEATURES}" * (len(names) == 1)
+    raise MalformedRequestError(f"line {number}: its keys are {keys}; expected {allowed}")
 
 
 def _value(line: bytes, number: int) -> Any:
@@ -80,12 +89,13 @@ def _value(line: bytes, number: int) -> Any:
     return value
 
 
-def _input(spec: TensorSpec, rows: list[Any], numbers: list[int]) -> Array:
+def _input(spec: TensorSpec, rows: list[Any], body: bytes) -> Array:
     try:
         array = from_json(spec, rows, b64=True)
     except TensorError:
         at = _first_bad(spec, rows)
-        raise MalformedRequestError(f"line {numbers[at]}: {_problem(spec, rows, at)}") from None
+        number, _ = next(islice(_lines(body), at, None))
+        raise MalformedRequestError(f"line {number}: {_problem(spec, rows, at)}") from None
     return check_shape(spec, array, _ROW_NOTE)
 
 

@@ -14,19 +14,18 @@ import numpy as np
 from modelport.errors import MalformedRequestError, NotEncodableError, TensorError
 from modelport.signature import TensorSpec
 
-from functions.runtime.tensors import DTYPES, Array, check_shape, describe, from_array
+from functions.runtime.codecs.numbers import as_declared
+from functions.runtime.tensors import Array, check_shape, from_array
 
 _VERSIONS = ((1, 0), (2, 0), (3, 0))
 _PICKLED = "a pickled array, which is never opened"
-#: Largest whole number up to which every float64 is the number that was meant.
-_EXACT = 2**53
 
 
 def read_npy(body: bytes, spec: TensorSpec) -> Array:
     """The array in ``body`` as ``spec`` declares it; nothing is copied that fits as it is."""
     array = _array(body, spec)
     if array.dtype.kind in "iuf" and spec.datatype not in ("BOOL", "BYTES", "BF16"):
-        return check_shape(spec, _number(spec, array))
+        return check_shape(spec, as_declared(spec, array))
     return check_shape(spec, from_array(spec, array))
 
 
@@ -61,24 +60,3 @@ def _array(body: bytes, spec: TensorSpec) -> Array:
     except Exception as error:  # numpy evaluates the header, and raises whatever it meets there
         problem = str(error).partition("\n")[0][:200]
         raise MalformedRequestError(f"the body is not an npy array: {problem}") from None
-
-
-def _number(spec: TensorSpec, array: Array) -> Array:
-    """Numbers as the declared dtype, or `TensorError` for one that has no such form."""
-    want = DTYPES[spec.datatype]
-    if np.can_cast(array.dtype, want, "safe") or not array.size:
-        return array.astype(want, copy=False)
-    if want.kind == "f":
-        with np.errstate(over="ignore"):
-            narrowed = array.astype(want)
-        if not np.array_equal(np.isfinite(narrowed), np.isfinite(array)):
-            raise TensorError(spec.name, str(spec), f"{describe(array)} beyond its range")
-        return narrowed
-    if array.dtype.kind == "f" and not (np.trunc(array) == array).all():
-        raise TensorError(spec.name, str(spec), f"{describe(array)}, not all of it whole numbers")
-    if array.dtype.kind == "f" and np.abs(array).max() > _EXACT:
-        raise TensorError(spec.name, str(spec), f"{describe(array)}, which has lost digits")
-    limits = np.iinfo(want)
-    if int(array.min()) < limits.min or int(array.max()) > limits.max:
-        raise TensorError(spec.name, str(spec), f"{describe(array)} beyond its range")
-    return array.astype(want)
