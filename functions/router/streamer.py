@@ -2,7 +2,7 @@
 
 A program, not a handler: Lambda's own loop for Python does not stream, so ``stream`` beside this
 file starts this in its place. The second composition root of this folder, with the same routes,
-refusals and log lines as the first; only models on Lambda stream here, others answer whole.
+refusals and log lines as the first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from modelport.errors import ModelportError
 from modelport.registry.s3 import S3Registry
 from modelport.settings import RouterSettings
 
-from functions.router.backends import Backend, SageMakerBackend, StreamingLambdaBackend
+from functions.router.backends import (
+    Backend,
+    StreamingLambdaBackend,
+    StreamingSageMakerBackend,
+)
 from functions.router.caller import request_id
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
@@ -71,8 +75,8 @@ def build(environ: Mapping[str, str]) -> Exchange:
     functions = session.client("lambda", config=MODELS_CONFIG)
     backends: dict[str, Backend] = {
         "lambda": StreamingLambdaBackend(functions, timeout_s=LIMIT_S),
-        "sagemaker": SageMakerBackend(
-            lambda: session.client("sagemaker-runtime", config=MODELS_CONFIG), timeout_s=60.0
+        "sagemaker": StreamingSageMakerBackend(
+            lambda: session.client("sagemaker-runtime", config=MODELS_CONFIG), timeout_s=LIMIT_S
         ),
     }
     dispatcher = Dispatcher(

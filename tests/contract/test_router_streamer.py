@@ -29,7 +29,7 @@ from modelport.errors import (
 )
 from modelport.routes import Deployment
 
-from functions.router.backends import StreamingLambdaBackend
+from functions.router.backends import StreamingLambdaBackend, StreamingSageMakerBackend
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
 from functions.router.runtime_loop import serve
@@ -45,8 +45,8 @@ from tests.support.runtime_api import (
     head_and_body,
     runtime_api,
 )
-from tests.support.runtime_world import RuntimeProcess
-from tests.support.streaming_lambda import streaming_lambda
+from tests.support.runtime_world import HttpRuntime, RuntimeProcess
+from tests.support.streaming_lambda import message, streaming_lambda, streaming_sagemaker
 
 STREAM = "/v2/models/demo/generate_stream"
 SCRIPT = """
@@ -243,6 +243,55 @@ def test_a_lambda_that_is_gone_is_told() -> None:
         gone = at
     with pytest.raises(BackendGoneError):
         invoke(gone)
+
+
+def through_sagemaker(endpoint: str) -> Stream:
+    def new() -> Any:
+        config = Config(read_timeout=PATIENCE_S, retries={"total_max_attempts": 1})
+        return boto3.client("sagemaker-runtime", endpoint_url=endpoint, config=config)
+
+    body = json.dumps({"text_input": "a"}).encode()
+    path = "/v2/models/demo/versions/3/generate_stream"
+    request = Request("POST", path, {"content-type": "application/json"}, body, "r-1")
+    deployment = Deployment(3, "sagemaker", "modelport-test-demo-v3", "sha256:0")
+    answer = StreamingSageMakerBackend(new).invoke(deployment, "demo", request)
+    assert isinstance(answer, Stream)
+    return answer
+
+
+@pytest.fixture
+def container(bundle: Path) -> Iterator[HttpRuntime]:
+    running = HttpRuntime(bundles.write_bundle(bundle, bundles.DOUBLE, script=SCRIPT)).ready()
+    yield running
+    running.close()
+
+
+def test_an_event_of_an_endpoint_arrives_before_the_next_is_made(
+    container: HttpRuntime, bundle: Path
+) -> None:
+    with streaming_sagemaker(container.port) as endpoint:
+        answer = through_sagemaker(endpoint)
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert answer.headers["x-modelport-version"] == "3"
+        assert text(next(answer.pieces))["text_output"] == "a"
+        (bundle / "pipe").write_text("b\n")
+        assert text(next(answer.pieces))["text_output"] == "b"
+        assert next(answer.pieces, None) is None
+
+
+def test_an_endpoint_that_breaks_its_stream_off_is_the_models_failure(
+    container: HttpRuntime, bundle: Path
+) -> None:
+    (bundle / "pipe").unlink()
+    (bundle / "pipe").write_text("")
+    broken = message("ModelStreamError", b'{"Message":"secret","ErrorCode":"X"}', "exception")
+    with streaming_sagemaker(container.port, broken) as endpoint:
+        answer = through_sagemaker(endpoint)
+        assert text(next(answer.pieces))["text_output"] == "a"
+        with pytest.raises(ModelFailedError) as caught:
+            next(answer.pieces)
+    assert "secret" not in caught.value.message
 
 
 def started(api: StreamingRuntimeApi, environ: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -6,7 +6,10 @@ from functions.router.backends.lambda_backend import (
     LambdaBackend,
     StreamingLambdaBackend,
 )
-from functions.router.backends.sagemaker_backend import SageMakerBackend
+from functions.router.backends.sagemaker_backend import (
+    SageMakerBackend,
+    StreamingSageMakerBackend,
+)
 
 __all__ = [
     "LAMBDA_PAYLOAD_LIMIT",
@@ -15,4 +18,5 @@ __all__ = [
     "LambdaBackend",
     "SageMakerBackend",
     "StreamingLambdaBackend",
+    "StreamingSageMakerBackend",
 ]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Protocol, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
-from modelport.envelope import Request, Response
+from modelport.envelope import Request, Response, Stream
 from modelport.errors import (
     BackendError,
     BackendGoneError,
@@ -33,6 +35,8 @@ from modelport.sagemaker_envelope import (
     body_of,
     unwrapped,
 )
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
 
 from functions.router.backends.connection import DEFAULT_TIMEOUT_S, sent
 
@@ -99,16 +103,75 @@ class SageMakerBackend:
 
     def _once(self, endpoint: str, body: bytes, parameters: dict[str, str]) -> Response:
         answer = self._connected().invoke_endpoint(EndpointName=endpoint, Body=body, **parameters)
-        headers = {HEADER: answer.get("CustomAttributes", "")}
-        if "ContentType" in answer:
-            headers["content-type"] = answer["ContentType"]
-        return Response(200, headers, answer["Body"].read())
+        return Response(200, _headers(answer), answer["Body"].read())
 
     def _connected(self) -> SageMakerClient:
         with self._lock:
             if self._client is None:
                 self._client = self._new_client()
             return self._client
+
+
+class StreamingClient(SageMakerClient, Protocol):
+    """The one further call used of boto3's SageMaker runtime client for answers in pieces."""
+
+    def invoke_endpoint_with_response_stream(
+        self, *, EndpointName: str, Body: bytes, **parameters: str
+    ) -> Any: ...
+
+
+class StreamingSageMakerBackend(SageMakerBackend):
+    """Model versions on SageMaker, every answer in pieces as the container sends it.
+
+    Taking a piece may raise what `invoke` may raise.
+    """
+
+    def __init__(
+        self, new_client: Callable[[], StreamingClient], *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
+        super().__init__(new_client, timeout_s=timeout_s)
+
+    def invoke(self, deployment: Deployment, model: str, request: Request) -> Response:
+        """Invoke the endpoint; returns when the head of its answer is there."""
+        answer = super().invoke(deployment, model, request)
+        if not isinstance(answer, Stream):
+            return answer
+        return replace(answer, pieces=self._told(answer.pieces, deployment, model, request))
+
+    def _once(self, endpoint: str, body: bytes, parameters: dict[str, str]) -> Response:
+        client = cast(StreamingClient, self._connected())
+        answer = client.invoke_endpoint_with_response_stream(
+            EndpointName=endpoint, Body=body, **parameters
+        )
+        return Stream(200, _headers(answer), pieces=_parts(answer["Body"]))
+
+    def _told(
+        self, pieces: Generator[bytes], deployment: Deployment, model: str, request: Request
+    ) -> Generator[bytes]:
+        try:
+            yield from pieces
+        except (ReadTimeoutError, HttpReadTimeoutError) as error:
+            raise ModelTimeoutError(model, deployment.version, self._timeout_s) from error
+        except ClientError as error:  # an event of the stream that says why it ends
+            raise ModelFailedError(model, deployment.version, request.request_id) from error
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise BackendGoneError(model, deployment.version, deployment.target) from error
+        finally:
+            pieces.close()
+
+
+def _parts(events: Any) -> Generator[bytes]:
+    with closing(events):
+        for event in events:
+            if "PayloadPart" in event:
+                yield event["PayloadPart"]["Bytes"]
+
+
+def _headers(answer: Mapping[str, Any]) -> dict[str, str]:
+    headers = {HEADER: answer.get("CustomAttributes", "")}
+    if "ContentType" in answer:
+        headers["content-type"] = answer["ContentType"]
+    return headers
 
 
 def _parameters(request: Request) -> dict[str, str]:
