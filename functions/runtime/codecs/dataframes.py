@@ -11,6 +11,7 @@ from typing import Any
 from modelport.errors import MalformedRequestError, TensorError
 from modelport.signature import Signature, TensorSpec
 
+from functions.runtime.codecs.codec import is_list
 from functions.runtime.codecs.tables import as_column, as_input, columns_of
 from functions.runtime.tensors import Array, Tensors, check_shape, from_json
 
@@ -28,11 +29,11 @@ def read_split(frame: Any, signature: Signature) -> Tensors:
             f" fields. Got {keys or 'none'}."
         )
     data, columns = frame["data"], frame.get("columns")
-    if not _is_list(data):
+    if not is_list(data):
         raise _invalid("'data' of a dataframe_split must be a list of rows")
     names = None if columns is None else _names(columns)
     index = frame.get("index")
-    if index is not None and (not _is_list(index) or _length(index) != _length(data)):
+    if index is not None and (not is_list(index) or _length(index) != _length(data)):
         raise _invalid(f"'index' of a dataframe_split must be a list of {_length(data)} labels")
     if len(signature.inputs) == 1:
         return _one(signature.inputs[0], data, names)
@@ -110,23 +111,18 @@ def _names(columns: Any) -> list[str]:
     return [str(name) for name in names]
 
 
-def _is_list(value: Any) -> bool:
-    """A list, or what the reader of JSON puts in place of one of many numbers."""
-    return isinstance(value, list) or hasattr(value, "shape")
-
-
 def _length(value: Any) -> int:
     return len(value) if isinstance(value, list) else int(value.shape[0])
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if not isinstance(value, list) and _is_list(value) else value
+    return value.tolist() if not isinstance(value, list) and is_list(value) else value
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, dict):
         return "dictionary"
-    return "list" if _is_list(value) else f"type {type(value).__name__}"
+    return "list" if is_list(value) else f"type {type(value).__name__}"
 
 
 def _invalid(problem: str) -> MalformedRequestError:
