@@ -73,6 +73,11 @@ def declared(spec: TensorSpec, value: Any) -> Array:
         raise _unfit(spec, "a datatype this client does not know")
     if not raw.size:
         return np.empty(raw.shape, dtype)
+    if dtype.kind in "iu" and raw.dtype.kind in "fO":
+        # numpy makes floats of whole numbers that fit no one dtype of its own.
+        exact = np.array(value, object)
+        if set(map(type, exact.reshape(-1).tolist())) == {int}:
+            return _whole(spec, exact, dtype)
     if raw.dtype.kind == "O":
         raise _unfit(spec, "a ragged list, or values that are not numbers")
     if dtype == BF16:
@@ -104,6 +109,10 @@ def _numbers(spec: TensorSpec, raw: Array, dtype: np.dtype[Any]) -> Array:
         raise _unfit(spec, "a number that is not whole")
     if raw.dtype.kind == "f" and np.abs(raw).max() > _EXACT:
         raise _unfit(spec, "a whole number that has lost digits as a float")
+    return _whole(spec, raw, dtype)
+
+
+def _whole(spec: TensorSpec, raw: Array, dtype: np.dtype[Any]) -> Array:
     limits = np.iinfo(dtype)
     if int(raw.min()) < limits.min or int(raw.max()) > limits.max:
         raise _unfit(spec, "a number out of its range")
