@@ -49,6 +49,10 @@ def predict_fn(data, model):
 
 def output_fn(prediction, accept):
     return json.dumps(prediction), "application/json"
+
+
+def generate_fn(prompt, parameters, model):
+    yield from prompt.split()[: parameters.get("words")]
 '''
 
 
@@ -131,6 +135,22 @@ def test_a_raw_body_reaches_the_script_unchanged(cloud: LocalCloud) -> None:
     body = bytes(range(256)) * 40
     answer = cloud.post("/endpoints/scale/versions/3/invocations", body)
     assert answer.json() == {"bytes": len(body)}
+
+
+def test_a_script_generates_text_whole_and_in_events(cloud: LocalCloud) -> None:
+    asked = {"id": "7", "text_input": "one two three", "parameters": {"words": 2}}
+    about = {"id": "7", "model_name": "scale", "model_version": "3"}
+    answer = cloud.post("/v2/models/scale/versions/3/generate", asked)
+    assert answer.json() == {**about, "text_output": "onetwo"}
+    events = cloud.post("/v2/models/scale/versions/3/generate_stream", asked)
+    assert events.headers["content-type"] == "text/event-stream; charset=utf-8"
+    documents = [
+        json.loads(line.removeprefix("data: ")) for line in events.text.split("\n\n") if line
+    ]
+    assert documents == [{**about, "text_output": word} for word in ("one", "two")]
+    refused = cloud.post("/v2/models/scale/versions/1/generate", asked)
+    assert refused.status_code == 501
+    assert "has no generate_fn" in refused.json()["error"]
 
 
 def test_metadata_and_health(cloud: LocalCloud) -> None:
