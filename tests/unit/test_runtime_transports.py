@@ -73,7 +73,7 @@ def test_what_lambda_cannot_carry_is_refused() -> None:
 
 
 def test_the_lambda_handler_answers_whatever_comes() -> None:
-    handler = lambda_handler(lambda request: Response(200, {}, request.request_id.encode()))
+    handler: Any = lambda_handler(lambda request: Response(200, {}, request.request_id.encode()))
     event = json.loads(Request("GET", "/", request_id="own").to_event())
     assert handler(event, CONTEXT)["body"] == "own"
     del event["request_id"]
