@@ -18,8 +18,9 @@ from typing import Any
 import httpx
 import pytest
 from containers import Containers
+from modelport.bundle import load_bundle
 from modelport.deployments import Deployments
-from modelport.goldens import load_goldens
+from modelport.goldens.forms import asked_of, requests
 
 from tests.conftest import ROOT
 from tests.local.conftest import answers, eventually, free_port, processes_with
@@ -109,22 +110,23 @@ SERVED = {
 def check_goldens(
     world: World, model: str, client: httpx.Client, root: str, paths: dict[str, str]
 ) -> int:
-    """Ask every golden in every protocol that carries it; how many requests agreed."""
+    """Ask every golden in every form that carries it; how many requests agreed."""
     asked = 0
-    for golden in load_goldens(world.folder / model / "golden"):
-        for request in golden.requests():
+    content = load_bundle(world.folder / model).content
+    for golden in content.goldens:
+        for request in requests(golden, asked_of(content)):
             url = root + paths[request.protocol].format(model)
             answer = client.post(url, content=request.body, headers=request.headers)
             assert answer.status_code == 200, f"{golden.name}: {answer.text}"
-            assert golden.check(request.protocol, answer.content) is None, golden.name
+            assert request.check(answer.headers, answer.content) is None, golden.name
             asked += 1
     return asked
 
 
-@pytest.mark.parametrize(("model", "requests"), [("magika", 8), ("scale", 2)])
-def test_its_goldens_are_answered_through_the_api(world: World, model: str, requests: int) -> None:
+@pytest.mark.parametrize(("model", "agreeing"), [("magika", 10), ("scale", 12)])
+def test_its_goldens_are_answered_through_the_api(world: World, model: str, agreeing: int) -> None:
     cloud = world.cloud
-    assert check_goldens(world, model, cloud.http, cloud.endpoint, ROUTED) == requests
+    assert check_goldens(world, model, cloud.http, cloud.endpoint, ROUTED) == agreeing
 
 
 def test_functions_are_containers_of_the_deployed_images(world: World) -> None:
@@ -148,14 +150,14 @@ def test_the_same_digest_answers_as_a_sagemaker_endpoint(world: World) -> None:
     assert container["Config"]["Cmd"] == ["serve"]
     assert user_of(container["State"]["Pid"]) == USER
     cloud.settled("magika")
-    assert check_goldens(world, "magika", cloud.http, cloud.endpoint, ROUTED) == 8
+    assert check_goldens(world, "magika", cloud.http, cloud.endpoint, ROUTED) == 10
 
 
-@pytest.mark.parametrize(("model", "requests"), [("magika", 8), ("scale", 2)])
-def test_the_same_digest_is_a_plain_container(world: World, model: str, requests: int) -> None:
+@pytest.mark.parametrize(("model", "agreeing"), [("magika", 10), ("scale", 12)])
+def test_the_same_digest_is_a_plain_container(world: World, model: str, agreeing: int) -> None:
     with plain(world, world.images[model]) as (root, process, pid):
         with httpx.Client(timeout=60) as client:
-            assert check_goldens(world, model, client, root, SERVED) == requests
+            assert check_goldens(world, model, client, root, SERVED) == agreeing
             metrics = client.get(f"{root}/metrics")
         assert metrics.status_code == 200
         assert "modelport" in metrics.text

@@ -103,7 +103,7 @@ def test_a_version_that_answers_wrongly_leaves_no_endpoint(
     cloud: LocalCloud, tmp_path: Path
 ) -> None:
     wrong = scaling(tmp_path / "wrong", 5, golden_factor=6)
-    version = cloud.modelport("publish", str(wrong), "--name", "scale")["version"]
+    version = cloud.modelport("publish", str(wrong), "--name", "scale", "--no-verify")["version"]
     _, error = cloud.refused("deploy", f"scale:{version}", *SIZE)
     assert "golden" in json.dumps(error)
     assert endpoints(cloud) == [ENDPOINT]
@@ -115,7 +115,7 @@ def test_a_version_that_does_not_start_fails_its_deploy_with_the_services_words(
 ) -> None:
     broken = scaling(tmp_path / "broken", 7)
     (broken / "inference.py").write_text(DIES)
-    version = cloud.modelport("publish", str(broken), "--name", "scale")["version"]
+    version = cloud.modelport("publish", str(broken), "--name", "scale", "--no-verify")["version"]
     _, error = cloud.refused("deploy", f"scale:{version}", *SIZE)
     assert "did not pass the ping health check" in json.dumps(error)
     assert endpoints(cloud) == [ENDPOINT]

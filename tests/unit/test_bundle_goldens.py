@@ -61,6 +61,16 @@ def test_goldens_are_part_of_the_content_and_not_of_the_files(folder: Path) -> N
     assert (raw.content_type, raw.body, raw.answer) == ("x/y", b"\0\1", {"label": "f"})
 
 
+def test_numbers_that_json_has_no_form_for_may_be_bare_or_quoted(folder: Path) -> None:
+    data = [float("nan"), "Infinity", "-Infinity"]
+    write(
+        folder, "one", {"inputs": [A | {"data": [1.0, 2, 3]}, S], "outputs": [Y | {"data": data}]}
+    )
+    (golden,) = load_bundle(folder).content.goldens
+    assert repr(golden.outputs[0].data) == "(nan, inf, -inf)"
+    assert repr(golden.inputs[0].data) == "(1, 2, 3)"
+
+
 def test_a_file_called_golden_is_a_file(folder: Path) -> None:
     (folder / "golden").rmdir()
     (folder / "golden").write_text("hour")
@@ -83,6 +93,14 @@ def test_a_file_called_golden_is_a_file(folder: Path) -> None:
         ([A, S], [Y | {"data": [1.0]}], "has 1 values for shape [1, 3]"),
         ([A, S], [Y | {"datatype": "FLOAT"}], "unknown datatype 'FLOAT'"),
         ([A, S], [], "needs 'inputs' and 'outputs'"),
+        ([A | {"data": [1, 2, True]}, S], [Y], "'a': value 2 is True, which is no INT64"),
+        ([A | {"data": [1, 2, 2**63]}, S], [Y], "is 9223372036854775808, which is no INT64"),
+        ([A | {"data": [1, 2.5, 3]}, S], [Y], "'a': value 1 is 2.5, which is no INT64"),
+        ([A, S | {"data": [1]}], [Y], "'s': value 0 is 1, which is no BYTES"),
+        ([A, S | {"data": ["\ud800"]}], [Y], "which is no BYTES"),
+        ([A, S], [Y | {"data": [1, 1e39, 2]}], "'y': value 1 is 1e+39, which is no FP32"),
+        ([A, S], [Y | {"data": [1, "nan", 2]}], "'y': value 1 is 'nan', which is no FP32"),
+        ([A, S], [Y | {"data": [1, None, 2]}], "'y': value 1 is None, which is no FP32"),
     ],
 )  # fmt: skip
 def test_goldens_that_do_not_fit(

@@ -19,6 +19,7 @@ from modelport.errors import (
     MalformedRequestError,
 )
 from modelport.goldens import Golden, Tensor, load_goldens
+from modelport.goldens.forms import Asked, requests, uncarried
 from modelport.manifest import Content, File, Manifest
 from modelport.settings import RegistrarSettings, RouterSettings, RuntimeSettings
 from modelport.signature import Signature, TensorSpec
@@ -64,49 +65,57 @@ def test_any_bytes_are_a_manifest_or_an_integrity_error(body: bytes) -> None:
 # --- goldens --------------------------------------------------------------------------------------
 
 
-def test_a_tensor_golden_is_asked_in_every_json_protocol() -> None:
-    bodies = {r.protocol: json.loads(r.body) for r in GOLDEN.requests()}
-    assert bodies["v1"] == {"inputs": {"x": [[1.0, 2.0], [3.0, 4.0]]}}
-    assert bodies["v2"]["inputs"][0]["data"] == [1.0, 2.0, 3.0, 4.0]
+def check(golden: Golden, form: str, body: bytes) -> str | None:
+    found = (request for request in requests(golden, Asked(SIGNATURE)) if request.form == form)
+    return next(found).check({}, body)
+
+
+def test_a_tensor_golden_is_asked_in_every_form() -> None:
+    bodies = {r.form: r.body for r in requests(GOLDEN, Asked(SIGNATURE))}
+    assert json.loads(bodies["v1 columns"]) == {"inputs": {"x": [[1.0, 2.0], [3.0, 4.0]]}}
+    assert json.loads(bodies["v1 rows"]) == {"instances": [[1.0, 2.0], [3.0, 4.0]]}
+    assert json.loads(bodies["v2 json"])["inputs"][0]["data"] == [1.0, 2.0, 3.0, 4.0]
+    assert bodies["sagemaker csv"] == b"1.0,2.0\n3.0,4.0\n"
 
 
 def test_a_raw_golden_goes_to_invocations_only_and_says_why() -> None:
-    (request,) = RAW.requests()
+    (request,) = requests(RAW, Asked(SIGNATURE))
     assert (request.protocol, request.body) == ("sagemaker", b"%PDF\xff")
-    assert set(RAW.unsendable) == {"v1", "v2"}
+    assert {one.form for one in uncarried([RAW], Asked(SIGNATURE))} >= {"v1 rows", "v2 binary"}
 
 
-def test_half_precision_has_no_json_form() -> None:
+def test_half_precision_has_no_json_form_in_v2() -> None:
     golden = Golden("half", (replace(X, datatype="FP16"),), (Y,))
-    assert golden.requests() == []
-    assert "FP16" in golden.unsendable["v2"]
+    said = {one.form: one.reason for one in uncarried([golden], Asked(SIGNATURE))}
+    assert "FP16" in said["v2 json"]
+    assert "v2 binary" not in said
 
 
 def test_answers_within_the_tolerance_agree() -> None:
-    assert GOLDEN.check("v1", b'{"outputs": [[3.00001], [7.0]]}') is None
+    assert check(GOLDEN, "v1 columns", b'{"outputs": [[3.00001], [7.0]]}') is None
     v2 = {"outputs": [{"name": "y", "datatype": "FP32", "shape": [2, 1], "data": [3.0, 7.0]}]}
-    assert GOLDEN.check("v2", json.dumps(v2).encode()) is None
-    assert RAW.check("sagemaker", b'{"label": "pdf"}') is None
+    assert check(GOLDEN, "v2 json", json.dumps(v2).encode()) is None
+    assert check(RAW, "raw", b'{"label": "pdf"}') is None
 
 
 @pytest.mark.parametrize(
-    ("protocol", "body", "problem"),
+    ("form", "body", "problem"),
     [
-        ("v1", b'{"outputs": [[3.1], [7.0]]}', "y[0][0]: expected 3.0, got 3.1"),
-        ("v1", b'{"outputs": [[3.0]]}', "expected 2 values, got 1"),
-        ("v1", b'{"predictions": [[3.0], [7.0]]}', "no 'outputs'"),
-        ("v1", b"[]", "not a JSON object"),
-        ("v1", b"{", "not JSON"),
-        ("v2", b'{"outputs": []}', "missing"),
+        ("v1 columns", b'{"outputs": [[3.1], [7.0]]}', "y[0][0]: expected 3.0, got 3.1"),
+        ("v1 columns", b'{"outputs": [[3.0]]}', "expected 2 values, got 1"),
+        ("v1 columns", b'{"predictions": [[3.0], [7.0]]}', "no 'outputs'"),
+        ("v1 columns", b"[]", "not a JSON object"),
+        ("v1 columns", b"{", "not JSON"),
+        ("v2 json", b'{"outputs": []}', "missing"),
         (
-            "v2",
+            "v2 json",
             b'{"outputs": [{"name": "y", "datatype": "FP64", "shape": [2, 1], "data": [3, 7]}]}',
             "expected datatype FP32, got FP64",
         ),
     ],
 )
-def test_a_wrong_answer_says_what_is_wrong(protocol: str, body: bytes, problem: str) -> None:
-    assert problem in (GOLDEN.check(protocol, body) or "")
+def test_a_wrong_answer_says_what_is_wrong(form: str, body: bytes, problem: str) -> None:
+    assert problem in (check(GOLDEN, form, body) or "")
 
 
 def test_text_is_sent_as_base64_over_v1_and_nests_by_shape() -> None:

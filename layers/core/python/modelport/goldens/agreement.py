@@ -71,7 +71,7 @@ def agree_with(golden: Golden, tensor: Tensor, datatype: Any, shape: Any, data: 
         ("shape", list(tensor.shape), shape),
     ):
         if want != got:
-            return f"output {tensor.name!r}: expected {what} {want}, got {_shown(got)}"
+            return f"output {tensor.name!r}: expected {what} {want}, got {str(got)[:_SHOWN]}"
     return agree(golden, tensor.name, rounded(tensor).data, data)
 
 

@@ -40,7 +40,9 @@ def one_input(golden: Golden, what: str) -> str:
 def _csv_obstacle(golden: Golden, asked: Asked) -> str:
     if reason := one_input(golden, "CSV"):
         return reason
-    (tensor,), trailing = golden.inputs, asked.signature.inputs[0].shape[1:]
+    (tensor,) = golden.inputs
+    spec = asked.signature.input(tensor.name)
+    trailing = spec.shape[1:] if spec else tensor.shape[1:]
     if len(trailing) > 1 and -1 in trailing:
         return f"CSV cannot say the {len(trailing) + 1} dimensions of input {tensor.name!r}"
     if not math.prod(tensor.shape):
