@@ -58,10 +58,10 @@ def open_door(
     access_log: logs.LogGroup,
     streamer: lambda_.IFunction | None,
 ) -> Door:
-    """Create the API that the environment asks for; ``streamer`` is there for a REST API."""
-    if streamer is None:
-        return _http_api(stack, environment, router, access_log)
-    return _rest_api(stack, environment, router, access_log, streamer)
+    """Create the API that the environment asks for; ``streamer`` for a REST API that streams."""
+    if environment.api == "rest":
+        return _rest_api(stack, environment, router, access_log, streamer)
+    return _http_api(stack, environment, router, access_log)
 
 
 def _http_api(
@@ -105,7 +105,7 @@ def _rest_api(
     environment: Environment,
     router: lambda_.IFunction,
     access_log: logs.LogGroup,
-    streamer: lambda_.IFunction,
+    streamer: lambda_.IFunction | None,
 ) -> Door:
     iam = environment.auth == "iam"
     api = rest.LambdaRestApi(
@@ -133,7 +133,8 @@ def _rest_api(
         ),
     )
     api.root.add_proxy()
-    _stream(api, streamer)
+    if streamer is not None:
+        _stream(api, streamer)
     # The construct's own output; ApiEndpoint says the same for both kinds of API.
     api.node.try_remove_child("Endpoint")
     review.accept_rest_api(api, open=not iam)

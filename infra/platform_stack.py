@@ -60,7 +60,7 @@ class PlatformStack(Stack):
             environment,
             key,
         )
-        streamer = self._streamer(bucket, key) if environment.api == "rest" else None
+        streamer = self._streamer(bucket, key) if environment.streams else None
         door = open_door(self, environment, router, access_log, streamer)
         self._watch(door)
         outputs = self._outputs(door, bucket, registrar, key)

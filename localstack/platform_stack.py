@@ -70,6 +70,8 @@ def write_deployments(home: Home, engine: Engine, hosts: Hosts, images: str | No
         "name": ENVIRONMENT,
         "auth": "none",
         "api": engine.api,
+        # No emulator's gateway streams, and some refuse to be told to.
+        "streaming": False,
         **({"image_repository": images} if images else {"image": placeholder}),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",

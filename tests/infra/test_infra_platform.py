@@ -222,6 +222,14 @@ def test_the_rest_api_streams_text_and_nothing_else(synthesise: Synthesiser) -> 
             assert uri.endswith("/invocations")
 
 
+def test_a_rest_api_that_shall_not_stream_is_the_router_alone(synthesise: Synthesiser) -> None:
+    text = '[environment]\nname = "t"\napi = "rest"\nstreaming = false\n'
+    platform = synthesise.fresh(text, "unstreamed").platform
+    names = {each["Properties"]["FunctionName"] for each in platform.of("AWS::Lambda::Function")}
+    assert "modelport-t-streamer" not in names
+    assert len(platform.of("AWS::ApiGateway::Method")) == 2
+
+
 def test_the_streamer_starts_a_loop_of_its_own_with_the_routers_rights(
     synthesise: Synthesiser, assets: Assets
 ) -> None:

@@ -52,6 +52,8 @@ class Environment(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,11}$")] = "dev"
     auth: Literal["iam", "none"] = "iam"
     api: Literal["http", "rest"] = "http"
+    #: Send generated text while it is made; only a REST API can, and not on every cloud.
+    streaming: bool = True
     function_environment: dict[str, str] = Field(default_factory=dict)
     #: Image of the entries that name none; only a cloud that ignores the image can use one for all.
     image: str | None = None
@@ -74,6 +76,11 @@ class Environment(BaseModel):
     alarm_topic: Annotated[str, Field(pattern=r"^arn:[^:]+:sns:")] | None = None
     throttle_rate: Annotated[int, Field(gt=0)] = 100
     throttle_burst: Annotated[int, Field(gt=0)] = 200
+
+    @property
+    def streams(self) -> bool:
+        """Whether generated text leaves while it is made."""
+        return self.streaming and self.api == "rest"
 
     @property
     def uses_snapstart(self) -> bool:
