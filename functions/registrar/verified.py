@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modelport.goldens.forms import Uncarried, grouped
+from modelport.goldens.forms import Uncarried, grouped, told
 
 #: Of the text in the resource's attributes: CloudFormation takes 4,096 bytes of answer in all.
 LONGEST = 1_500
@@ -28,7 +28,7 @@ class Verified:
         counts = "".join(f", {form} {count}" for form, count in self.forms.items())
         yield f"{self.requests} requests agree: ready 1{counts}"
         for goldens, forms, reason in grouped(self.uncarried):
-            yield f"not asked: {', '.join(goldens)} as {', '.join(forms)}: {reason}"
+            yield f"not asked: {', '.join(goldens)} as {told(forms)}: {reason}"
 
     def data(self) -> dict[str, str]:
         """The attributes of the custom resource."""

@@ -127,6 +127,16 @@ def test_deploy_writes_the_entry_and_deploys_exactly_that_stack(terminal: Termin
     assert told["curl"].startswith("curl http://api.test/v1/models/magika/versions/2:predict -d")
 
 
+def test_deploy_tells_what_the_goldens_came_to(terminal: Terminal) -> None:
+    said = "3 requests agree: ready 1, v1 rows 2; not asked: g as v2: NaN"
+    terminal.stacks["modelport-dev-magika-v2"] = {"Verified": said}
+    lines = terminal.ok("deploy", "magika:2").out.splitlines()
+    assert lines[1].split("  ") == ["goldens", "3 requests agree: ready 1, v1 rows 2"]
+    assert lines[2].strip() == "not asked: g as v2: NaN"
+    assert terminal.ok("deploy", "magika:2", "--json").json["verified"] == said
+    assert terminal.ok("deploy", "magika:1", "--json").json["verified"] is None
+
+
 def test_without_a_platform_nothing_begins_and_the_way_out_is_named(terminal: Terminal) -> None:
     terminal.stacks.clear()
     result = terminal("deploy", "magika:1", "--json")

@@ -187,8 +187,7 @@ def test_what_was_asked_and_what_was_not_is_told_and_logged(
     assert outcome.data is not None
     told = outcome.data["Verified"]
     assert "agree: ready 1, v1 columns 1, v1 rows 1, v2 json 1, v2 binary 1" in told
-    assert "not asked: text as v1 columns, v1 rows" in told
-    assert "raw bytes go to inference.py" in told
+    assert "not asked: text as v1, v2, sagemaker, mlflow: raw bytes" in told
     assert "raw 1" in told
     lines = [record.getMessage() for record in caplog.records]
     assert any("m:1: not asked: text as" in line for line in lines)

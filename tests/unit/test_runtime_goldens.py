@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modelport.envelope import Request
 from modelport.goldens import Golden, GoldenRequest, Tensor
 from modelport.goldens.agreement import agree, bf16_bits, bf16_value
-from modelport.goldens.forms import FORMS, Asked, Uncarried, each, grouped, uncarried
+from modelport.goldens.forms import FORMS, Asked, Uncarried, each, grouped, told, uncarried
 from modelport.goldens.v2 import pack, unpack
 from modelport.raw_tensors import pack as packed_by_numpy
 from modelport.raw_tensors import unpack as unpacked
@@ -86,7 +86,8 @@ BRAIN = Golden(
     inputs=(Tensor("x", "FP32", (1, 2), (0.1, 2.0)),),
     outputs=(Tensor("y", "BF16", (1, 2), (0.1, 2.0)),),
 )
-EVERYTHING = {form.name for form in FORMS}
+EVERYTHING_IN_ORDER = [form.name for form in FORMS]
+EVERYTHING = set(EVERYTHING_IN_ORDER)
 ROWS = {"v1 rows", "sagemaker tfs", "sagemaker lines", "sagemaker csv", "mlflow instances"}
 ROWS |= {"mlflow split"}
 ONE_INPUT = {"sagemaker csv", "sagemaker npy"}
@@ -216,6 +217,12 @@ def test_what_is_not_carried_is_told_in_few_rows() -> None:
         (("a",), ("v2 json",), "no JSON form"),
         (("b",), ("v1 rows", "v1 columns"), "no rows"),
     ]
+
+
+def test_a_protocol_without_any_form_goes_by_its_name() -> None:
+    assert told(EVERYTHING_IN_ORDER) == "v1, v2, sagemaker, mlflow"
+    assert told(["v1 rows", "v2 json", "v2 binary"]) == "v1 rows, v2"
+    assert told(["raw"]) == "raw"
 
 
 # --- values ---------------------------------------------------------------------------------------

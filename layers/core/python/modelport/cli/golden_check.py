@@ -87,11 +87,11 @@ def check_goldens(
         folder = _laid_out(manifest, draft.sources, work / "asked")
         with _Version(manifest, folder, sources, environ, python, end) as version:
             for golden in content.goldens:
+                tell(golden.name)
                 for one in each(golden, asked_of(content)):
                     if isinstance(one, Uncarried):
                         checked.uncarried.append(one)
                         continue
-                    tell(f"{golden.name} as {one.form}")
                     problem = version.problem(golden, one)
                     if problem:
                         raise _disagrees(golden, one, problem)

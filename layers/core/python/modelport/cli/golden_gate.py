@@ -16,7 +16,7 @@ from modelport.cli.failures import InvalidUsageError
 from modelport.cli.golden_check import Checked, check_goldens, unasked
 from modelport.cli.image_works import ImageWorks
 from modelport.cli.session import Session
-from modelport.goldens.forms import grouped
+from modelport.goldens.forms import grouped, told
 from modelport.manifest import Draft
 
 
@@ -64,7 +64,7 @@ class GoldenGate:
         """The table of what no request could be made of."""
         if self.checked and self.checked.uncarried:
             rows = [
-                (_few(goldens), ", ".join(forms), reason)
+                (_few(goldens), told(forms), reason)
                 for goldens, forms, reason in grouped(self.checked.uncarried)
             ]
             console.print(table(("not asked", "as", "because"), rows))

@@ -19,7 +19,17 @@ from modelport.goldens.golden import Golden, GoldenRequest
 if TYPE_CHECKING:
     from modelport.manifest import Content
 
-__all__ = ["FORMS", "Asked", "Uncarried", "asked_of", "each", "grouped", "requests", "uncarried"]
+__all__ = [
+    "FORMS",
+    "Asked",
+    "Uncarried",
+    "asked_of",
+    "each",
+    "grouped",
+    "requests",
+    "told",
+    "uncarried",
+]
 
 #: Those of tensors, in the order they are asked.
 FORMS: tuple[Form, ...] = (*v1.FORMS, *v2.FORMS, *sagemaker.FORMS, *mlflow.FORMS)
@@ -88,6 +98,22 @@ def grouped(found: Iterable[Uncarried]) -> list[tuple[tuple[str, ...], tuple[str
     for (golden, reason), forms in by_golden.items():
         by_forms.setdefault((tuple(forms), reason), []).append(golden)
     return [(tuple(goldens), forms, reason) for (forms, reason), goldens in by_forms.items()]
+
+
+def told(forms: Iterable[str]) -> str:
+    """Forms in a line; a protocol whose forms are all among them goes by its own name.
+
+    >>> told(["v1 columns", "v1 rows", "v2 json"])
+    'v1, v2 json'
+    """
+    found = dict.fromkeys(forms)
+    for family in dict.fromkeys(form.name.partition(" ")[0] for form in FORMS):
+        own = [form.name for form in FORMS if form.name.startswith(family + " ")]
+        if found.keys() >= set(own):
+            found = {
+                family if name == own[0] else name: None for name in found if name not in own[1:]
+            }
+    return ", ".join(found)
 
 
 def _built(form: Form, golden: Golden, asked: Asked) -> GoldenRequest | str:
