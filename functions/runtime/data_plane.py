@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from modelport.errors import (
     ModelFailedError,
     ModelNotFoundError,
     ModelportError,
+    TensorError,
     VersionNotFoundError,
 )
 from modelport.grammar import Call, parse
@@ -60,7 +61,8 @@ class Trace:
     #: Whether the answer may be a `Stream`.
     streams: bool = False
     streamed: int = 0
-    spent: Spent = field(default_factory=Spent)
+    #: None for what no codec predicted: a script's answer, an error.
+    spent: Spent | None = None
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ class DataPlane:
         self._codecs = codecs
         self._most_decompressed = most_decompressed
         self._counts_rows = all(spec.shape[:1] == (-1,) for spec in subject.signature.inputs)
+        self._identity = identity(subject)
         self._cold = True
         self._observer: Callable[[Mapping[str, Any]], None] | None = None
 
@@ -166,7 +169,7 @@ class DataPlane:
             response = failure(error, request.request_id, request, call)
         except Exception:
             response = self._failed(request)
-        response.headers.update(identity(self.subject))
+        response.headers.update(self._identity)
         if request.method == "HEAD":
             response = Response(response.status, response.headers)
         if not isinstance(response, Stream):
@@ -199,6 +202,8 @@ class DataPlane:
         started = perf_counter_ns()
         try:
             outputs = yield run
+        except TensorError:  # these inputs do not go together, which the model can tell
+            raise
         except Exception as error:
             raise self._blamed_on_model(request) from error
         finally:
@@ -282,9 +287,9 @@ class DataPlane:
         }
         if predicts:
             self._cold = False
-            trace.spent.infer_ns = trace.spent.infer_ns or trace.model_ns
+            spent = trace.spent or Spent(infer_ns=trace.model_ns)
             succeeded = response.status < 400
-            self.subject.statistics.count(trace.spent, duration_ns, succeeded=succeeded)
+            self.subject.statistics.count(spent, duration_ns, succeeded=succeeded)
         if self._observer:
             self._observer(line)
         # SageMaker pings every few seconds; that is noise, not traffic.

@@ -84,14 +84,21 @@ def _is_busy(body: bytes) -> bool:
     return sample.count(b'"') + sample.count(b"[") > 64
 
 
+def has_numbers(data: Any) -> bool:
+    """Whether this is `Numbers` or a list with such, for `fitted` and, if it declines, `plain`."""
+    if type(data) is not list:
+        return type(data) is Numbers
+    return bool(data) and type(data[0]) in (list, Numbers) and Numbers in map(type, data)
+
+
 def fitted(data: Any, want: np.dtype[Any] | None) -> Array | None:
-    """`Numbers`, or a list of such, as an array of the dtype; None if not all fit it exactly."""
+    """What `has_numbers` as an array of the dtype; None if not all of it fits exactly."""
     if want is None or want.kind not in "fiu":
         return None
     if type(data) is Numbers:
         flat = _fit(data, want)
         return None if flat is None else flat.reshape(data.shape)
-    if type(data) is not list or not data or set(map(type, data)) != {Numbers}:
+    if set(map(type, data)) != {Numbers}:
         return None
     if len({part.shape for part in data}) > 1 or len(data[0].shape) >= _DEEPEST:
         return None
@@ -104,14 +111,10 @@ def fitted(data: Any, want: np.dtype[Any] | None) -> Array | None:
 
 
 def plain(data: Any) -> Any:
-    """``data`` with lists in place of `Numbers`, where `fitted` would look for such."""
+    """What `has_numbers` with lists in place of `Numbers`."""
     if type(data) is Numbers:
         return data.tolist()
-    if type(data) is list and data and type(data[0]) in (list, Numbers):
-        if Numbers not in set(map(type, data)):
-            return data
-        return [part.tolist() if type(part) is Numbers else part for part in data]
-    return data
+    return [part.tolist() if type(part) is Numbers else part for part in data]
 
 
 def _fit(numbers: Numbers, want: np.dtype[Any]) -> Array | None:

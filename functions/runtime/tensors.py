@@ -18,7 +18,7 @@ from modelport.errors import NotEncodableError, TensorError
 from modelport.raw_tensors import BF16, DTYPES, MAX_RANK, Array, datatype_of
 from modelport.signature import Signature, TensorSpec
 
-from functions.runtime.json_numbers import Numbers, fitted, plain
+from functions.runtime.json_numbers import Numbers, fitted, has_numbers, plain
 
 __all__ = ["DTYPES", "Array", "Tensors", "datatype_of"]
 
@@ -26,6 +26,8 @@ Tensors = dict[str, Array]
 
 #: Largest whole number up to which a JSON float is certainly the number that was written.
 _EXACT = 2**53
+#: Up to so many values, asking each for its type is quicker than asking numpy for all of them.
+_FEW = 64
 
 
 def describe(array: Array) -> str:
@@ -35,10 +37,14 @@ def describe(array: Array) -> str:
 
 def check_names(signature: Signature, names: Mapping[str, Any]) -> None:
     """Every input is there and nothing else is, or `TensorError` names the one at fault."""
+    known = {spec.name: None for spec in signature.inputs}
+    if names.keys() == known.keys():
+        return
     for name in names:
-        if signature.input(name) is None:
-            known = ", ".join(spec.name for spec in signature.inputs)
-            raise TensorError(name, f"one of the model's inputs ({known})", "an unknown name")
+        if name not in known:
+            raise TensorError(
+                name, f"one of the model's inputs ({', '.join(known)})", "an unknown name"
+            )
     for spec in signature.inputs:
         if spec.name not in names:
             raise TensorError(spec.name, str(spec), "nothing")
@@ -56,9 +62,11 @@ def from_json(spec: TensorSpec, data: Any, *, b64: bool = False) -> Array:
 
     The shape is that of the nesting. With ``b64``, text may also be ``{"b64": "<base64>"}``.
     """
-    if (array := fitted(data, DTYPES.get(spec.datatype))) is not None:
-        return array
-    values, shape = _flatten(spec, plain(data))
+    if has_numbers(data):
+        if (array := fitted(data, DTYPES.get(spec.datatype))) is not None:
+            return array
+        data = plain(data)
+    values, shape = _flatten(spec, data)
     if spec.datatype == "BYTES":
         return _texts(spec, values, shape, b64)
     if spec.datatype not in DTYPES:
@@ -148,6 +156,8 @@ def _numbers(
 
 def _hides_booleans(raw: Array, values: list[Any]) -> bool:
     # numpy turns true and false among numbers into 1 and 0; only then is a closer look needed.
+    if len(values) <= _FEW:
+        return bool in map(type, values)
     return bool(((raw == 0) | (raw == 1)).any()) and bool in set(map(type, values))
 
 

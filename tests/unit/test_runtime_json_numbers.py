@@ -19,7 +19,7 @@ from modelport.signature import Signature, TensorSpec
 
 from functions.runtime.codecs.codec import is_list, read_json
 from functions.runtime.codecs.v1 import parse_document
-from functions.runtime.json_numbers import LEAST, Numbers, fitted, plain, read
+from functions.runtime.json_numbers import LEAST, Numbers, fitted, has_numbers, read
 from functions.runtime.tensors import DTYPES, from_json
 from tests.conftest import ROOT
 
@@ -198,9 +198,12 @@ def test_the_last_of_two_keys_counts_and_bare_tokens_are_let_in() -> None:
         read_json(b'{"x": ?' + b" " * 20000)
 
 
-def test_lists_without_numbers_are_plain_already() -> None:
-    for data in ([], ["a"], [[1], [2]], 5, None):
-        assert plain(data) is data
+def test_only_lists_with_numbers_have_any() -> None:
+    for data in ([], ["a"], [[1], [2]], 5, None, [1.5]):
+        assert not has_numbers(data)
+    numbers = read(dumps({"x": np.ones((2, 1024))}))["x"]
+    for data in (numbers, [numbers], [[1.0], numbers]):
+        assert has_numbers(data)
 
 
 def test_many_threads_read_at_once() -> None:

@@ -29,6 +29,7 @@ JSON = "application/json"
 #: Bodies from this size on are worth a look for numbers that need not become Python objects.
 _LARGE = 8 * 1024
 JSON_HEADERS: Mapping[str, str] = {"content-type": JSON}
+_LISTS = (list, Numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +105,14 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 def is_list(value: Any) -> bool:
     """Whether ``value``, out of `read_json`, was a list."""
-    return isinstance(value, list | Numbers)
+    return type(value) in _LISTS
 
 
 def _read_lenient(body: bytes) -> Any:
     try:
-        data = json.loads(body)
-        if b"\\u" in body:
+        text = body.decode()  # the standard library would guess, and take halves of surrogates
+        data = json.loads(text)
+        if "\\u" in text:
             json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text
         return data
     except json.JSONDecodeError as error:
@@ -121,6 +123,8 @@ def _read_lenient(body: bytes) -> Any:
         raise MalformedRequestError("JSON Parse error: no low surrogate in string") from None
     except RecursionError:
         raise MalformedRequestError("JSON Parse error: nested too deep") from None
+    except ValueError:
+        raise MalformedRequestError("JSON Parse error: a number of too many digits") from None
 
 
 def _unreadable(problem: str, offset: int) -> MalformedRequestError:

@@ -25,6 +25,7 @@ from functions.runtime.codecs.codec import (
     Headers,
     Parsed,
     Subject,
+    is_list,
     output_names,
     read_json,
     write_bare,
@@ -129,7 +130,7 @@ def check_has_form(signature: Signature) -> None:
 
 
 def _parse_rows(instances: Any, signature: Signature, key: str) -> Tensors:
-    if isinstance(instances, str | int | float | dict | None):
+    if not is_list(instances):
         raise MalformedRequestError(f"Excepting '{key}' to be an list/array")
     if isinstance(instances, list) and not instances:
         raise MalformedRequestError(f"No values in '{key}' array")

@@ -147,7 +147,7 @@ def _parse_whole(body: bytes, cut: Cut, signature: Signature) -> Parsed:
 
 def _id(document: dict[str, Any]) -> str | None:
     found = document.get("id")
-    if not isinstance(found, str | None):
+    if found is not None and not isinstance(found, str):
         raise MalformedRequestError("'id' must be a string")
     return found
 
@@ -198,20 +198,16 @@ def _flag(owner: str, parameters: Mapping[str, Any], key: str, default: bool) ->
 def _tensors(document: dict[str, Any], signature: Signature, tail: RawTail | None) -> Tensors:
     entries = _entries(document, "inputs", len(signature.inputs))
     check_names(signature, entries)
-    tensors = {}
-    for name, entry in entries.items():  # in the caller's order, which is that of the raw tensors
-        spec = signature.input(name)
-        assert spec is not None
-        tensors[name] = _tensor(spec, entry, tail)
-    return tensors
+    specs = {spec.name: spec for spec in signature.inputs}
+    # In the caller's order, which is that of the raw tensors.
+    return {name: _tensor(specs[name], entry, tail) for name, entry in entries.items()}
 
 
 def _tensor(spec: TensorSpec, entry: dict[str, Any], tail: RawTail | None) -> Array:
     shape = _shape(spec, entry.get("shape"))
     datatype = entry.get("datatype")
-    declared = f"{datatype} [{','.join(map(str, shape))}]"
     if datatype != spec.datatype or not spec.accepts(shape):
-        raise TensorError(spec.name, str(spec), declared)
+        raise TensorError(spec.name, str(spec), _declared(datatype, shape))
     size = _parameters(repr(spec.name), entry).get(_SIZE)
     if size is not None:
         return _raw_tensor(spec, shape, entry, size, tail)
@@ -222,12 +218,20 @@ def _tensor(spec: TensorSpec, entry: dict[str, Any], tail: RawTail | None) -> Ar
         raise TensorError(spec.name, str(spec), reason)
     array = from_json(spec, entry["data"])
     if array.shape != shape and (array.ndim > 1 or array.size != math.prod(shape)):
-        listed = "[" + ",".join(map(str, array.shape)) + "]"
-        raise TensorError(spec.name, declared, f"data of shape {listed}, {array.size} values")
+        got = f"data of shape [{_listed(array.shape)}], {array.size} values"
+        raise TensorError(spec.name, _declared(datatype, shape), got)
     try:
         return array.reshape(shape)
     except (ValueError, OverflowError):  # no elements, and yet a dimension beyond all memory
-        raise TensorError(spec.name, str(spec), declared) from None
+        raise TensorError(spec.name, str(spec), _declared(datatype, shape)) from None
+
+
+def _declared(datatype: Any, shape: tuple[int, ...]) -> str:
+    return f"{datatype} [{_listed(shape)}]"
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return ",".join(map(str, shape))
 
 
 def _raw_tensor(
@@ -250,19 +254,18 @@ def _raw_tensor(
 
 
 def _shape(spec: TensorSpec, shape: Any) -> tuple[int, ...]:
-    if not isinstance(shape, list) or not all(type(dim) is int and dim >= 0 for dim in shape):
-        raise TensorError(spec.name, str(spec), "a 'shape' that is not a list of whole numbers")
-    return tuple(shape)
+    if isinstance(shape, list) and set(map(type, shape)) <= {int} and min(shape, default=0) >= 0:
+        return tuple(shape)
+    raise TensorError(spec.name, str(spec), "a 'shape' that is not a list of whole numbers")
 
 
 def _wanted(document: dict[str, Any], signature: Signature) -> dict[str, Wanted]:
     """The outputs to answer with, and how; all of them when none is named."""
-    known = output_names(signature)
     binary = _flag("the request", _parameters("the request", document), _ALL_BINARY, False)
-    if document.get("outputs") not in (None, []):
-        entries = _entries(document, "outputs", len(known))
-    else:
-        entries = {name: {} for name in known}
+    if document.get("outputs") in (None, []):
+        every = Wanted(binary)
+        return {spec.name: _checked(spec, every) for spec in signature.outputs}
+    entries = _entries(document, "outputs", len(signature.outputs))
     return {name: _as_wanted(name, entry, binary, signature) for name, entry in entries.items()}
 
 
@@ -274,10 +277,15 @@ def _as_wanted(name: str, entry: dict[str, Any], binary: bool, signature: Signat
             f"output {name!r} is not an output of the model; outputs: {known}"
         )
     parameters = _parameters(repr(name), entry)
-    wanted = Wanted(_flag(repr(name), parameters, _BINARY, binary), _classes(spec, parameters))
+    binary = _flag(repr(name), parameters, _BINARY, binary)
+    return _checked(spec, Wanted(binary, _classes(spec, parameters)))
+
+
+def _checked(spec: TensorSpec, wanted: Wanted) -> Wanted:
+    """``wanted``, or `NotEncodableError` where that is JSON of what has no form in it."""
     if spec.datatype in _HALVES and not (wanted.binary or wanted.classes):
         reason = _HALF_REASON.format(spec.datatype)
-        raise NotEncodableError(name, f"{reason}; {BINARY_WAY_OUT}")
+        raise NotEncodableError(spec.name, f"{reason}; {BINARY_WAY_OUT}")
     return wanted
 
 

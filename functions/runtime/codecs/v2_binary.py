@@ -84,7 +84,7 @@ class RawTail:
         if self._left:
             raise MalformedRequestError(
                 f"{len(self._left)} bytes follow the last input's raw tensor;"
-                " every raw tensor needs its 'binary_data_size', and where a gateway stands between,"
+                " every raw tensor needs its 'binary_data_size', and behind a gateway the body"
                 " a content type that is not text (application/octet-stream)"
             )
 

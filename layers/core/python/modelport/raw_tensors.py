@@ -36,7 +36,9 @@ _LENGTH = 4
 
 def datatype_of(array: Array) -> str:
     """The V2 name of an array's dtype; text of any kind is ``BYTES``, an unknown dtype its own."""
-    if array.dtype.kind in "OSUT":
+    if (known := _DATATYPES.get(array.dtype)) is not None:
+        return known
+    if array.dtype.kind in "SUT":
         return "BYTES"
     if array.dtype.name == "bfloat16":  # ml_dtypes' own, where somebody has it
         return "BF16"
