@@ -7,17 +7,21 @@ HTTP server knows its container's CPUs and says how many.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from modelport.errors import InvalidBundleError
+from modelport.errors import InvalidBundleError, TensorError
 from modelport.manifest import ModelSettings
 from modelport.signature import Signature
 
 from functions.runtime.providers import Accelerators, Provider, open_session
-from functions.runtime.tensors import Array, Tensors
+from functions.runtime.tensors import Array, Tensors, describe
 
+#: Elements that an array without any may have along its other dimensions: a graph that sums over
+#: the empty one makes as many zeros, out of a request of a few bytes.
+MOST_OF_NOTHING = 2**20
 #: Lambda grants one vCPU per this many MB of memory.
 MB_PER_VCPU = 1769
 _LEVELS = {
@@ -36,6 +40,15 @@ class Runner(Protocol):
         ...
 
 
+class Tie(NamedTuple):
+    """Two dimensions of inputs that the model calls by one name, so they have one size."""
+
+    name: str
+    axis: int
+    first: str
+    first_axis: int
+
+
 class OnnxModel:
     """A model ready to run; safe to call from several threads at once.
 
@@ -48,6 +61,7 @@ class OnnxModel:
         self.directory = directory
         specs = (*signature.inputs, *signature.outputs)
         self._brain_floats = any(spec.datatype == "BF16" for spec in specs)
+        self._ties = tuple(_ties(session.get_inputs()))
 
     @property
     def gpu_id(self) -> int | None:
@@ -55,14 +69,65 @@ class OnnxModel:
         return 0 if len(self._session.get_providers()) > 1 else None
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> Tensors:
-        """The named outputs (all of them when none is named) for these inputs."""
-        names = list(outputs) or [spec.name for spec in self.signature.outputs]
-        feeds = {name: _aligned(array) for name, array in inputs.items()}
-        if self._brain_floats:
-            from functions.runtime.brain_floats import run  # few models have them
+        """The named outputs (all of them when none is named) for these inputs.
 
-            return run(self._session, feeds, names)
-        return dict(zip(names, self._session.run(names, feeds), strict=True))
+        Raises `TensorError` for inputs whose sizes the model cannot take together.
+        """
+        names = list(outputs) or [spec.name for spec in self.signature.outputs]
+        for tie in self._ties:
+            if inputs[tie.name].shape[tie.axis] != inputs[tie.first].shape[tie.first_axis]:
+                raise self._apart(tie, inputs)
+        feeds = {name: _aligned(array) for name, array in inputs.items()}
+        for name, array in feeds.items():
+            if not array.size:
+                _check_small(name, array)
+        try:
+            if self._brain_floats:
+                from functions.runtime.brain_floats import run  # few models have them
+
+                return run(self._session, feeds, names)
+            return dict(zip(names, self._session.run(names, feeds), strict=True))
+        except Exception as error:
+            if (refused := _refused(error, feeds)) is not None:
+                raise refused from error
+            raise
+
+    def _apart(self, tie: Tie, inputs: Mapping[str, Array]) -> TensorError:
+        spec, first = self.signature.input(tie.name), inputs[tie.first]
+        expected = (
+            f"{spec} with as many in dimension {tie.axis} as input {tie.first!r}"
+            f" has in dimension {tie.first_axis} ({first.shape[tie.first_axis]})"
+        )
+        return TensorError(tie.name, expected, describe(inputs[tie.name]))
+
+
+def _ties(inputs: Sequence[Any]) -> Iterator[Tie]:
+    """Every dimension whose name stood before, with where it stood first."""
+    first: dict[str, tuple[str, int]] = {}
+    for argument in inputs:
+        for axis, size in enumerate(argument.shape):
+            if not isinstance(size, str) or not size:  # fixed, or free without a name
+                continue
+            place = first.setdefault(size, (argument.name, axis))
+            if place != (argument.name, axis):
+                yield Tie(argument.name, axis, *place)
+
+
+def _check_small(name: str, array: Array) -> None:
+    """Raise for an array of nothing with a dimension that only a real body should have."""
+    if math.prod(size for size in array.shape if size) > MOST_OF_NOTHING:
+        expected = f"at most {MOST_OF_NOTHING:,} elements along the dimensions that are not 0"
+        raise TensorError(name, expected, describe(array))
+
+
+def _refused(error: Exception, inputs: Mapping[str, Array]) -> TensorError | None:
+    """onnxruntime's own word against an input, for the caller; None for what a node raised."""
+    text = str(error)
+    if "INVALID_ARGUMENT" not in text or " while running " in text:
+        return None
+    got = ", ".join(f"{name} {describe(array)}" for name, array in inputs.items())
+    named = [name for name in inputs if f"input: {name} " in text]
+    return TensorError(named[0] if named else ", ".join(inputs), "what the model takes", got)
 
 
 def _aligned(array: Array) -> Array:

@@ -51,6 +51,11 @@ def test_the_default_signature_may_be_named(tmp_path: Path) -> None:
         (b"[NaN]" + b"[" * 100_000, "JSON Parse error: Extra data at offset: 5"),
         (b"[NaN," + b"[" * 100_000, "JSON Parse error: nested too deep"),
         (b'{"instances": [NaN, "\\ud800"]}', "JSON Parse error: no low surrogate in string"),
+        (b'{"instances": [NaN, "\xed\xa0\x80"]}', "JSON Parse error: not UTF-8 at offset: 21"),
+        (
+            b'{"instances": [NaN, ' + b"1" * 5000 + b"]}",
+            "JSON Parse error: a number of too many digits",
+        ),
         (b"[1]", "the JSON document is not an object"),
         (
             {"instances": [{"x": [1, 2]}, {"y": [1, 2]}]},
