@@ -101,10 +101,10 @@ def test_pandas_sends_csv(double: HttpRuntime, pair: HttpRuntime) -> None:
 
 
 def test_mlflow_reads_why_not(double: HttpRuntime) -> None:
-    response = score(double, b"[[1.0, 2.0]]")
+    response = score(double, b'{"rows": [[1.0, 2.0]]}')
     body = json.loads(response.body)
     assert (response.status, body["error_code"]) == (400, "BAD_REQUEST")
-    assert body["message"].endswith("Received a list.")
+    assert body["message"].endswith("Received dictionary with input fields: 'rows'")
     assert score(double, b"PAR1", "application/vnd.apache.parquet").status == 415
 
 

@@ -128,8 +128,8 @@ def test_large_frames_are_read_alike(pair: Plane, double: Plane) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ([[1, 2]], "exactly one of the input fields {'dataframe_split', 'dataframe_records',"),
-        (b" [1]", "Received a list."),
+        ({}, "exactly one of the input fields {'dataframe_split', 'dataframe_records',"),
+        (b" [1]", "input 'x': expected FP32 [-1,2], got FP32 [1,1]"),
         (b"3", "the JSON document is not an object"),
         (b"", "JSON Parse error"),
         ({}, "Received dictionary with input fields: none"),

@@ -457,6 +457,41 @@ def test_the_tensorflow_predictor_gets_v1s_answers(double: Plane) -> None:
     assert double.answer(SAGEMAKER, b"1,2\n", csv) == {"predictions": [[2, 4]]}
 
 
+@pytest.mark.parametrize("body", [b"[[1, 2]]", b" [ [1, 2] ]", b"[1, 2]", b'[{"x": [1, 2]}]'])
+def test_a_list_without_a_key_is_rows_of_input(double: Plane, body: bytes) -> None:
+    # What SageMaker's JSONSerializer makes of lists and arrays; values alone are one row.
+    assert double.answer(SAGEMAKER, body) == {"predictions": [[2, 4]]}
+
+
+def test_a_long_list_without_a_key_is_read_as_any(double: Plane) -> None:
+    rows = [[float(row), row + 0.5] for row in range(2000)]
+    answer = double.answer(SAGEMAKER, json.dumps(rows).encode())
+    assert answer["predictions"][1999] == [3998, 3999]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"[]", "expected FP32 [-1,2]"),
+        (b"[1, 2, 3]", "got FP32 [1,3]"),
+        (b'[1], "params": {}', "JSON Parse error"),
+        (b'"text"', "the JSON document is not an object"),
+    ],
+)
+def test_a_list_that_is_no_rows_is_refused(double: Plane, body: bytes, message: str) -> None:
+    assert message in double.refusal(SAGEMAKER, body)
+
+
+def test_a_list_of_texts_is_a_row_each(tmp_path: Path) -> None:
+    texts = bundles.model(
+        [bundles.node("Identity", ["x"], ["y"])],
+        [("x", bundles.STRING, ["N"])],
+        [("y", bundles.STRING, ["N"])],
+    )
+    plane = open_plane(tmp_path, texts)
+    assert plane.answer(SAGEMAKER, b'["a", "b"]') == {"predictions": ["a", "b"]}
+
+
 def test_the_tensorflow_predictors_method_is_honoured(double: Plane) -> None:
     body = {"examples": [{"x": [1, 2]}]}
     headers = attributed("a=b, tfs-method=classify")

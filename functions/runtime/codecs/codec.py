@@ -82,29 +82,38 @@ def output_names(signature: Signature) -> tuple[str, ...]:
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """The JSON object in ``body``; bare NaN and Infinity are let in, as real clients send them.
+    """The JSON object in ``body``, read as `read_value` reads; raises for any other value too."""
+    return as_object(read_value(body))
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """``value``, out of `read_value`, where it is a JSON object; else `MalformedRequestError`."""
+    if not isinstance(value, dict):
+        raise MalformedRequestError("the JSON document is not an object")
+    return value
+
+
+def read_value(body: bytes) -> Any:
+    """The JSON in ``body``; bare NaN and Infinity are let in, as real clients send them.
 
     Long (nested) lists of numbers may be `Numbers`, which `from_json` takes: ask `is_list`.
     Raises `MalformedRequestError` in TensorFlow Serving's words, with the offset.
     """
     if not body:
         raise MalformedRequestError("JSON Parse error: The document is empty at offset: 0")
-    if len(body) >= _LARGE and isinstance(data := read(body), dict):
+    if len(body) >= _LARGE and (data := read(body)) is not None:
         return data
     try:
-        data = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         # orjson is strict; the standard library is slow but knows NaN. Only then is it asked.
         if b"NaN" not in body and b"Infinity" not in body:
             raise _unreadable(error.msg, error.pos) from None
-        data = _read_lenient(body)
-    if not isinstance(data, dict):
-        raise MalformedRequestError("the JSON document is not an object")
-    return data
+        return _read_lenient(body)
 
 
 def is_list(value: Any) -> bool:
-    """Whether ``value``, out of `read_json`, was a list."""
+    """Whether ``value``, out of `read_value`, was a list."""
     return type(value) in _LISTS
 
 

@@ -7,16 +7,14 @@ each input by name. Blank lines say nothing. What is wrong is told with its line
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import orjson
 from modelport.errors import MalformedRequestError, TensorError
 from modelport.signature import Signature, TensorSpec
 
-from functions.runtime.codecs.codec import read_json, write_json
+from functions.runtime.codecs.codec import read_value, write_json
 from functions.runtime.codecs.rows import rows_of
 from functions.runtime.tensors import Array, Tensors, check_shape, from_json
 
@@ -72,21 +70,9 @@ def _named(value: Any, number: int, names: list[str]) -> dict[str, Any]:
 
 def _value(line: bytes, number: int) -> Any:
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        if b"NaN" not in line and b"Infinity" not in line:
-            raise MalformedRequestError(
-                f"line {number}: JSON Parse error: {error.msg} at offset: {error.pos}"
-            ) from None
-    try:
-        json.loads(line)  # bare NaN is let in as elsewhere, and the line has to be one value
-        value = read_json(b'{"line":' + line + b"}")["line"]
+        return read_value(line)
     except MalformedRequestError as error:
         raise MalformedRequestError(f"line {number}: {error.message}") from None
-    except (ValueError, RecursionError) as error:
-        problem = getattr(error, "msg", None) or "not UTF-8, or nested too deep"
-        raise MalformedRequestError(f"line {number}: JSON Parse error: {problem}") from None
-    return value
 
 
 def _input(spec: TensorSpec, rows: list[Any], body: bytes) -> Array:

@@ -44,7 +44,7 @@ class MlflowCodec:
     """MLflow scoring 3.x, in JSON."""
 
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
-        return parse_scoring(read_scoring(request.body), subject.signature)
+        return parse_scoring(read_json(request.body), subject.signature)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
         from functions.runtime.codecs.rows import column_of, records_of, rows_of
@@ -62,13 +62,6 @@ class MlflowCodec:
     def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | Response | None:
         text = modelport.__version__ if verb == "version" else "\n"
         return Response(200, dict(JSON_HEADERS), text.encode())
-
-
-def read_scoring(body: bytes) -> dict[str, Any]:
-    """The JSON object of a scoring request; a bare list is refused in MLflow's words."""
-    if body.lstrip()[:1] == b"[":
-        raise MalformedRequestError(f"Invalid input. {_REQUIRED}. Received a list.")
-    return read_json(body)
 
 
 def parse_scoring(document: dict[str, Any], signature: Signature) -> Parsed:

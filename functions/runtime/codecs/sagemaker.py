@@ -1,10 +1,11 @@
 """``/invocations``: the one path that SageMaker's, Triton's and MLflow's clients share.
 
 The media type says how a body is read. JSON is MLflow's (`mlflow`), unless it is an Open Inference
-document or the custom attributes are those of SageMaker's TensorFlow predictor, ``tfs-method`` and
-its kind, which then names V1's method. CSV, npy, JSON lines and raw bytes are a model's rows; what
-says where its JSON ends is V2's. ``Accept`` chooses among the same types for the answer, whatever
-the request was; who does not mind gets JSON in the layout of the request, or V2's answer to V2.
+document, or the custom attributes are those of SageMaker's TensorFlow predictor, ``tfs-method`` and
+its kind, which then names V1's method. A list without a key, which MLflow refuses and SageMaker's
+serializers send, is ``instances``. CSV, npy, JSON lines and raw bytes are a model's rows; what says
+where its JSON ends is V2's. ``Accept`` chooses among the same types for the answer, whatever the
+request was; who does not mind gets JSON in the layout of the request, or V2's answer to V2.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from modelport.envelope import Request, Response
@@ -25,8 +27,18 @@ from modelport.errors import (
 from modelport.grammar import Call
 from modelport.signature import Signature, TensorSpec
 
-from functions.runtime.codecs import media
-from functions.runtime.codecs.codec import JSON, Headers, Parsed, Subject, output_names
+from functions.runtime.codecs import media, v2
+from functions.runtime.codecs.codec import (
+    JSON,
+    Headers,
+    Parsed,
+    Subject,
+    as_object,
+    is_list,
+    output_names,
+    read_json,
+    read_value,
+)
 from functions.runtime.codecs.media import CSV, JSON_LINES, NPY, OCTETS, TRITON, ContentType
 from functions.runtime.codecs.mlflow import (
     COLUMNS,
@@ -34,10 +46,10 @@ from functions.runtime.codecs.mlflow import (
     ROWS,
     MlflowCodec,
     parse_scoring,
-    read_scoring,
 )
-from functions.runtime.codecs.v1 import V1Codec
+from functions.runtime.codecs.v1 import V1Codec, parse_document, parse_examples
 from functions.runtime.codecs.v2 import V2Codec, Wanted
+from functions.runtime.json_numbers import Numbers
 from functions.runtime.tensors import Tensors
 
 LENGTH_HEADER = "inference-header-content-length"
@@ -64,9 +76,11 @@ class SageMakerCodec:
         if kind.media == TRITON:
             return _noted(_V2.parse(call, request, subject), _V2, accept)
         if kind.media == JSON:
-            return _noted(*_parse_json(call, request, subject), accept)
+            return _noted(*_parse_json(request, subject), accept)
         if kind.media == OCTETS and _is_v2_json(request.body, subject.signature):
-            return _noted(_V2.parse(call, request, subject), _V2, accept)
+            document = read_json(request.body)
+            read = v2.parse_document(document, subject.signature, by_type=True)
+            return _noted(read, _V2, accept)
         return _noted(_rows(kind, request.body, subject.signature), _MLFLOW, accept)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
@@ -114,22 +128,36 @@ def _parse_tfs(
         if method != "predict":
             raise UnsupportedMediaTypeError(f"{kind.media} for tfs-method={method}", (JSON,))
         return _rows(kind, request.body, subject.signature), _MLFLOW
-    body = request.body.strip()
-    if body[:1] == b"[":  # as SageMaker's own container does, which hands on instances
-        rows = body if body[1:].lstrip()[:1] == b"[" else b"[" + body + b"]"
-        request = replace(request, body=b'{"instances":' + rows + b"}")
-    return _V1.parse(Call("v1", method), request, subject), _V1
+    document = read_value(request.body)
+    if is_list(document):
+        document = _instances(document, subject.signature)
+    read = parse_document if method == "predict" else partial(parse_examples, method)
+    return read(as_object(document), subject.signature), _V1
 
 
-def _parse_json(
-    call: Call, request: Request, subject: Subject
-) -> tuple[Parsed, V2Codec | MlflowCodec]:
-    document = read_scoring(request.body)
-    inputs = document.get("inputs")
+def _parse_json(request: Request, subject: Subject) -> tuple[Parsed, V2Codec | MlflowCodec]:
+    document = read_value(request.body)
+    if is_list(document):
+        document = _instances(document, subject.signature)
+    inputs = as_object(document).get("inputs")
     first = inputs[0] if isinstance(inputs, list) and inputs else None
     if isinstance(first, dict) and {"name", "datatype", "shape"} <= first.keys():
-        return _V2.parse(call, request, subject), _V2
+        return v2.parse_document(document, subject.signature, by_type=True), _V2
     return parse_scoring(document, subject.signature), _MLFLOW
+
+
+def _instances(rows: Any, signature: Signature) -> dict[str, Any]:
+    """A list without a key, which SageMaker's serializers send, as V1's instances.
+
+    Its elements are the rows; values where the model's one input has lists are one row.
+    """
+    flat = len(rows.shape) == 1 if isinstance(rows, Numbers) else not _nested(rows)
+    lists = len(signature.inputs) == 1 and len(signature.inputs[0].shape) > 1
+    return {"instances": [rows] if flat and lists else rows}
+
+
+def _nested(rows: list[Any]) -> bool:
+    return bool(rows) and (is_list(rows[0]) or isinstance(rows[0], dict))
 
 
 def _is_v2_json(body: bytes, signature: Signature) -> bool:

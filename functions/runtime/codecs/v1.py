@@ -49,11 +49,7 @@ class V1Codec:
         document = read_json(request.body)
         if call.verb not in EXAMPLES:
             return parse_document(document, subject.signature, kserve=dialect == KSERVE)
-        from functions.runtime.codecs import v1_examples  # few ever ask
-
-        check_signature_name(document)
-        check_has_form(subject.signature)
-        return v1_examples.parse(call.verb, document, subject.signature)
+        return parse_examples(call.verb, document, subject.signature)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
         if "results" in parsed.form:
@@ -98,6 +94,15 @@ def parse_document(
     else:
         raise MalformedRequestError("Missing 'inputs' or 'instances' key")
     return Parsed(tensors, output_names(signature), {"row": row})
+
+
+def parse_examples(verb: str, document: dict[str, Any], signature: Signature) -> Parsed:
+    """Read the object of a classify or regress request."""
+    from functions.runtime.codecs import v1_examples  # few ever ask
+
+    check_signature_name(document)
+    check_has_form(signature)
+    return v1_examples.parse(verb, document, signature)
 
 
 def _dialect(call: Call) -> str:

@@ -71,17 +71,11 @@ class V2Codec:
             cut = v2_binary.cut_of(request)
         if cut is not None and not cut.size:
             return _parse_whole(request.body, cut, signature)
-        document = read_json(request.body if cut is None else request.body[: cut.size])
-        tail = None
-        if cut is not None:
-            tail = v2_binary.RawTail(memoryview(request.body)[cut.size :])
-        tensors = _tensors(document, signature, tail)
-        if tail is not None:
-            tail.check_all_taken()
-        wanted = _wanted(document, signature)
-        by_type = cut.by_type if cut else call.protocol == "sagemaker"
-        form = {"id": _id(document), "wanted": wanted, "by_type": by_type}
-        return Parsed(tensors, tuple(wanted), form)
+        if cut is None:
+            return parse_document(read_json(request.body), signature)
+        document = read_json(request.body[: cut.size])
+        tail = v2_binary.RawTail(memoryview(request.body)[cut.size :])
+        return parse_document(document, signature, tail, by_type=cut.by_type)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
         entries, raws = [], []
@@ -130,6 +124,25 @@ class V2Codec:
         if verb in ("repository-load", "repository-unload"):
             raise not_at_runtime(verb, subject.model)
         return metadata.v2_live() if verb == "server-live" else metadata.v2_server_ready()
+
+
+def parse_document(
+    document: dict[str, Any],
+    signature: Signature,
+    tail: RawTail | None = None,
+    *,
+    by_type: bool = False,
+) -> Parsed:
+    """Read the object of an infer request; ``tail`` has the raw tensors behind it.
+
+    With ``by_type`` a binary answer says by its content type, not by a header, where it is cut.
+    """
+    tensors = _tensors(document, signature, tail)
+    if tail is not None:
+        tail.check_all_taken()
+    wanted = _wanted(document, signature)
+    form = {"id": _id(document), "wanted": wanted, "by_type": by_type}
+    return Parsed(tensors, tuple(wanted), form)
 
 
 #: What makes a body raw, as `v2_binary` has it, which few requests should have to load to know.

@@ -31,7 +31,7 @@ def operations(about: About, place: Place) -> Iterator[Operation]:
         "The bundle's `inference.py` reads the body and writes the answer, whatever they are."
         if about.script
         else "In JSON: `instances`, `inputs`, `dataframe_split` or `dataframe_records`, answered"
-        " by `predictions`; or a request of V2, answered as V2 does, also with raw tensors. CSV,"
+        " by `predictions`; a list is `instances`; or a request of V2, answered as V2 does, also with raw tensors. CSV,"
         " JSON lines and npy are rows of input. `Accept` chooses what comes back."
     )
     yield Operation(
@@ -49,6 +49,7 @@ def components(about: About) -> Schema:
                 ref("DataframeSplit"),
                 ref("DataframeRecords"),
                 ref("V2InferRequest"),
+                {"type": "array", "description": "Rows of input, as `instances`.", "minItems": 1},
             ],
         },
         "InvocationsResponse": {
