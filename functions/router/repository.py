@@ -6,7 +6,6 @@ Reads routes through the router's own cache, one document per model, so a page i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,7 +27,7 @@ def index(
 
     Raises `MalformedRequestError` for a body that is not ``{"ready": bool}`` or nothing.
     """
-    ready_only = _ready_only(body)
+    ready_only = metadata.v2_ready_only(body)
     after, limit = call.option("after") or "", _limit(call.option("limit"))
     wanted = sorted(name for name in names if name > after)
     page = wanted[:limit]
@@ -50,21 +49,6 @@ def _entries(name: str, routes_of: Callable[[str], Routes]) -> list[dict[str, An
 
 def _fits(entry: dict[str, Any], ready_only: bool) -> bool:
     return not ready_only or bool(entry["state"] == "READY")
-
-
-def _ready_only(body: bytes) -> bool:
-    if not body.strip():
-        return False
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise MalformedRequestError("the body is not JSON: send {} or nothing") from None
-    if not isinstance(document, dict):
-        raise MalformedRequestError('the body is not an object: send {"ready": true} or nothing')
-    ready = document.get("ready", False)
-    if not isinstance(ready, bool):
-        raise MalformedRequestError("'ready' is true or false")
-    return ready
 
 
 def _limit(text: str | None) -> int:

@@ -184,12 +184,12 @@ class DataPlane:
         trace.call = call = _parse(request.method, request.path)
         self._check_is_ours(call)
         codec = self._codecs[call.protocol]
-        if call.verb not in PREDICTIONS:
-            return _described(codec.describe(call.verb, self.subject))
-        if "content-encoding" in request.headers:
+        if "content-encoding" in request.headers and request.method == "POST":
             from functions.runtime.compression import decompressed
 
             request = decompressed(request, self._most_decompressed)
+        if call.verb not in PREDICTIONS:
+            return _described(codec.describe(call, request, self.subject))
         if call.verb.startswith("generate"):
             return self._generate(request, trace)
         if self._script and call.protocol == "sagemaker":

@@ -19,6 +19,7 @@ import pytest
 from modelport import errors
 from modelport.envelope import Request, Response
 from modelport.errors import InvalidSettingError, PayloadTooLargeError
+from modelport.grammar import Call
 
 from functions.runtime.asgi import Application
 from functions.runtime.codecs import CODECS
@@ -251,7 +252,7 @@ def test_a_request_nobody_understands_is_logged_too(
 
 def test_a_bug_of_ours_is_an_answer_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
-        def describe(self, verb: str, subject: object) -> None:
+        def describe(self, call: Call, request: Request, subject: object) -> None:
             raise RuntimeError("bug")
 
     loaded = open_plane(tmp_path, bundles.DOUBLE).plane

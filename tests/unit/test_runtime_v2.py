@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -263,8 +264,27 @@ def test_the_repository_has_this_version_and_stays_as_it_is(tmp_path: Path) -> N
         assert json.loads(answer.body) == [
             {"name": "demo", "version": "3", "state": "READY", "reason": ""}
         ]
+    packed = Request(
+        "POST", "/v2/repository/index", {"content-encoding": "gzip"}, gzip.compress(b"{}")
+    )
+    assert plane.plane.handle(packed).status == 200
     for verb, way in (("load", "modelport deploy demo"), ("unload", "modelport route demo")):
         assert way in plane.refusal(f"/v2/repository/models/demo/{verb}", {}, status=501)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "the body is not JSON"),
+        (b"[true]", "the body is not an object"),
+        (b'{"ready": 1}', "'ready' is true or false"),
+    ],
+)
+def test_a_repository_index_asks_for_the_ready_or_all(
+    tmp_path: Path, body: bytes, message: str
+) -> None:
+    plane = open_plane(tmp_path, bundles.DOUBLE)
+    assert message in plane.refusal("/v2/repository/index", body)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,12 @@ class Parsed:
 
 
 class Codec(Protocol):
-    """One protocol. Adding one is one file with one of these and one line in `CODECS`."""
+    """One protocol.
+
+    Adding one is one file with one of these, its line in `CODECS` and its rows in
+    `modelport.grammar`. A verb that runs the model also stands in `data_plane.PREDICTIONS` and in
+    `metrics.PREDICTIONS`, any other in `metrics.CALLS`, or it counts as "other".
+    """
 
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
         """Read a request for a prediction; its body is no longer compressed."""
@@ -71,8 +76,13 @@ class Codec(Protocol):
         """Write the answer to ``parsed``."""
         ...
 
-    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | Response | None:
-        """The answer to a question about the model: JSON, a whole answer, or None for no body."""
+    def describe(
+        self, call: Call, request: Request, subject: Subject
+    ) -> Mapping[str, Any] | Response | None:
+        """The answer to a question about the model: JSON, a whole answer, or None for no body.
+
+        Its body, which hardly any question has, is no longer compressed either.
+        """
         ...
 
 

@@ -28,17 +28,17 @@ class DocsCodec:
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
         raise NotImplementedError("documentation predicts nothing")
 
-    def describe(self, verb: str, subject: Subject) -> Response:
+    def describe(self, call: Call, request: Request, subject: Subject) -> Response:
         from modelport import openapi
 
         # One version stands at the root of its own server: its paths need not name it.
         place = openapi.Place(router=False)
-        of_server = verb.startswith("server")
+        of_server = call.verb.startswith("server")
         if of_server:
             document = openapi.server_document(place)
         else:
             document = openapi.model_document(_about(subject), place)
-        if verb.endswith("openapi"):
+        if call.verb.endswith("openapi"):
             return Response(200, dict(JSON_HEADERS), json.dumps(document).encode())
         if of_server:
             page = openapi.server_page(document, [subject.model])

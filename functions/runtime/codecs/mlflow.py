@@ -59,8 +59,10 @@ class MlflowCodec:
             predictions = list(rows_of(outputs)) if layout == ROWS else records_of(outputs)
         return dict(JSON_HEADERS), write_json({"predictions": predictions})
 
-    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | Response | None:
-        text = modelport.__version__ if verb == "version" else "\n"
+    def describe(
+        self, call: Call, request: Request, subject: Subject
+    ) -> Mapping[str, Any] | Response | None:
+        text = modelport.__version__ if call.verb == "version" else "\n"
         return Response(200, dict(JSON_HEADERS), text.encode())
 
 

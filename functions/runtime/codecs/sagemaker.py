@@ -93,8 +93,10 @@ class SageMakerCodec:
             return _write_triton(outputs, subject)
         return {"content-type": accept}, _write(accept, outputs)
 
-    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | Response | None:
-        return _MLFLOW.describe(verb, subject)
+    def describe(
+        self, call: Call, request: Request, subject: Subject
+    ) -> Mapping[str, Any] | Response | None:
+        return _MLFLOW.describe(call, request, subject)
 
 
 def _noted(read: Parsed, codec: V1Codec | V2Codec | MlflowCodec, accept: str) -> Parsed:

@@ -63,7 +63,8 @@ class V1Codec:
             answer = {"outputs": _unnamed(columns)}
         return dict(JSON_HEADERS), write_json(answer)
 
-    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | None:
+    def describe(self, call: Call, request: Request, subject: Subject) -> Mapping[str, Any]:
+        verb = call.verb
         if verb == "alive":
             return metadata.alive()
         if verb == "list":

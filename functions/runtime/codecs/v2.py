@@ -109,7 +109,10 @@ class V2Codec:
 
         return joined(head, raws, parsed.form["by_type"])
 
-    def describe(self, verb: str, subject: Subject) -> Mapping[str, Any] | Response | None:
+    def describe(
+        self, call: Call, request: Request, subject: Subject
+    ) -> Mapping[str, Any] | Response | None:
+        verb = call.verb
         if verb == "metadata":
             return metadata.v2_metadata(subject.model, [subject.version], subject.signature)
         if verb == "ready":
@@ -119,6 +122,7 @@ class V2Codec:
         if verb in ("stats", "server-stats"):
             return subject.statistics.document(subject.model, subject.version)
         if verb == "repository-index":
+            metadata.v2_ready_only(request.body)  # this version is, so either has the same answer
             entry = metadata.v2_repository_entry(subject.model, subject.version)
             return Response(200, dict(JSON_HEADERS), write_json([entry]))
         if verb in ("repository-load", "repository-unload"):

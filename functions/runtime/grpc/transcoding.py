@@ -37,6 +37,8 @@ _CONTENTS = {
     "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 
+_RAW = {"binary_data": True}
+
 
 class GrpcError(Exception):
     """A call that ends without an answer: gRPC's status code, and words for the caller."""
@@ -114,7 +116,8 @@ def _infer(told: Any) -> Request:
         head["id"] = told.id
     if told.outputs:
         head["outputs"] = [
-            {"name": output.name, "parameters": _parameters(output.parameters)}
+            # a message has its outputs raw, whatever a parameter of the REST protocol's says
+            {"name": output.name, "parameters": _parameters(output.parameters) | _RAW}
             for output in told.outputs
         ]
     text = orjson.dumps(head)

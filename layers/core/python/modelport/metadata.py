@@ -8,8 +8,11 @@ V1 follows TensorFlow Serving's proto-JSON (int64 values are strings, default fi
 together with KServe's `name`/`ready`; V2 follows the Open Inference Protocol.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from modelport.errors import MalformedRequestError
 
 if TYPE_CHECKING:
     from modelport.signature import Signature, TensorSpec
@@ -24,6 +27,7 @@ __all__ = [
     "v2_live",
     "v2_metadata",
     "v2_model_ready",
+    "v2_ready_only",
     "v2_repository_entry",
     "v2_server_metadata",
     "v2_server_ready",
@@ -137,6 +141,25 @@ def v2_repository_entry(model: str, version: int, reason: str = "") -> JsonObjec
     """One element of `POST /v2/repository/index`: a version that answers, or why it does not."""
     state = "UNAVAILABLE" if reason else "READY"
     return {"name": model, "version": str(version), "state": state, "reason": reason}
+
+
+def v2_ready_only(body: bytes) -> bool:
+    """Whether the body of `POST /v2/repository/index` asks for versions that answer, and no others.
+
+    Raises `MalformedRequestError` for a body that is not ``{"ready": bool}``, ``{}`` or nothing.
+    """
+    if not body.strip():
+        return False
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise MalformedRequestError("the body is not JSON: send {} or nothing") from None
+    if not isinstance(document, dict):
+        raise MalformedRequestError('the body is not an object: send {"ready": true} or nothing')
+    ready = document.get("ready", False)
+    if not isinstance(ready, bool):
+        raise MalformedRequestError("'ready' is true or false")
+    return ready
 
 
 def v2_statistics(

@@ -31,8 +31,9 @@ def operations(about: About, place: Place) -> Iterator[Operation]:
         "The bundle's `inference.py` reads the body and writes the answer, whatever they are."
         if about.script
         else "In JSON: `instances`, `inputs`, `dataframe_split` or `dataframe_records`, answered"
-        " by `predictions`; a list is `instances`; or a request of V2, answered as V2 does, also with raw tensors. CSV,"
-        " JSON lines and npy are rows of input. `Accept` chooses what comes back."
+        " by `predictions`; a list is `instances`; or a request of V2, answered as V2 does, also"
+        " with raw tensors. CSV, JSON lines and npy are rows of input. `Accept` chooses what comes"
+        " back."
     )
     yield Operation(
         "POST", path, TAG, "invocations", "Predict, as SageMaker and MLflow ask", told,
