@@ -24,6 +24,7 @@ from functions.router.backends import Backend
 from functions.router.caller import request_id
 from functions.router.dispatch import Dispatcher, Source
 from functions.router.exchange import Exchange
+from functions.router.gateway import PROBLEM
 from functions.router.routes_cache import Clock, Log
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class _Endpoint:
         event = scope.get("aws.event")
         sent = body if isinstance(body, bytes) else b""
         request = Request(scope["method"], _raw_path(scope), headers, sent, request_id(event))
-        problem = None if isinstance(body, bytes) else body
+        problem = (event or {}).get(PROBLEM) if isinstance(body, bytes) else body
         return self._exchange.answer(request, event, problem)
 
 

@@ -29,21 +29,23 @@ def request_id(event: Mapping[str, Any] | None) -> str:
     return known if isinstance(known, str) and known else uuid.uuid4().hex
 
 
+#: Below ``requestContext``, the surest first.
 _IDENTITIES = (
-    ("requestContext", "authorizer", "iam", "userArn"),
-    ("requestContext", "authorizer", "jwt", "claims", "sub"),
-    ("requestContext", "identity", "userArn"),
-    ("requestContext", "authorizer", "claims", "sub"),
-    ("requestContext", "authorizer", "principalId"),
-    ("requestContext", "identity", "apiKeyId"),
-    ("requestContext", "http", "sourceIp"),
-    ("requestContext", "identity", "sourceIp"),
+    ("authorizer", "iam", "userArn"),
+    ("authorizer", "jwt", "claims", "sub"),
+    ("identity", "userArn"),
+    ("authorizer", "claims", "sub"),
+    ("authorizer", "principalId"),
+    ("identity", "apiKeyId"),
+    ("http", "sourceIp"),
+    ("identity", "sourceIp"),
 )
 
 
 def _identity(event: Mapping[str, Any] | None) -> str:
+    context = event.get("requestContext") if event else None
     for path in _IDENTITIES:
-        value = _at(event, *path)
+        value = _at(context, *path)
         if isinstance(value, str) and value:
             return value
     return ""
@@ -51,7 +53,7 @@ def _identity(event: Mapping[str, Any] | None) -> str:
 
 def _at(value: Any, *path: str) -> Any:
     for key in path:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):  # events are JSON
             return None
         value = value.get(key)
     return value

@@ -1,19 +1,79 @@
-"""API Gateway's events, made plain before the adapter sees them: the path without what precedes it.
+"""API Gateway's events, made plain before anything else sees them, so that nothing stumbles there.
 
 An HTTP API puts its stage in front of the path (unless that is ``$default``), a custom domain puts
-its mapping there; a REST API's proxy resource says which part is ours. Nothing else of an event is
-touched. Pure functions over dicts; no AWS, no ASGI.
+its mapping there; a REST API's proxy resource says which part is ours. A body becomes bytes,
+headers become text by lower-case names; what cannot be read is said in the event, not raised.
+Pure functions over dicts; no AWS, no ASGI.
 """
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
+from modelport.errors import MalformedRequestError
 from modelport.grammar import allowed_methods
 
 Event = dict[str, Any]
+
+#: Under this key a plain event says why it cannot be answered otherwise than with that error.
+PROBLEM = "modelport.problem"
+#: The adapter makes numbers of these and fails where they are none; nothing here needs them.
+_UNUSED_HEADERS = frozenset({"host", "x-forwarded-port"})
+
+
+def plain(event: Event) -> Event:
+    """A copy of ``event``: path from the router's own root, body in bytes, headers as text."""
+    read = without_base_path(event)
+    read["headers"] = headers_of(event)
+    read["multiValueHeaders"] = None
+    read["isBase64Encoded"] = False
+    try:
+        read["body"] = _body(event)
+    except ValueError:
+        read["body"] = b""
+        read[PROBLEM] = MalformedRequestError(
+            "the body in the gateway's event cannot be read: send text, or base64 and say so"
+        )
+    return read
+
+
+def unreadable() -> Event:
+    """What stands for an event that is none of a gateway: it is answered with an error."""
+    problem = MalformedRequestError("the event is none of an API Gateway's: call the API instead")
+    http = {"method": "GET", "path": "/", "sourceIp": ""}
+    return {"version": "2.0", "requestContext": {"http": http}, "headers": {}, PROBLEM: problem}
+
+
+def headers_of(event: Event) -> dict[str, str]:
+    """The headers by lower-case name; what came several times is joined by commas."""
+    headers = {
+        name.lower(): value
+        for name, value in (event.get("headers") or {}).items()
+        if isinstance(value, str)
+    }
+    for name, values in (event.get("multiValueHeaders") or {}).items():
+        if isinstance(values, list) and (len(values) > 1 or name.lower() not in headers):
+            headers[name.lower()] = ", ".join(map(str, values))
+    for name in _UNUSED_HEADERS & headers.keys():
+        del headers[name]
+    return headers
+
+
+def query_of(event: Event) -> str:
+    """The query of a REST API's event, encoded; "" for none."""
+    values = event.get("multiValueQueryStringParameters") or event.get("queryStringParameters")
+    return urlencode(values, doseq=True, errors="replace") if values else ""
+
+
+def _body(event: Event) -> bytes:
+    """The body; raises ValueError (of which `binascii.Error` is one)."""
+    body = event.get("body") or ""
+    if event.get("isBase64Encoded"):
+        return binascii.a2b_base64(body, strict_mode=True)
+    return body if isinstance(body, bytes) else str(body).encode()
 
 
 def without_base_path(event: Event) -> Event:

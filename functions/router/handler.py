@@ -22,7 +22,7 @@ from modelport.settings import RouterSettings
 
 from functions.router.app import create_app
 from functions.router.backends import Backend, LambdaBackend, SageMakerBackend
-from functions.router.gateway import Event, without_base_path
+from functions.router.gateway import Event, plain, unreadable
 
 #: The registry answers in tens of milliseconds or counts as gone; known routes are then kept.
 REGISTRY_CONFIG = Config(
@@ -50,13 +50,16 @@ def log_line(record: Mapping[str, Any]) -> None:
 def lambda_handler(app: FastAPI) -> Handler:
     """The Lambda handler of an app: any stage or base path, HTTP and REST API events.
 
-    Bodies are bytes on both sides of the app; the adapter reads base64 in and writes it out for
-    everything that is not text or JSON.
+    Bodies are bytes on both sides of the app; the adapter writes base64 for everything that is not
+    text or JSON. An event that cannot be read is answered too.
     """
     adapter = Mangum(app, lifespan="off")
 
     def handle(event: Event, context: Any) -> dict[str, Any]:
-        return adapter(without_base_path(event), context)
+        try:
+            return adapter(plain(event), context)
+        except Exception:  # the app answers whatever it is given: the event is what cannot be read
+            return adapter(unreadable(), context)
 
     return handle
 

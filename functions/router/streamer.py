@@ -7,7 +7,6 @@ refusals and log lines as the first.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
@@ -31,7 +30,7 @@ from functions.router.backends import (
 from functions.router.caller import request_id
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
-from functions.router.gateway import Event, without_base_path
+from functions.router.gateway import PROBLEM, Event, plain, query_of
 from functions.router.runtime_loop import report_error, serve
 
 #: As long as a model function can run at most.
@@ -58,7 +57,8 @@ def answering(exchange: Exchange) -> Callable[[Event], Response]:
     """What answers a REST API's events through ``exchange``."""
 
     def answer(event: Event) -> Response:
-        response = exchange.answer(_request(without_base_path(event)), event)
+        read = plain(event)
+        response = exchange.answer(_request(read), event, read.get(PROBLEM))
         if not isinstance(response, Stream):
             return response
         headers = {**response.headers, "cache-control": "no-cache"}
@@ -103,10 +103,9 @@ def main(environ: Mapping[str, str]) -> int:
 
 
 def _request(event: Event) -> Request:
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    body = event.get("body") or ""
-    sent = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
-    return Request(event["httpMethod"], event["path"], headers, sent, request_id(event))
+    query = query_of(event)
+    path = f"{event['path']}?{query}" if query else event["path"]
+    return Request(event["httpMethod"], path, event["headers"], event["body"], request_id(event))
 
 
 def _told(pieces: Generator[bytes]) -> Generator[bytes]:

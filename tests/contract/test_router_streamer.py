@@ -163,6 +163,7 @@ def test_an_event_reaches_the_gateway_before_the_next_is_made(
         (event("/v2/models/demo/versions/9/generate_stream"), 404, "version 9"),
         (event(method="GET"), 405, ""),
         (event(document={}), 400, "'text_input' must be a string"),
+        (event() | {"body": "a", "isBase64Encoded": True}, 400, "base64"),
     ],
 )
 def test_a_refusal_is_an_ordinary_answer(

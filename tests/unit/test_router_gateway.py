@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modelport import grammar
+from modelport.envelope import Request, Response
 from modelport.errors import InvalidSettingError
 
-from functions.router.gateway import without_base_path
+from functions.router.gateway import headers_of, query_of, without_base_path
 from functions.router.handler import build
 from tests.support.api_events import Event, http_v2, rest_v1
 from tests.support.router_world import MODEL, World, deployed
@@ -146,3 +149,87 @@ def test_a_rest_resource_below_the_root_says_which_end_of_the_path_is_ours(
     event = rest_v1("POST", path)
     sent = {**event, "resource": resource, "path": base + path, "pathParameters": parameters}
     assert without_base_path(sent)["path"] == path
+
+
+def _with(**changes: Any) -> Callable[[Event], Event]:
+    return lambda event: {**event, **changes}
+
+
+def _headed(**headers: Any) -> Callable[[Event], Event]:
+    return lambda event: {**event, "headers": {**event["headers"], **headers}}
+
+
+BOTH = pytest.mark.parametrize("build_event", [http_v2, rest_v1])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "odd",
+    [
+        _headed(host="api.example.com:port"),
+        _headed(host="[::1]:80"),
+        _headed(**{"x-forwarded-port": "none"}),
+        _headed(**{"x-odd": None}),
+        _with(headers=None),
+        _with(body=None),
+        _with(multiValueHeaders={"x-a": None, "x-b": []}),
+    ],
+)
+def test_what_is_odd_around_a_body_stops_no_event(
+    build_event: Any, odd: Callable[[Event], Event]
+) -> None:
+    event = odd(build_event("POST", PREDICT, b"{}", {"content-type": "application/json"}))
+    assert World(deployed(1)).send(event).status == 200
+
+
+@BOTH
+@pytest.mark.parametrize("body", ["a", "!!!!", "€", "e30", "\ud800"])
+def test_a_body_that_is_not_what_the_event_says_is_refused_in_words(
+    build_event: Any, body: str
+) -> None:
+    event = build_event("POST", PREDICT) | {"body": body, "isBase64Encoded": True}
+    answer = World(deployed(1)).send(event)
+    assert answer.status == 400
+    assert "base64" in answer.error
+    assert answer.headers["x-modelport-request-id"] == event["requestContext"]["requestId"]
+
+
+def test_text_that_has_no_bytes_is_refused_in_words() -> None:
+    event = http_v2("POST", PREDICT) | {"body": "\ud800"}
+    assert World(deployed(1)).send(event).status == 400
+
+
+@pytest.mark.parametrize("event", [{}, {"version": "2.0", "requestContext": {}}, {"resource": "/"}])
+def test_an_event_of_no_gateway_is_told_so(event: Event) -> None:
+    answer = World(deployed(1)).send(event)
+    assert answer.status == 400
+    assert "API Gateway" in answer.error
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"queryStringParameters": {"dialect": "kserve"}},
+        {"multiValueQueryStringParameters": {"dialect": ["tfs", "kserve"]}},
+    ],
+)
+def test_a_rest_apis_query_reaches_the_model(query: dict[str, Any]) -> None:
+    event = rest_v1("POST", PREDICT, b"{}") | query
+    paths: list[str] = []
+
+    def model(request: Request) -> Response:
+        paths.append(request.path)
+        return Response(200)
+
+    assert World(deployed(1), models={1: model}).send(event).status == 200
+    call = grammar.parse("POST", paths[0])
+    assert call.option("dialect") == "kserve"
+    assert query_of(event).endswith("dialect=kserve")
+
+
+def test_headers_that_came_several_times_are_joined() -> None:
+    event = rest_v1("POST", PREDICT) | {
+        "headers": {"X-A": "2"},
+        "multiValueHeaders": {"X-A": ["1", "2"], "X-B": ["3"]},
+    }
+    assert headers_of(event) == {"x-a": "1, 2", "x-b": "3"}
