@@ -64,6 +64,21 @@ def invoke_models(stack: Stack, environment: str) -> list[iam.PolicyStatement]:
     ]
 
 
+def stream_models(stack: Stack, environment: str) -> list[iam.PolicyStatement]:
+    """Call them, and take their answers in pieces.
+
+    Lambda asks the same right for both, SageMaker one more.
+    """
+    return [
+        *invoke_models(stack, environment),
+        iam.PolicyStatement(
+            sid="StreamEndpoints",
+            actions=["sagemaker:InvokeEndpointWithResponseStream"],
+            resources=[endpoints_arn(stack, environment)],
+        ),
+    ]
+
+
 def watch_models(stack: Stack, environment: str) -> list[iam.PolicyStatement]:
     """See whether a model function or endpoint is ready."""
     return [

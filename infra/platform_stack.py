@@ -160,7 +160,7 @@ class PlatformStack(Stack):
             key,
             [
                 *permissions.read_registry(bucket, key),
-                *permissions.invoke_models(self, environment.name),
+                *permissions.stream_models(self, environment.name),
             ],
             # Lambda's own loop for Python does not stream: this starts another in its place.
             settings={

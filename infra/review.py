@@ -23,6 +23,7 @@ _WILDCARDS = {
     "WriteRoutes": "Records below each model's own prefix, and models come without a deploy.",
     "InvokeModels": "Matches the model functions of this environment and nothing else.",
     "InvokeEndpoints": "Matches the endpoints of this environment and nothing else.",
+    "StreamEndpoints": "Matches the endpoints of this environment and nothing else.",
     "WatchModels": "Matches the model functions of this environment and nothing else.",
     "WatchEndpoints": "Matches the endpoints of this environment and nothing else.",
     "KeepEndpointLogs": "Matches the logs of this environment's endpoints and nothing else.",

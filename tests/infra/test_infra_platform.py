@@ -230,7 +230,7 @@ def test_a_rest_api_that_shall_not_stream_is_the_router_alone(synthesise: Synthe
     assert len(platform.of("AWS::ApiGateway::Method")) == 2
 
 
-def test_the_streamer_starts_a_loop_of_its_own_with_the_routers_rights(
+def test_the_streamer_starts_a_loop_of_its_own_with_the_routers_rights_and_one_more(
     synthesise: Synthesiser, assets: Assets
 ) -> None:
     platform = synthesise("rest").platform
@@ -247,15 +247,18 @@ def test_the_streamer_starts_a_loop_of_its_own_with_the_routers_rights(
     assert told == router["Environment"]["Variables"]
     program = assets.router / wrapper.removeprefix("/var/task/")
     assert os.access(program, os.X_OK)
-    policies = [
-        [
-            {**statement, "Resource": platform.text(statement["Resource"])}
+    streamers, routers = (
+        {
+            statement["Sid"]: {**statement, "Resource": platform.text(statement["Resource"])}
             for statement in _statements(platform, each["Role"])
             if statement["Sid"] != "OwnLogs"
-        ]
+        }
         for each in (streamer, router)
-    ]
-    assert policies[0] == policies[1]
+    )
+    streaming = streamers.pop("StreamEndpoints")
+    assert streamers == routers
+    assert streaming["Action"] == "sagemaker:InvokeEndpointWithResponseStream"
+    assert streaming["Resource"] == routers["InvokeEndpoints"]["Resource"]
     assert not any(
         each["Properties"]["FunctionName"].endswith("-streamer")
         for each in synthesise("default").platform.of("AWS::Lambda::Function")
