@@ -58,6 +58,13 @@ def test_the_schema_refuses_what_is_wrong(terminal: Terminal) -> None:
         valid([found["Deployment"]])
 
 
+def test_its_service_offers_grpc_on_the_containers_only_port(terminal: Terminal) -> None:
+    http, grpc = export(terminal)["Service"]["spec"]["ports"]
+    assert (grpc["name"], grpc["port"]) == ("grpc", 8001)
+    assert grpc["appProtocol"] == "kubernetes.io/h2c"
+    assert grpc["targetPort"] == http["targetPort"]
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     name=st.from_regex(MODEL_NAME, fullmatch=True).map(str.strip),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 PORT = 8080
+#: Where Triton's clients look for gRPC; the container's own port answers there.
+GRPC_PORT = 8001
 USER = 65_532
 #: A pod is killed after this; the server drains 25 s, and the pause lets load balancers forget it.
 GRACE_S, PAUSE_S = 30, 4
@@ -142,7 +144,16 @@ def _service(workload: Workload) -> Document:
         "metadata": _metadata(workload),
         "spec": {
             "selector": _selector(workload),
-            "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+            # One port of the container speaks both; only what stands before it must be told.
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": "http"},
+                {
+                    "name": "grpc",
+                    "port": GRPC_PORT,
+                    "targetPort": "http",
+                    "appProtocol": "kubernetes.io/h2c",
+                },
+            ],
         },
     }
 
