@@ -81,6 +81,8 @@ def from_array(spec: TensorSpec, array: Array) -> Array:
     if spec.datatype == "BYTES":
         if array.dtype.kind not in "US":
             raise TensorError(spec.name, str(spec), describe(array))
+        if not _is_unicode(array):
+            raise TensorError(spec.name, str(spec), "characters that Unicode does not have")
         texts = [_utf8(spec, value) for value in array.reshape(-1).tolist()]
         return _objects(texts, array.shape)
     want = DTYPES.get(spec.datatype)
@@ -162,6 +164,8 @@ def _hides_booleans(raw: Array, values: list[Any]) -> bool:
 
 
 def _floats(spec: TensorSpec, raw: Array, want: np.dtype[Any]) -> Array:
+    if want.itemsize >= raw.itemsize or (raw.dtype.kind != "f" and want.itemsize > 2):
+        return raw.astype(want, copy=False)  # no number of these is beyond its range
     try:
         with np.errstate(over="raise"):
             return raw.astype(want, copy=False)
@@ -215,6 +219,15 @@ def _from_b64(spec: TensorSpec, value: dict[str, Any]) -> str:
         return _utf8(spec, base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):
         raise TensorError(spec.name, str(spec), "text after 'b64' that is not base64") from None
+
+
+def _is_unicode(array: Array) -> bool:
+    """Whether numpy's own text, four bytes a character whatever they say, can be text at all."""
+    if array.dtype.kind != "U" or not array.nbytes:
+        return True
+    flat = array.reshape(-1)
+    codes = np.ascontiguousarray(flat, flat.dtype.newbyteorder("=")).view(np.uint32)
+    return bool(((codes <= 0x10FFFF) & (codes >> 11 != 0xD800 >> 11)).all())
 
 
 def _utf8(spec: TensorSpec, value: str | bytes) -> str:

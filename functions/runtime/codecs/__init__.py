@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from functions.runtime.codecs.codec import Codec, Headers, Parsed, Subject
-from functions.runtime.codecs.docs import DocsCodec
-from functions.runtime.codecs.mlflow import MlflowCodec
-from functions.runtime.codecs.sagemaker import SageMakerCodec
+from functions.runtime.codecs.later import Later
 from functions.runtime.codecs.v1 import V1Codec
 from functions.runtime.codecs.v2 import V2Codec
 
@@ -17,7 +15,7 @@ __all__ = ["CODECS", "Codec", "Headers", "Parsed", "Subject"]
 CODECS: Mapping[str, Codec] = {
     "v1": V1Codec(),
     "v2": V2Codec(),
-    "sagemaker": SageMakerCodec(),
-    "mlflow": MlflowCodec(),
-    "docs": DocsCodec(),
+    "sagemaker": Later("sagemaker", "SageMakerCodec"),
+    "mlflow": Later("mlflow", "MlflowCodec"),
+    "docs": Later("docs", "DocsCodec"),
 }

@@ -40,9 +40,28 @@ _NAME = r"(?P<model>[^/:]+)"
 _V1_SELECTOR = r"(?:/versions/(?P<version>[^/:]+)|/labels/(?P<alias>[^/:]+))?"
 _ANY_SELECTOR = r"(?:/versions/(?P<any>[^/:]+))?"
 
+
+class Pattern:
+    """A regular expression, compiled for the first path that gets as far as to be asked of it.
+
+    All of them together take milliseconds, and a function that just starts needs two or three.
+    """
+
+    def __init__(self, pattern: str, flags: int) -> None:
+        self.pattern = pattern
+        self._flags = flags
+        self._compiled: re.Pattern[str] | None = None
+
+    def fullmatch(self, path: str) -> re.Match[str] | None:
+        """The match of the whole path, if it has one."""
+        if self._compiled is None:
+            self._compiled = re.compile(self.pattern, self._flags)
+        return self._compiled.fullmatch(path)
+
+
 #: Every path there is: protocol, verb, method, and what the whole path must match.
-RULES: tuple[tuple[str, str, str, re.Pattern[str]], ...] = tuple(
-    (protocol, verb, method, re.compile(pattern, re.IGNORECASE if protocol == "v1" else 0))
+RULES: tuple[tuple[str, str, str, Pattern], ...] = tuple(
+    (protocol, verb, method, Pattern(pattern, re.IGNORECASE if protocol == "v1" else 0))
     for protocol, verb, method, pattern in (
         ("v1", "predict", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:predict"),
         ("v2", "infer", "POST", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/infer"),
@@ -78,7 +97,7 @@ RULES: tuple[tuple[str, str, str, re.Pattern[str]], ...] = tuple(
     )
 )
 
-_BOTH_SELECTORS = re.compile(
+_BOTH_SELECTORS = Pattern(
     r"/v1/models/[^/:]+/versions/\d+/labels/[^/:]+(?::\w+|/metadata)?", re.IGNORECASE
 )
 
