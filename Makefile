@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 ENGINE ?= ministack
 EXECUTOR ?= process
 PORT ?= 4566
+SECONDS_EACH ?= 120
 # What tests of real images need of the machine; Debian's packages have the programs' names.
 TOOLS := podman runc docker-registry skopeo umoci mmdebstrap
 # jsii (the CDK) and the cdk CLI run on the Node.js that the lock brings along.
@@ -14,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test up down check format bench lock clean
+.PHONY: help setup tools demo test fuzz up down check format bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +39,13 @@ demo: setup ## Run the main job on the local cloud: publish, deploy, call, split
 
 test: setup tools ## Run every test
 	@$(BIN)/python -m pytest
+
+fuzz: setup ## Fuzz everything that reads strangers' bytes (SECONDS_EACH=, findings in .local/fuzz)
+	@mkdir -p .local/fuzz
+	@for surface in runtime grpc router client envelopes; do \
+	  mkdir -p .local/fuzz/$$surface && PYTHONPATH=$$($(BIN)/python -m tests.fuzz packages) \
+	  $(BIN)/python -m tests.fuzz $$surface -max_total_time=$(SECONDS_EACH) \
+	    -artifact_prefix=.local/fuzz/ .local/fuzz/$$surface || exit 1; done
 
 up: setup ## Start the local cloud, leave .local/env to source (ENGINE=, PORT=, EXECUTOR=)
 	@$(BIN)/python localstack/cloud.py up --engine $(ENGINE) --port $(PORT) --executor $(EXECUTOR)

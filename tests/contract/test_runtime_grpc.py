@@ -151,6 +151,17 @@ def test_contents_that_are_not_raw_are_read(caller: Caller) -> None:
     assert struct.unpack("<2f", reply.raw_output_contents[0]) == (2.0, 4.0)
 
 
+def test_outputs_are_raw_whatever_a_parameter_says(caller: Caller) -> None:
+    told = infer()
+    told.outputs.add(name="y").parameters["binary_data"].bool_param = False
+    stream = caller.begin()
+    caller.send(stream, framed(told))
+    headers, body = caller.answer(stream)
+    assert headers["grpc-status"] == "0"
+    reply = message("ModelInferResponse").FromString(body[5:])
+    assert struct.unpack("<2f", reply.raw_output_contents[0]) == (2.0, 4.0)
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [

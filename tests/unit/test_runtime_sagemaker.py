@@ -552,3 +552,17 @@ def test_no_request_is_more_than_a_refusal(
         body = body[:at] + piece + body[at + 1 :]
     response = shared.post(SAGEMAKER, body, attributed(attributes, kind) | {"accept": accept})
     assert response.status in (200, 400, 415), response.body
+
+
+@pytest.mark.parametrize("code", [0xD800, 0xDFFF, 0x110000, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize("order", "<>")
+def test_npy_text_that_is_none_is_refused(tmp_path: Path, code: int, order: str) -> None:
+    plane = open_plane(tmp_path, bundles.TEXT)
+    text = np.array(["aé€😀", "", "b"]).astype(f"{order}U4")
+    right = npy(text)
+    got = plane.answer(SAGEMAKER, right, as_type(NPY) | {"accept": JSON})
+    assert [row["same"] for row in got["predictions"]] == text.tolist()
+    wrong = right[:-4] + code.to_bytes(4, "little" if order == "<" else "big")
+    assert plane.refusal(SAGEMAKER, wrong, as_type(NPY)) == (
+        "input 'text': expected BYTES [-1], got characters that Unicode does not have"
+    )

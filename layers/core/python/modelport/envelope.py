@@ -8,7 +8,6 @@ as base64. This module only packs and unpacks; it never looks into a body.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -45,14 +44,11 @@ class Request:
     @classmethod
     def from_event(cls, event: Any) -> Request:
         """Read a Lambda event; raises `MalformedRequestError` if it is not an envelope."""
-        _check(event, "method", "path", "headers")
-        return cls(
-            event["method"],
-            event["path"],
-            event["headers"],
-            _unpack(event),
-            event.get("request_id", ""),
-        )
+        _check(event, {"method": str, "path": str, "headers": dict})
+        request_id = event.get("request_id", "")
+        if not isinstance(request_id, str):
+            raise _not("request_id", str)
+        return cls(event["method"], event["path"], event["headers"], _unpack(event), request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +73,9 @@ class Response:
         """Read what a model function returned; raises `MalformedRequestError` if it is not one."""
         try:
             event = json.loads(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise MalformedRequestError("the function's answer is not JSON") from None
-        _check(event, "status", "headers")
+        _check(event, {"status": int, "headers": dict})
         return cls(event["status"], event["headers"], _unpack(event))
 
 
@@ -116,17 +112,28 @@ def _unpack(event: dict[str, Any]) -> bytes:
     body = event.get("body", "")
     if not isinstance(body, str):
         raise MalformedRequestError("the envelope's body is not a string")
-    if not event.get("base64"):
-        return body.encode()
     try:
-        return base64.b64decode(body, validate=True)
-    except binascii.Error:
+        return base64.b64decode(body, validate=True) if event.get("base64") else body.encode()
+    except UnicodeEncodeError:
+        raise MalformedRequestError("the envelope's body has half a surrogate pair") from None
+    except ValueError:
         raise MalformedRequestError("the envelope's body is not base64") from None
 
 
-def _check(event: Any, *keys: str) -> None:
+def _check(event: Any, kinds: dict[str, type]) -> None:
     if not isinstance(event, dict) or event.get("modelport") != VERSION:
         raise MalformedRequestError(f"not a modelport envelope of version {VERSION}")
-    missing = [key for key in keys if key not in event]
+    missing = [key for key in kinds if key not in event]
     if missing:
         raise MalformedRequestError(f"the envelope lacks {', '.join(missing)}")
+    for key, kind in kinds.items():
+        if type(event[key]) is not kind:
+            raise _not(key, kind)
+    for value in event["headers"].values():
+        if type(value) is not str:
+            raise MalformedRequestError("the envelope has a header that is not a string")
+
+
+def _not(key: str, kind: type) -> MalformedRequestError:
+    names = {str: "a string", dict: "an object", int: "a number"}
+    return MalformedRequestError(f"the envelope's {key} is not {names[kind]}")
