@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from modelport.errors import NotEncodableError, TensorError
-from modelport.raw_tensors import BF16, DTYPES, MAX_RANK, Array, datatype_of
+from modelport.raw_tensors import BF16, DTYPES, MAX_RANK, Array, datatype_of, narrowed
 from modelport.signature import Signature, TensorSpec
 
 from functions.runtime.json_numbers import Numbers, fitted, has_numbers, plain
@@ -94,21 +94,6 @@ def from_array(spec: TensorSpec, array: Array) -> Array:
     ):
         raise TensorError(spec.name, str(spec), describe(array))
     return array.astype(want, copy=False)
-
-
-def widened(array: Array) -> Array:
-    """Brain floats as FP32, which holds each of them exactly; any other array as it is."""
-    if array.dtype != BF16:
-        return array
-    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-
-
-def narrowed(array: Array) -> Array:
-    """FP32 as brain floats, rounded to the nearest, to the even one of two."""
-    bits = array.astype(np.float32, copy=False).reshape(-1).view(np.uint32)
-    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    rounded = np.where(np.isnan(array.reshape(-1)), (bits >> 16) | 0x40, rounded)
-    return rounded.astype(np.uint16).view(BF16).reshape(array.shape)
 
 
 def check_finite(name: str, array: Array, way_out: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelport.errors import NotEncodableError, TensorError
+from modelport.raw_tensors import widened
 from modelport.signature import Signature, TensorSpec
 
 from functions.runtime.tensors import (
@@ -22,7 +23,6 @@ from functions.runtime.tensors import (
     describe,
     from_array,
     from_json,
-    widened,
 )
 
 NAN, INF = math.nan, math.inf

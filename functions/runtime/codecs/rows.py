@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from modelport.errors import NotEncodableError
+from modelport.raw_tensors import widened
 
 from functions.runtime.codecs.codec import write_bare
-from functions.runtime.tensors import Array, Tensors, widened
+from functions.runtime.tensors import Array, Tensors
 
 
 def column_of(array: Array) -> Any:

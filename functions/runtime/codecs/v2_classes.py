@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from modelport.errors import NotEncodableError
+from modelport.raw_tensors import widened
 from modelport.signature import TensorSpec
 
-from functions.runtime.tensors import Array, widened
+from functions.runtime.tensors import Array
 
 
 def check_has_classes(spec: TensorSpec) -> None:

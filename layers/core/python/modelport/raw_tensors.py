@@ -1,5 +1,7 @@
 """Tensors as raw bytes, the way Open Inference Protocol V2 and its gRPC form carry them.
 
+Also the home of the datatypes: which numpy dtype each is, and how brain floats round and widen.
+
 Little-endian, row-major; a boolean takes one byte, text its length in four bytes and then UTF-8.
 Shared by the runtime and the Python client, so it needs numpy and nothing else; the router and the
 registrar, which have no numpy, must not import it. Nothing is copied that need not be: what comes
@@ -43,6 +45,22 @@ def datatype_of(array: Array) -> str:
     if array.dtype.name == "bfloat16":  # ml_dtypes' own, where somebody has it
         return "BF16"
     return _DATATYPES.get(array.dtype.newbyteorder("=")) or str(array.dtype)
+
+
+def widened(array: Array) -> Array:
+    """Brain floats as FP32, which holds each of them exactly; any other array as it is."""
+    if array.dtype != BF16:
+        return array
+    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def narrowed(array: Array) -> Array:
+    """Numbers as brain floats: to FP32, then to the nearest, of two to the even one."""
+    bits = array.astype(np.float32, copy=False).reshape(-1).view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    # NaN keeps a bit, or it would round to infinity.
+    rounded = np.where(np.isnan(array.reshape(-1)), (bits >> 16) | 0x40, rounded)
+    return rounded.astype("<u2").view(BF16).reshape(array.shape)
 
 
 def pack(array: Array) -> bytes | memoryview:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from modelport import raw_tensors
 from modelport.client.errors import InvalidValueError
 from modelport.raw_tensors import BF16, DTYPES, Array, datatype_of
 from modelport.signature import TensorSpec
@@ -31,11 +32,7 @@ def bfloat16(values: Any) -> Array:
     given = np.asarray(values)
     if given.dtype.name == "bfloat16":
         return np.ascontiguousarray(given).view(BF16)
-    bits = np.ascontiguousarray(given, np.float32).view(np.uint32).reshape(given.shape)
-    # Ties go to the even neighbour; NaN keeps a bit, or it would round to infinity.
-    rounded = ((bits.astype(np.uint64) + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-    quiet = np.where(np.isnan(given.astype(np.float32)), (bits >> 16) | 0x40, rounded)
-    return np.ascontiguousarray(quiet, "<u2").view(BF16).reshape(given.shape)
+    return raw_tensors.narrowed(given)
 
 
 def typed(name: str, value: Any) -> Array | None:
@@ -92,7 +89,7 @@ def declared(spec: TensorSpec, value: Any) -> Array:
 def widened(array: Array) -> Array:
     """An array as users get it: their own, writable, and BF16 as float32."""
     if array.dtype == BF16:
-        return (array["bf16"].astype(np.uint32) << 16).view(np.float32).reshape(array.shape)
+        return raw_tensors.widened(array)
     return np.array(array, array.dtype.newbyteorder("="))
 
 
