@@ -1,19 +1,16 @@
 """The router on Lambda: environment → settings, clients, app; API Gateway event → answer.
 
-The composition root: the only module of the router that reads the environment, creates clients
-and attaches a log handler. It decides nothing about requests.
+The composition root: beside `functions.router.streamer` the only module of the router that reads
+the environment and creates clients. It decides nothing about requests.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
-from botocore.config import Config
 from fastapi import FastAPI
 from mangum import Mangum
 from modelport.errors import ROUTER_LIMIT_S
@@ -22,29 +19,14 @@ from modelport.settings import RouterSettings
 
 from functions.router.app import create_app
 from functions.router.backends import Backend, LambdaBackend, SageMakerBackend
+from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
 from functions.router.gateway import Event, plain, unreadable
 
-#: The registry answers in tens of milliseconds or counts as gone; known routes are then kept.
-REGISTRY_CONFIG = Config(
-    connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}
-)
 #: Together with the time to connect just under the 29 s that gateways and the router's own function
 #: allow, so that the caller gets our answer (504, and which model it was) and not theirs.
-#: No retries here: repeating a call that timed out would run the model twice and answer no one.
-MODELS_CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=ROUTER_LIMIT_S,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    tcp_keepalive=True,
-)
+MODELS_CONFIG = models_config(ROUTER_LIMIT_S)
 
 Handler = Callable[[Event, Any], dict[str, Any]]
-
-
-def log_line(record: Mapping[str, Any]) -> None:
-    """One record, one line of JSON on standard output, where Lambda collects it."""
-    sys.stdout.write(json.dumps(record, separators=(",", ":"), default=str) + "\n")
-    sys.stdout.flush()
 
 
 def lambda_handler(app: FastAPI) -> Handler:

@@ -13,10 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import boto3
-from botocore.config import Config
 from modelport.envelope import Request, Response, Stream
 from modelport.errors import ModelportError
 from modelport.registry.s3 import S3Registry
@@ -28,6 +26,7 @@ from functions.router.backends import (
     StreamingSageMakerBackend,
 )
 from functions.router.caller import request_id
+from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
 from functions.router.gateway import PROBLEM, Event, plain, query_of
@@ -35,22 +34,7 @@ from functions.router.runtime_loop import report_error, serve
 
 #: As long as a model function can run at most.
 LIMIT_S = 900.0
-REGISTRY_CONFIG = Config(
-    connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}
-)
-#: No retries: a call that is repeated would run the model twice.
-MODELS_CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=LIMIT_S,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    tcp_keepalive=True,
-)
-
-
-def log_line(record: Mapping[str, Any]) -> None:
-    """One record, one line of JSON on standard output, where Lambda collects it."""
-    sys.stdout.write(json.dumps(record, separators=(",", ":"), default=str) + "\n")
-    sys.stdout.flush()
+MODELS_CONFIG = models_config(LIMIT_S)
 
 
 def answering(exchange: Exchange) -> Callable[[Event], Response]:

@@ -28,6 +28,7 @@ _BUDGET = {
     "functions.router.backends.lambda_backend",
     "functions.router.backends.sagemaker_backend",
     "functions.router.caller",
+    "functions.router.clients",
     "functions.router.crossing",
     "functions.router.dispatch",
     "functions.router.exchange",
