@@ -23,7 +23,7 @@ from modelport.errors import (
     RouteNotFoundError,
     VersionNotFoundError,
 )
-from modelport.grammar import Call
+from modelport.grammar import PREDICTIONS, Call
 from modelport.manifest import Manifest
 from modelport.refs import check_alias, check_version
 from modelport.refusals import no_explainer, not_at_runtime
@@ -40,18 +40,8 @@ if TYPE_CHECKING:
 
 SIGNATURES_KEPT = 1024
 _JSON = {"content-type": "application/json"}
-MODEL_VERBS = frozenset(
-    {
-        "predict",
-        "classify",
-        "regress",
-        "infer",
-        "invocations",
-        "generate",
-        "generate-stream",
-        "stats",
-    }
-)
+#: What only a version can answer: predictions, and its own statistics.
+MODEL_VERBS = PREDICTIONS | {"stats"}
 
 
 class Source(RoutesSource, Protocol):

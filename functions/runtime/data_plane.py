@@ -24,7 +24,7 @@ from modelport.errors import (
     TensorError,
     VersionNotFoundError,
 )
-from modelport.grammar import Call, parse
+from modelport.grammar import PREDICTIONS, Call, parse
 
 from functions.runtime.codecs import CODECS, Codec, Subject
 from functions.runtime.failures import failure
@@ -38,9 +38,6 @@ if TYPE_CHECKING:  # most versions have no script, and pay for none
 
 logger = logging.getLogger(__name__)
 
-PREDICTIONS = frozenset(
-    {"predict", "classify", "regress", "infer", "invocations", "generate", "generate-stream"}
-)
 #: Ends of the paths that a bundle's script answers.
 _SCRIPTED = ("/invocations", "/generate", "/generate_stream")
 #: Callers of one version use a handful of paths over and over; errors are not kept.

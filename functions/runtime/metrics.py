@@ -16,45 +16,15 @@ from itertools import accumulate
 from threading import Lock
 from typing import Any
 
+from modelport import grammar
+
 from functions.runtime.statistics import CELLS, Statistics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
-PREDICTIONS = (
-    ("v1", "predict"),
-    ("v1", "classify"),
-    ("v1", "regress"),
-    ("v2", "infer"),
-    ("v2", "generate"),
-    ("v2", "generate-stream"),
-    ("sagemaker", "invocations"),
-)
-CALLS = (
-    *PREDICTIONS,
-    ("v1", "explain"),
-    ("v1", "metadata"),
-    ("v1", "status"),
-    ("v1", "list"),
-    ("v1", "alive"),
-    ("v2", "ready"),
-    ("v2", "metadata"),
-    ("v2", "server-metadata"),
-    ("v2", "server-live"),
-    ("v2", "server-ready"),
-    ("v2", "stats"),
-    ("v2", "server-stats"),
-    ("v2", "repository-index"),
-    ("v2", "repository-load"),
-    ("v2", "repository-unload"),
-    ("sagemaker", "ping"),
-    ("mlflow", "ping"),
-    ("mlflow", "version"),
-    ("docs", "openapi"),
-    ("docs", "page"),
-    ("docs", "server-openapi"),
-    ("docs", "server-page"),
-    (OTHER, OTHER),
-)
+#: Every protocol and verb there is, and those that run the model.
+CALLS = (*dict.fromkeys((protocol, verb) for protocol, verb, *_ in grammar.RULES), (OTHER, OTHER))
+PREDICTIONS = tuple(call for call in CALLS if call[1] in grammar.PREDICTIONS)
 STATUSES = ("200", "400", "404", "405", "409", "413", "415", "500", "501", "503", "504", OTHER)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)

@@ -64,8 +64,7 @@ class Codec(Protocol):
     """One protocol.
 
     Adding one is one file with one of these, its line in `CODECS` and its rows in
-    `modelport.grammar`. A verb that runs the model also stands in `data_plane.PREDICTIONS` and in
-    `metrics.PREDICTIONS`, any other in `metrics.CALLS`, or it counts as "other".
+    `modelport.grammar`; a verb that runs the model also stands in `grammar.PREDICTIONS`.
     """
 
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 
 import numpy as np
 from modelport.errors import MalformedRequestError, NotEncodableError, TensorError
@@ -18,6 +19,7 @@ from functions.runtime.codecs.numbers import as_declared
 from functions.runtime.tensors import Array, check_shape, from_array
 
 _VERSIONS = ((1, 0), (2, 0), (3, 0))
+_OBJECT = re.compile(r"<[^>]* object at 0x[^>]*>?")
 _PICKLED = "a pickled array, which is never opened"
 
 
@@ -58,5 +60,6 @@ def _array(body: bytes, spec: TensorSpec) -> Array:
     except TensorError:
         raise
     except Exception as error:  # numpy evaluates the header, and raises whatever it meets there
-        problem = str(error).partition("\n")[0][:200]
+        # What numpy shows of Python's objects has their places in memory, which are nobody's affair.
+        problem = _OBJECT.sub("an expression", str(error).partition("\n")[0][:200])
         raise MalformedRequestError(f"the body is not an npy array: {problem}") from None

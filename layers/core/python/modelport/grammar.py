@@ -97,6 +97,11 @@ RULES: tuple[tuple[str, str, str, Pattern], ...] = tuple(
     )
 )
 
+#: The verbs that run a model; all others ask about one, or about the server.
+PREDICTIONS = frozenset(
+    {"predict", "classify", "regress", "infer", "invocations", "generate", "generate-stream"}
+)
+
 _BOTH_SELECTORS = Pattern(
     r"/v1/models/[^/:]+/versions/\d+/labels/[^/:]+(?::\w+|/metadata)?", re.IGNORECASE
 )
