@@ -10,6 +10,8 @@ PORT ?= 4566
 SECONDS_EACH ?= 120
 # What tests of real images need of the machine; Debian's packages have the programs' names.
 TOOLS := podman runc docker-registry skopeo umoci mmdebstrap
+# How many tests run beside each other, each file's in one process; WORKERS=0 is one after another.
+WORKERS ?= 2
 # jsii (the CDK) and the cdk CLI run on the Node.js that the lock brings along.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
@@ -37,8 +39,8 @@ tools: ## Install what tests of real images need (as root, with apt-get)
 demo: setup ## Run the main job on the local cloud: publish, deploy, call, split, roll back
 	@$(BIN)/python localstack/demo/demo.py
 
-test: setup tools ## Run every test
-	@$(BIN)/python -m pytest
+test: setup tools ## Run every test (WORKERS=)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 fuzz: setup ## Fuzz everything that reads strangers' bytes (SECONDS_EACH=, findings in .local/fuzz)
 	@mkdir -p .local/fuzz

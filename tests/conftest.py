@@ -26,11 +26,24 @@ os.environ.update(
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in the local tier starts real processes; mark it so it can be left out."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Everything in the local tier starts real processes; mark it so it can be left out.
+
+    Workers take whole files, in this order: the local tier's wait a lot and take minutes, so they
+    come first, and no worker begins one when the others have nothing left to do.
+    """
     for item in items:
         if (ROOT / "tests" / "local") in item.path.parents:
             item.add_marker(pytest.mark.local)
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: "local" not in item.keywords)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """gzip holds the time it was made; workers that run tests beside each other name them alike."""
+    if isinstance(val, bytes) and val.startswith(b"\x1f\x8b"):
+        return f"gzip-{len(val)}-bytes"
+    return None
 
 
 @pytest.fixture(scope="session")
