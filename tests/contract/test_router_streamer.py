@@ -212,6 +212,15 @@ def test_a_head_in_several_chunks_is_one() -> None:
         assert b"".join(answer.pieces) == b"x"
 
 
+def test_an_answer_that_is_large_and_no_stream_comes_whole() -> None:
+    envelope = json.dumps(Response(200, {"a": "b"}, bytes(range(256)) * 256).to_event()).encode()
+    chunks = [envelope[at : at + 4096] for at in range(0, len(envelope), 4096)]
+    with streaming_lambda(lambda payload: answered(*chunks)) as at:
+        answer = invoke(at)
+    assert not isinstance(answer, Stream)
+    assert answer.body == bytes(range(256)) * 256
+
+
 def test_a_function_that_fails_in_the_middle_fails_then() -> None:
     broken = answered(HEAD, b"one", Type="Function.LookupError")
     with streaming_lambda(lambda payload: broken) as at:

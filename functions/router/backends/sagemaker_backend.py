@@ -39,8 +39,8 @@ from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
 
 from functions.router.backends.connection import DEFAULT_TIMEOUT_S, sent
+from functions.router.crossing import VARIANT_HEADER
 
-VARIANT_HEADER = "x-amzn-sagemaker-target-variant"
 #: What SageMaker carries by itself: header → parameter, each of at most `MAX_PARAMETER` characters.
 _PARAMETERS = {
     "content-type": "ContentType",

@@ -43,7 +43,10 @@ def opened(chunks: Iterator[bytes]) -> Response:
         before, found, body = begun.partition(SEPARATOR)
         if found:
             return _streamed(before, body, chunks)
-    return Response.from_event(begun)
+        if len(begun) > MAX_HEAD:
+            break
+    # An envelope may be megabytes: it is not searched again with every chunk.
+    return Response.from_event(b"".join([begun, *chunks]))
 
 
 def _streamed(head: bytes, body: bytes, chunks: Iterator[bytes]) -> Stream:
