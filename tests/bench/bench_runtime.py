@@ -1,4 +1,4 @@
-"""What the codecs cost over orjson alone, and the data plane over the model alone.
+"""What the codecs cost, and the data plane over the model alone; `bench_codecs` has the parsers.
 
 Run by hand: ``python -m tests.bench.bench_runtime``. Prints medians; asserts nothing, because
 times drift between machines and only their ratios are worth reading.
@@ -67,9 +67,7 @@ def report(plane: Any, protocol: str, body: bytes, array: Any, rounds: int) -> N
     parsed: Parsed = codec.parse(call, request, subject)
     assert plane.handle(request).status == 200
     rows = {
-        f"orjson.loads ({len(body):,} bytes)": lambda: orjson.loads(body),
         "codec.parse": lambda: codec.parse(call, request, subject),
-        "orjson.dumps": lambda: dumps({"predictions": array}),
         "codec.format": lambda: codec.format({"y": array}, parsed, subject),
         "whole request": lambda: plane.handle(request),
     }

@@ -2,13 +2,9 @@
 
 Features are the model's inputs by name. Every example has all of them, its own or the context's;
 a feature is one value or a flat list that fills the input's shape without its batch axis. Which
-output is the result:
-
-- classify: a floating output of shape [N, K], the one called ``scores``, else ``probabilities``,
-  else the model's first. Labels come from a text output called ``classes`` of the same rank, else
-  from the bundle's labels by position, else they are empty, as TensorFlow Serving leaves them.
-- regress: a floating output of shape [N] or [N, 1], the one called ``outputs``, else
-  ``predictions``, else the model's first.
+output is the result, `modelport.v1_results` says. Labels come from a text output called ``classes``
+of the same rank, else from the bundle's labels by position, else they are empty, as TensorFlow
+Serving leaves them.
 
 Messages follow json_tensor.cc, classifier.cc and regressor.cc. It must not know HTTP.
 """
@@ -22,6 +18,7 @@ from typing import Any
 import numpy as np
 from modelport.errors import MalformedRequestError, PayloadTooLargeError, TensorError
 from modelport.signature import Signature, TensorSpec
+from modelport.v1_results import result_of
 
 from functions.runtime.codecs.codec import Parsed, Subject, write_bare, write_json
 from functions.runtime.codecs.v1 import is_object
@@ -29,8 +26,6 @@ from functions.runtime.tensors import Array, Tensors, check_shape, describe, fro
 
 #: Bytes that the context may grow to, once it stands in every example.
 MAX_CONTEXT = 64 * 1024 * 1024
-_FLOATING = frozenset({"FP16", "FP32", "FP64"})
-_PREFERRED = {"classify": ("scores", "probabilities"), "regress": ("outputs", "predictions")}
 _KINDS = {"classify": "classification", "regress": "regression"}
 _WANTED = {"classify": "of shape [N,K]", "regress": "of shape [N] or [N,1]"}
 CLASSES = "classes"
@@ -40,7 +35,7 @@ Features = Mapping[str, Any]
 
 def parse(verb: str, document: dict[str, Any], signature: Signature) -> Parsed:
     """Read the object of a request; raises where this version's outputs cannot be its result."""
-    result = _result(verb, signature)
+    result = result_of(verb, signature)
     if result is None:
         raise _cannot(verb, signature)
     context = _features(document.get("context", {}))
@@ -96,24 +91,6 @@ def _labels(outputs: Tensors, parsed: Parsed, scores: Array, subject: Subject) -
     return [row] * size
 
 
-def _result(verb: str, signature: Signature) -> TensorSpec | None:
-    """The output that is the result: see the module's docstring."""
-    fitting = [
-        spec for spec in signature.outputs if spec.datatype in _FLOATING and _fits(verb, spec.shape)
-    ]
-    by_name = {spec.name: spec for spec in fitting}
-    for name in _PREFERRED[verb]:
-        if name in by_name:
-            return by_name[name]
-    return fitting[0] if fitting else None
-
-
-def _fits(verb: str, shape: tuple[int, ...]) -> bool:
-    if verb == "classify":
-        return len(shape) == 2
-    return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
-
-
 def _classes(verb: str, signature: Signature, result: TensorSpec) -> tuple[str, ...]:
     classes = signature.output(CLASSES)
     if verb != "classify" or classes is None or classes.datatype != "BYTES":
@@ -123,7 +100,7 @@ def _classes(verb: str, signature: Signature, result: TensorSpec) -> tuple[str, 
 
 def _cannot(verb: str, signature: Signature) -> MalformedRequestError:
     """TensorFlow Serving's words, why, and what this version can do."""
-    able = [":predict"] + [f":{other}" for other in _KINDS if _result(other, signature)]
+    able = [":predict"] + [f":{other}" for other in _KINDS if result_of(other, signature)]
     outputs = ", ".join(f"{spec.name} {spec}" for spec in signature.outputs)
     return MalformedRequestError(
         f"Expected {_KINDS[verb]} signature method_name to be tensorflow/serving/{verb}."

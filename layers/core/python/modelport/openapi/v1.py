@@ -9,10 +9,10 @@ from modelport.openapi import examples, schemas
 from modelport.openapi.about import About, Place
 from modelport.openapi.operation import JSON, PREDICTION, Operation, json_body, ref
 from modelport.openapi.schemas import Schema
-from modelport.signature import Signature, TensorSpec
+from modelport.signature import Signature
+from modelport.v1_results import result_of
 
 TAG = "V1: TensorFlow Serving and KServe"
-_FLOATS = ("FP16", "FP32", "FP64")
 _BARE = (
     "Numbers that JSON cannot spell come and go as bare `NaN`, `Infinity` and `-Infinity`,"
     " as TensorFlow Serving writes them."
@@ -24,9 +24,10 @@ def operations(about: About, place: Place) -> Iterator[Operation]:
     path = f"/v1/models/{about.model}{place.v1_selector}"
     if all(spec.datatype != "BF16" for spec in (*about.signature.inputs, *about.signature.outputs)):
         yield _predict(about, path)
-        if classifies(about.signature):
+        examples_fit = _by_example(about.signature)
+        if examples_fit and result_of("classify", about.signature):
             yield _examples(about, f"{path}:classify", "v1Classify", "Classify examples")
-        if regresses(about.signature):
+        if examples_fit and result_of("regress", about.signature):
             yield _examples(about, f"{path}:regress", "v1Regress", "Regress on examples")
     yield Operation(
         "GET", path, TAG, "v1Status", "Which versions run, and whether they are ready",
@@ -78,23 +79,6 @@ def fixed_components() -> Schema:
             "properties": {"results": {"type": "array"}},
         },
     }
-
-
-def classifies(signature: Signature) -> bool:
-    """Whether an output can be read as scores of classes: floats, a list for each row."""
-    return _by_example(signature) and any(
-        spec.datatype in _FLOATS and len(spec.shape) == 2 for spec in signature.outputs
-    )
-
-
-def regresses(signature: Signature) -> bool:
-    """Whether an output can be read as a number for each row."""
-    return _by_example(signature) and any(_single(spec) for spec in signature.outputs)
-
-
-def _single(spec: TensorSpec) -> bool:
-    one = len(spec.shape) == 1 or (len(spec.shape) == 2 and spec.shape[1] == 1)
-    return spec.datatype in _FLOATS and one
 
 
 def _by_example(signature: Signature) -> bool:
