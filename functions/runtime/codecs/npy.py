@@ -60,6 +60,6 @@ def _array(body: bytes, spec: TensorSpec) -> Array:
     except TensorError:
         raise
     except Exception as error:  # numpy evaluates the header, and raises whatever it meets there
-        # What numpy shows of Python's objects has their places in memory, which are nobody's affair.
+        # What it shows of Python's objects has their places in memory, nobody's affair.
         problem = _OBJECT.sub("an expression", str(error).partition("\n")[0][:200])
         raise MalformedRequestError(f"the body is not an npy array: {problem}") from None

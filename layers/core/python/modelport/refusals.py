@@ -69,6 +69,9 @@ _MLFLOW_CODES = {
 }
 #: The protocols that answer on SageMaker's and MLflow's paths.
 _MLFLOW_SHAPED = frozenset({"sagemaker", "mlflow"})
+#: Characters of a message that are sent; some repeat names and keys as the caller sent them, and an
+#: answer must not be as large as the body it refuses.
+LONGEST = 2000
 #: Their messages name buckets, keys and roles: for the log, not for callers.
 _INTERNAL = (e.IntegrityError, e.InvalidSettingError, e.BlobNotFoundError)
 
@@ -100,6 +103,8 @@ def refusal(
         "x-modelport-error": code,
         "x-modelport-request-id": request_id,
     }
+    if len(message) > LONGEST:
+        message = message[:LONGEST] + "…"
     # Half a surrogate pair, which JSON can spell and UTF-8 has no form for, is shown as spelled.
     text = message.encode(errors="backslashreplace").decode()
     body = json.dumps(error_body(protocol, status, text), ensure_ascii=False)
