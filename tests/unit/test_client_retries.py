@@ -121,3 +121,8 @@ def test_a_retry_after_may_be_a_date() -> None:
     assert found is not None
     assert 90 < found <= 100
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+
+
+@pytest.mark.parametrize("year", ["99999999999", "99999999999999999999", "9999999"])
+def test_a_date_beyond_all_calendars_is_none(year: str) -> None:
+    assert retry_after(f"Wed, 21 Oct {year} 07:28:00 GMT") is None

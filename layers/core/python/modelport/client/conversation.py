@@ -124,9 +124,9 @@ def retry_after(text: str) -> float | None:
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        left = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
+    except (ValueError, OverflowError):  # no date, or one beyond all calendars
         return None
-    left = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
     return max(0.0, left.total_seconds())
 
 
