@@ -19,6 +19,7 @@ from engine import ENGINES, Engine, EngineError, Hosts, load
 
 from tests.conftest import ROOT
 from tests.local.conftest import answers, eventually, free_port, process, processes_with
+from tests.support.turns import turn
 
 HANDLER = """
 import os
@@ -33,6 +34,8 @@ def handler(event, context):
     path = event.get("rawPath") or event["path"]
     return {"statusCode": 200, "body": json.dumps({"path": path})}
 """
+NAME = "on-the-engine"
+"""No other test's function: what is left of it is looked for on the whole machine."""
 IMAGE = "000000000000.dkr.ecr.us-east-1.amazonaws.com/tiny:1"
 
 
@@ -83,7 +86,8 @@ def running(
     tree = tmp_path_factory.mktemp("tree")
     (tree / "tiny.py").write_text(HANDLER)
     try:
-        engine.prepare(lambda text: None)
+        with turn("up"):
+            engine.prepare(lambda text: None)
     except EngineError as missing:
         pytest.skip(str(missing))
     port = free_port()
@@ -107,7 +111,7 @@ def running(
 @pytest.fixture(scope="module")
 def image_function(running: Running) -> str:
     running.client("lambda").create_function(
-        FunctionName="tiny",
+        FunctionName=NAME,
         PackageType="Image",
         Role=running.role(),
         Code={"ImageUri": IMAGE},
@@ -115,8 +119,8 @@ def image_function(running: Running) -> str:
         Timeout=20,
         Environment={"Variables": running.variables()},
     )
-    running.client("lambda").get_waiter("function_active_v2").wait(FunctionName="tiny")
-    return "tiny"
+    running.client("lambda").get_waiter("function_active_v2").wait(FunctionName=NAME)
+    return NAME
 
 
 def test_an_image_function_runs_on_the_lambda_host(running: Running, image_function: str) -> None:
@@ -129,7 +133,7 @@ def test_an_image_function_runs_on_the_lambda_host(running: Running, image_funct
     assert seen["colour"] == "blue"
     again = json.loads(client.invoke(FunctionName=image_function, Payload=b"{}")["Payload"].read())
     assert again["pid"] == seen["pid"]
-    log = (running.home / "logs/functions/tiny.log").read_text()
+    log = (running.home / f"logs/functions/{NAME}.log").read_text()
     assert log.count("REPORT RequestId") >= 2
 
 
@@ -215,9 +219,9 @@ def test_it_listens_on_loopback_only(running: Running) -> None:
 
 def test_a_killed_host_leaves_no_function_behind(running: Running, image_function: str) -> None:
     running.client("lambda").invoke(FunctionName=image_function, Payload=b"{}")
-    assert processes_with("AWS_LAMBDA_FUNCTION_NAME=tiny")
+    assert processes_with(f"AWS_LAMBDA_FUNCTION_NAME={NAME}")
     os.kill(running.host_pid, 9)
-    assert eventually(lambda: not processes_with("AWS_LAMBDA_FUNCTION_NAME=tiny"))
+    assert eventually(lambda: not processes_with(f"AWS_LAMBDA_FUNCTION_NAME={NAME}"))
 
 
 def test_no_emulator_is_named_outside_the_engines() -> None:

@@ -13,6 +13,7 @@ from engine import DEFAULT_ENGINE, ENGINES, EngineError, Hosts, load
 
 from tests.local.conftest import answers, eventually, free_port, process
 from tests.support.sagemaker_world import IMAGE, ROLE, SageMaker, container_tree, sagemaker
+from tests.support.turns import turn
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000"
 RESOURCE = "endpoint/stacked/variant/All"
@@ -64,7 +65,8 @@ def world(
     folder = tmp_path_factory.mktemp("stacks")
     engine = load(request.param)
     try:
-        engine.prepare(lambda text: None)
+        with turn("up"):
+            engine.prepare(lambda text: None)
     except EngineError as missing:
         pytest.skip(str(missing))
     port = free_port()

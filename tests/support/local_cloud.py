@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from tests.conftest import ROOT
+from tests.support.turns import turn
 
 SCRIPT = ROOT / "localstack" / "cloud.py"
 
@@ -80,12 +81,13 @@ class LocalCloud:
 def local_cloud(home: Path, engine: str, *options: str) -> Iterator[LocalCloud]:
     """Start a cloud, hand it out, and stop it whatever happened."""
     base = [sys.executable, str(SCRIPT), "--home", str(home)]
-    up = subprocess.run(
-        [*base, "up", "--engine", engine, "--port", "0", *options],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    with turn("up"):  # the first one installs the engine and the functions' layer
+        up = subprocess.run(
+            [*base, "up", "--engine", engine, "--port", "0", *options],
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
     try:
         assert up.returncode == 0, up.stdout + up.stderr
         running = LocalCloud(home)
