@@ -16,8 +16,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.fuzz.__main__ import SURFACES, packages
 
-#: Inputs for each surface, about two seconds each on a slow core.
-RUNS = {"runtime": 8000, "grpc": 6000, "router": 6000, "client": 6000, "envelopes": 6000}
+#: Inputs for each surface: two or three seconds each.
+RUNS = {"runtime": 30_000, "grpc": 30_000, "router": 10_000, "client": 20_000, "envelopes": 30_000}
 
 
 def fuzz(folder: Path, *arguments: str, path: tuple[Path, ...] = ()) -> tuple[int, str]:
