@@ -74,9 +74,6 @@ class OnnxModel:
         Raises `TensorError` for inputs whose sizes the model cannot take together.
         """
         names = list(outputs) or [spec.name for spec in self.signature.outputs]
-        for tie in self._ties:
-            if inputs[tie.name].shape[tie.axis] != inputs[tie.first].shape[tie.first_axis]:
-                raise self._apart(tie, inputs)
         feeds = {name: _aligned(array) for name, array in inputs.items()}
         for name, array in feeds.items():
             if not array.size:
@@ -88,9 +85,20 @@ class OnnxModel:
                 return run(self._session, feeds, names)
             return dict(zip(names, self._session.run(names, feeds), strict=True))
         except Exception as error:
-            if (refused := _refused(error, feeds)) is not None:
-                raise refused from error
-            raise
+            refused = _refused(error, feeds) or self._torn(feeds)
+            if refused is None:
+                raise
+            raise refused from error
+
+    def _torn(self, inputs: Mapping[str, Array]) -> TensorError | None:
+        """Why a run failed, if sizes that the model calls by one name differ.
+
+        Asked of failed runs only: some models give one name to sizes that broadcast (1 and N).
+        """
+        for tie in self._ties:
+            if inputs[tie.name].shape[tie.axis] != inputs[tie.first].shape[tie.first_axis]:
+                return self._apart(tie, inputs)
+        return None
 
     def _apart(self, tie: Tie, inputs: Mapping[str, Array]) -> TensorError:
         spec, first = self.signature.input(tie.name), inputs[tie.first]
