@@ -23,7 +23,7 @@ class PullError(Exception):
 
 
 class Bundles:
-    """A folder of fetched bundles, one per digest."""
+    """A folder of fetched bundles, one per version: two models may have the same content."""
 
     def __init__(self, folder: Path, open_registry: OpenRegistry) -> None:
         self._folder = folder
@@ -35,8 +35,10 @@ class Bundles:
         digest = environment.get("MODELPORT_DIGEST")
         if not digest:
             return None
-        target = self._folder / digest.rpartition(":")[2]
-        async with self._locks.setdefault(digest, asyncio.Lock()):
+        named = (environment.get(f"MODELPORT_{part}", "") for part in ("MODEL", "VERSION"))
+        place = "-".join((*named, digest.rpartition(":")[2]))
+        target = self._folder / place
+        async with self._locks.setdefault(place, asyncio.Lock()):
             if not target.exists():
                 await asyncio.to_thread(self._fetch, environment, digest, target)
         return target

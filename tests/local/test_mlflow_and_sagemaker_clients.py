@@ -1,18 +1,27 @@
-"""SageMaker's own clients, unmodified, through the local cloud's API Gateway."""
+"""MLflow's and SageMaker's own clients, unmodified, through the local cloud's API Gateway.
+
+Each runs in an environment of its own; modelport is beside MLflow as the wheel people install.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.local.test_end_to_end import scaling
-from tests.support.client_environments import client_environment
+from tests.support import runtime_bundles as bundles
+from tests.support.client_environments import UV, client_environment
 from tests.support.local_cloud import LocalCloud, local_cloud
+from tests.support.runtime_world import HttpRuntime
 
 SCRIPTS = ROOT / "tests" / "clients"
 ANSWER = [[2, 4], [6, 8]]
@@ -92,3 +101,70 @@ def test_the_sdks_tensorflow_predictor(sagemaker: Any) -> None:
 
 def test_boto3_signs_for_api_gateway_as_the_readme_says(sagemaker: Any) -> None:
     assert sagemaker["signed"] == "us-east-1/execute-api/aws4_request"
+
+
+def test_mlflows_scoring_client(cloud: LocalCloud, tmp_path: Path) -> None:
+    runtime = HttpRuntime(bundles.write_bundle(tmp_path, bundles.DOUBLE)).ready()
+    try:
+        said = client_environment("mlflow").run(
+            SCRIPTS / "mlflow_scoring.py",
+            *("127.0.0.1", str(runtime.port), cloud.endpoint),
+            env={"HOME": str(tmp_path)},
+        )
+    finally:
+        runtime.close()
+    told = json.loads(said)
+    server, gateway = told["server"], told["gateway"]
+    assert server["frame"] == [{"y": row} for row in ANSWER]
+    assert server["array"] == server["params"] == ANSWER
+    assert "error code 400" in server["wrong"]
+    assert gateway["split"] == gateway["records"] == [{"y": row} for row in ANSWER]
+    assert [gateway[key] for key in ("instances", "inputs", "csv")] == [ANSWER] * 3
+    status, body = gateway["absent"]
+    assert (status, json.loads(body)["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+
+
+@pytest.fixture(scope="module")
+def installed(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables with which MLflow finds modelport's wheel, the cloud and cdk's programs."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    target = ["--target", str(folder / "installed"), "--python", sys.executable]
+    subprocess.run([str(UV), "pip", "install", "-q", "--no-deps", *target, str(wheel)], check=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{cloud.environment['PATH']}"
+    return {**cloud.environment, "PATH": path, "PYTHONPATH": str(folder / "installed")}
+
+
+def test_mlflows_deployments(cloud: LocalCloud, installed: dict[str, str], tmp_path: Path) -> None:
+    models = [str(scaling(tmp_path / f"x{n}", n) / "model.onnx") for n in (2, 3)]
+    environment = client_environment("mlflow")
+    told = json.loads(
+        environment.run(
+            *(SCRIPTS / "mlflow_deployments.py", *models, str(tmp_path)),
+            env=installed,
+            limit_s=300,
+        ).splitlines()[-1]
+    )
+    assert told["created"] == ["logged", "onnx", 1]
+    assert told["again"][0] == "RESOURCE_ALREADY_EXISTS"
+    assert told["got"] == [1]
+    assert told["array"] == told["named"] == told["plain"] == ANSWER
+    assert told["frame"] == [{"y": row} for row in ANSWER]
+    assert told["wrong"][0] == "INVALID_PARAMETER_VALUE"
+    assert told["updated"] == 2
+    assert told["pinned"] == [ANSWER, [[3, 6], [9, 12]]]
+    assert (told["listed"], told["left"]) == (["logged", "scale"], ["scale"])
+    assert told["gone"][0] == "RESOURCE_DOES_NOT_EXIST"
+
+    said = environment.run(
+        environment.python.with_name("mlflow"),
+        *("deployments", "create", "-t", "modelport", "--name", "by-command"),
+        *("-m", str(tmp_path / "one"), "-C", "tune=false"),
+        env=installed,
+        limit_s=300,
+    )
+    assert "by-command" in said
+    answer = cloud.post("/endpoints/by-command/invocations", {"inputs": [[1, 2]]})
+    assert answer.json() == {"predictions": [[2, 4]]}

@@ -29,10 +29,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SageMaker]:
 
 
 def published(home: Path, body: bytes, version: int) -> dict[str, str]:
-    """Lay a bundle down under its digest; the variables of its container."""
+    """Lay a bundle down in its version's place; the variables of its container."""
     unnamed = home / f"unnamed-{version}"
     settings = write_bundle(unnamed, body, version=version)
-    place = home / "bundles" / settings.digest.rpartition(":")[2]
+    digest = settings.digest.rpartition(":")[2]
+    place = home / "bundles" / f"{settings.model}-{settings.version}-{digest}"
     place.parent.mkdir(exist_ok=True)
     unnamed.rename(place)
     return {**settings.to_env(), "HOME_OF_VERSION": f"{home}-{version}"}

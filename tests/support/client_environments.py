@@ -30,7 +30,7 @@ class ClientEnvironment:
     python: Path
 
     def run(
-        self, script: Path, *arguments: str, env: Mapping[str, str], limit_s: float = 120
+        self, script: Path, *arguments: str, env: Mapping[str, str], limit_s: float = 300
     ) -> str:
         """What ``script`` prints; fails with all it said when it ends with anything but 0."""
         done = subprocess.run(
