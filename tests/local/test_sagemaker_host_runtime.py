@@ -28,12 +28,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SageMaker]:
         yield running
 
 
-def published(home: Path, body: bytes, version: int) -> dict[str, str]:
-    """Lay a bundle down in its version's place; the variables of its container."""
+def published(home: Path, body: bytes, version: int, place_of: int = 0) -> dict[str, str]:
+    """Lay a bundle down in its (or another) version's place; the variables of its container."""
     unnamed = home / f"unnamed-{version}"
     settings = write_bundle(unnamed, body, version=version)
     digest = settings.digest.rpartition(":")[2]
-    place = home / "bundles" / f"{settings.model}-{settings.version}-{digest}"
+    place = home / "bundles" / f"{settings.model}-{place_of or version}-{digest}"
     place.parent.mkdir(exist_ok=True)
     unnamed.rename(place)
     return {**settings.to_env(), "HOME_OF_VERSION": f"{home}-{version}"}
@@ -102,7 +102,7 @@ def test_another_version_takes_over_in_place(world: SageMaker) -> None:
 
 
 def test_a_bundle_of_another_version_fails_the_endpoint(world: SageMaker) -> None:
-    world.model("mixed", **{**published(world.home, TEXT, 5), "MODELPORT_VERSION": "6"})
+    world.model("mixed", **{**published(world.home, TEXT, 5, 6), "MODELPORT_VERSION": "6"})
     world.config("mixed", {"model": "mixed"})
     world.client.create_endpoint(EndpointName="mixed", EndpointConfigName="mixed")
     assert world.settled("mixed")["EndpointStatus"] == "Failed"
