@@ -156,7 +156,7 @@ def test_clients_of_a_server_in_trouble_run_out_of_repeats(serve: Serve) -> None
 def test_the_deadline_ends_waiting(serve: Serve, predict: Predict, fault: str) -> None:
     api = FaultyApi([])
     api.script = [getattr(api, fault)]
-    with api.serving(), pytest.raises(mp.DeadlineError, match=r"within 0\.3 s \(1 attempt\)"):
+    with api.serving(), pytest.raises(mp.DeadlineError, match=r"within 0\.[23]\d* s \(1 attempt\)"):
         predict(api.url, {"x": X}, timeout=0.3)
 
 
