@@ -42,7 +42,7 @@ def inflated(body: bytes, coding: str, most: int) -> bytes:
     try:
         text = inflater.decompress(body, most + 1)
     except zlib.error as error:
-        raise MalformedRequestError(f"the body is not {coding}: {error}") from None
+        raise MalformedRequestError(f"the body is not {coding}: {error}{_reason(body)}") from None
     if len(text) > most:
         what = f"the request body, {len(body):,} bytes of {coding}, decompressed"
         raise PayloadTooLargeError(None, most, what, "send fewer rows per request")
@@ -53,6 +53,13 @@ def inflated(body: bytes, coding: str, most: int) -> bytes:
             f"{len(inflater.unused_data)} bytes follow the end of the body's {coding}"
         )
     return text
+
+
+def _reason(body: bytes) -> str:
+    """What a gateway did that takes bodies called JSON for text: its sign for what is no text."""
+    if "\ufffd".encode() not in body:
+        return ""
+    return "; it was read as text on its way here: send it as application/octet-stream"
 
 
 def _is_zlib(body: bytes) -> bool:

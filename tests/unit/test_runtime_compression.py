@@ -199,3 +199,9 @@ def test_with_batching_on_they_come_and_go_as_well(tmp_path: Path) -> None:
 
     answer = asyncio.run(ask())
     assert json.loads(zlib.decompress(answer.body)) == {"predictions": [[2.0, 4.0]]}
+
+
+def test_a_body_that_a_gateway_read_as_text_is_told_so() -> None:
+    broken = gzip.compress(b"{}").decode(errors="replace").encode()
+    with pytest.raises(ModelportError, match="read as text on its way"):
+        decompressed(request(broken, "gzip"), MOST)
