@@ -142,7 +142,8 @@ def test_mlflows_deployments(cloud: LocalCloud, installed: dict[str, str], tmp_p
     environment = client_environment("mlflow")
     told = json.loads(
         environment.run(
-            *(SCRIPTS / "mlflow_deployments.py", *models, str(tmp_path)),
+            SCRIPTS / "mlflow_deployments.py",
+            *(*models, str(tmp_path)),
             env=installed,
             limit_s=300,
         ).splitlines()[-1]
