@@ -26,7 +26,7 @@ from modelport.errors import (
 )
 from modelport.grammar import PREDICTIONS, Call, parse
 
-from functions.runtime.codecs import CODECS, Codec, Subject
+from functions.runtime.codecs import CODECS, DESCRIBERS, Codec, Describer, Subject
 from functions.runtime.failures import failure
 from functions.runtime.identity import identity_headers
 from functions.runtime.model import Runner
@@ -113,6 +113,7 @@ class DataPlane:
         self._script = script
         self._check = check
         self._codecs = codecs
+        self._describers: Mapping[str, Describer] = {**DESCRIBERS, **codecs}
         self._most_decompressed = most_decompressed
         self._counts_rows = all(spec.shape[:1] == (-1,) for spec in subject.signature.inputs)
         self._identity = identity(subject)
@@ -180,18 +181,17 @@ class DataPlane:
     def _answer(self, request: Request, trace: Trace) -> Steps:
         trace.call = call = _parse(request.method, request.path)
         self._check_is_ours(call)
-        codec = self._codecs[call.protocol]
         if "content-encoding" in request.headers and request.method == "POST":
             from functions.runtime.compression import decompressed
 
             request = decompressed(request, self._most_decompressed)
         if call.verb not in PREDICTIONS:
-            return _described(codec.describe(call, request, self.subject))
+            return _described(self._describers[call.protocol].describe(call, request, self.subject))
         if call.verb.startswith("generate"):
             return self._generate(request, trace)
         if self._script and call.protocol == "sagemaker":
             return self._run_script(self._script, request, trace)
-        return (yield from self._predict(codec, request, trace))
+        return (yield from self._predict(self._codecs[call.protocol], request, trace))
 
     def _predict(self, codec: Codec, request: Request, trace: Trace) -> Steps:
         parsed = codec.parse(trace.call, request, self.subject)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from functions.runtime.codecs.codec import Codec, Headers, Parsed, Subject
+from functions.runtime.codecs.codec import Codec, Describer, Headers, Parsed, Subject
 from functions.runtime.codecs.later import Later
 from functions.runtime.codecs.v1 import V1Codec
 from functions.runtime.codecs.v2 import V2Codec
 
-__all__ = ["CODECS", "Codec", "Headers", "Parsed", "Subject"]
+__all__ = ["CODECS", "DESCRIBERS", "Codec", "Describer", "Headers", "Parsed", "Subject"]
 
 #: By the protocol names of `modelport.grammar`.
 CODECS: Mapping[str, Codec] = {
@@ -17,5 +17,6 @@ CODECS: Mapping[str, Codec] = {
     "v2": V2Codec(),
     "sagemaker": Later("sagemaker", "SageMakerCodec"),
     "mlflow": Later("mlflow", "MlflowCodec"),
-    "docs": Later("docs", "DocsCodec"),
 }
+#: What answers questions: every protocol, and the documentation, which predicts nothing.
+DESCRIBERS: Mapping[str, Describer] = {**CODECS, "docs": Later("docs", "Docs")}

@@ -60,7 +60,20 @@ class Parsed:
     form: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Codec(Protocol):
+class Describer(Protocol):
+    """What answers questions about a model version."""
+
+    def describe(
+        self, call: Call, request: Request, subject: Subject
+    ) -> Mapping[str, Any] | Response | None:
+        """The answer to a question about the model: JSON, a whole answer, or None for no body.
+
+        The body, which hardly any question has, is no longer compressed.
+        """
+        ...
+
+
+class Codec(Describer, Protocol):
     """One protocol.
 
     Adding one is one file with one of these, its line in `CODECS` and its rows in
@@ -73,15 +86,6 @@ class Codec(Protocol):
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
         """Write the answer to ``parsed``."""
-        ...
-
-    def describe(
-        self, call: Call, request: Request, subject: Subject
-    ) -> Mapping[str, Any] | Response | None:
-        """The answer to a question about the model: JSON, a whole answer, or None for no body.
-
-        Its body, which hardly any question has, is no longer compressed either.
-        """
         ...
 
 

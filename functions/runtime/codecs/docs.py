@@ -9,24 +9,16 @@ import json
 from typing import TYPE_CHECKING
 
 from modelport.envelope import Request, Response
-from modelport.errors import RouteNotFoundError
 from modelport.grammar import Call
 
-from functions.runtime.codecs.codec import JSON_HEADERS, Headers, Parsed, Subject
-from functions.runtime.tensors import Tensors
+from functions.runtime.codecs.codec import JSON_HEADERS, Subject
 
 if TYPE_CHECKING:
     from modelport.openapi import About
 
 
-class DocsCodec:
-    """Answers questions only."""
-
-    def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
-        raise RouteNotFoundError(request.method, request.path)
-
-    def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
-        raise NotImplementedError("documentation predicts nothing")
+class Docs:
+    """Answers questions; no protocol of its own."""
 
     def describe(self, call: Call, request: Request, subject: Subject) -> Response:
         from modelport import openapi
