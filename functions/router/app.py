@@ -15,12 +15,12 @@ from typing import Any
 
 import anyio
 from fastapi import FastAPI
+from modelport.backends import Backend
 from modelport.envelope import Request, Response
 from modelport.errors import PayloadTooLargeError
 from modelport.settings import RouterSettings
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from functions.router.backends import Backend
 from functions.router.caller import request_id
 from functions.router.dispatch import Dispatcher, Source
 from functions.router.exchange import Exchange

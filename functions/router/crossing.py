@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-VARIANT_HEADER = "x-amzn-sagemaker-target-variant"
+from modelport.sagemaker_envelope import VARIANT_HEADER
 
 _FORWARDED = frozenset(
     {

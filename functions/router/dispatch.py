@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modelport import __version__, grammar, metadata
+from modelport.backends import Backend
 from modelport.envelope import Request, Response
 from modelport.errors import (
     BackendGoneError,
@@ -28,10 +29,10 @@ from modelport.manifest import Manifest
 from modelport.refs import check_alias, check_version
 from modelport.refusals import no_explainer, not_at_runtime
 from modelport.routes import Deployment, Routes
+from modelport.sagemaker_envelope import VARIANT_HEADER
 from modelport.signature import Signature
 
-from functions.router.backends import Backend
-from functions.router.crossing import VARIANT_HEADER, forwarded, returned
+from functions.router.crossing import forwarded, returned
 from functions.router.routes_cache import Clock, Log, RoutesCache, RoutesSource
 from functions.router.statistics import Statistics
 

@@ -13,12 +13,12 @@ from typing import Any
 import boto3
 from fastapi import FastAPI
 from mangum import Mangum
+from modelport.backends import Backend, LambdaBackend, SageMakerBackend
 from modelport.errors import ROUTER_LIMIT_S
 from modelport.registry.s3 import S3Registry
 from modelport.settings import RouterSettings
 
 from functions.router.app import create_app
-from functions.router.backends import Backend, LambdaBackend, SageMakerBackend
 from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
 from functions.router.gateway import Event, plain, unreadable
 

@@ -15,16 +15,16 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 
 import boto3
+from modelport.backends import (
+    Backend,
+    StreamingLambdaBackend,
+    StreamingSageMakerBackend,
+)
 from modelport.envelope import Request, Response, Stream
 from modelport.errors import ModelportError
 from modelport.registry.s3 import S3Registry
 from modelport.settings import RouterSettings
 
-from functions.router.backends import (
-    Backend,
-    StreamingLambdaBackend,
-    StreamingSageMakerBackend,
-)
 from functions.router.caller import request_id
 from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
 from functions.router.dispatch import Dispatcher

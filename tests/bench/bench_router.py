@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
+from modelport.backends import Backend, CallableBackend, LambdaBackend
 from modelport.envelope import Response
 from modelport.settings import RouterSettings
 
 from functions.router.app import create_app
-from functions.router.backends import Backend, CallableBackend, LambdaBackend
 from functions.router.handler import MODELS_CONFIG, lambda_handler
 from tests.support.api_events import Event, http_v2
 from tests.support.lambda_api import lambda_api, model

@@ -18,12 +18,12 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from modelport.backends import CallableBackend
 from modelport.envelope import Request
 from modelport.manifest import Manifest
 from modelport.settings import RouterSettings
 
 from functions.router.app import create_app
-from functions.router.backends import CallableBackend
 from functions.runtime.loading import load
 from tests.support import runtime_bundles as bundles
 from tests.support.conformance import complaints

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import boto3
 import pytest
 from botocore.config import Config
+from modelport.backends import LAMBDA_PAYLOAD_LIMIT, LambdaBackend
 from modelport.envelope import Request, Response
 from modelport.errors import (
     BackendGoneError,
@@ -21,7 +22,6 @@ from modelport.errors import (
 )
 from modelport.routes import Deployment
 
-from functions.router.backends import LAMBDA_PAYLOAD_LIMIT, LambdaBackend
 from tests.support.lambda_api import LambdaApi, failing, lambda_api, model, refusing
 from tests.support.router_world import HandClock
 

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from modelport.backends import SageMakerBackend
 from modelport.envelope import Request, Response
 from modelport.errors import (
     BackendError,
@@ -24,7 +25,6 @@ from modelport.errors import (
 from modelport.routes import Deployment
 from modelport.sagemaker_envelope import HEADER, MARK
 
-from functions.router.backends import SageMakerBackend
 from tests.support.router_world import HandClock, World, deployed
 from tests.support.sagemaker_api import (
     LIMIT,

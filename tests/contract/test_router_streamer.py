@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from modelport.backends import StreamingLambdaBackend, StreamingSageMakerBackend
 from modelport.envelope import Request, Response, Stream
 from modelport.errors import (
     BackendGoneError,
@@ -29,7 +30,6 @@ from modelport.errors import (
 )
 from modelport.routes import Deployment
 
-from functions.router.backends import StreamingLambdaBackend, StreamingSageMakerBackend
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
 from functions.router.runtime_loop import serve

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelport.backends import CallableBackend
 from modelport.envelope import Request, Response
 
-from functions.router.backends import CallableBackend
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
 from tests.fuzz.dice import Dice, FindingError, chosen, told

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
+from modelport.backends import Backend, CallableBackend
 from modelport.envelope import Handler, Request, Response
 from modelport.errors import ModelNotFoundError, RegistryUnavailableError, VersionNotFoundError
 from modelport.manifest import Content, Manifest
@@ -23,7 +24,6 @@ from modelport.settings import RouterSettings
 from modelport.signature import Signature, TensorSpec
 
 from functions.router.app import create_app
-from functions.router.backends import Backend, CallableBackend
 from functions.router.handler import lambda_handler
 from tests.support.api_events import Event, answer_body, http_v2
 

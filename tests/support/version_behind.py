@@ -11,10 +11,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from modelport.backends import Backend, LambdaBackend, SageMakerBackend
 from modelport.envelope import Handler, Request, Response
 from modelport.sagemaker_envelope import HEADER, unwrap, wrap
 
-from functions.router.backends import Backend, LambdaBackend, SageMakerBackend
 from functions.runtime.lambda_transport import lambda_handler
 
 

@@ -41,9 +41,9 @@ def shipped_core() -> list[Path]:
     return [p for p in modules("layers/core") if p.relative_to(CORE).parts[0] not in NOT_SHIPPED]
 
 
-@pytest.mark.parametrize("name", ["router", "runtime", "registrar"])
+@pytest.mark.parametrize("name", ["controller", "registrar", "router", "runtime", "worker"])
 def test_functions_never_import_each_other(name: str) -> None:
-    others = {"router", "runtime", "registrar"} - {name}
+    others = {"controller", "registrar", "router", "runtime", "worker"} - {name}
     for path in modules(f"functions/{name}"):
         for imported in imports(path):
             assert not any(imported.startswith(f"functions.{other}") for other in others), path

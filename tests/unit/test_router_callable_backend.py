@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from modelport.backends import CallableBackend
 from modelport.envelope import Request, Response
 from modelport.errors import BackendGoneError, ModelFailedError, ModelTimeoutError
 from modelport.routes import Deployment
-
-from functions.router.backends import CallableBackend
 
 REQUEST = Request("POST", "/v1/models/m/versions/2:predict", {}, b"{}", "r-1")
 DEPLOYMENT = Deployment(2, "lambda", "modelport-test-m-v2", "sha256:0")

@@ -21,6 +21,8 @@ from modelport.envelope import Request, Response
 from modelport.errors import MalformedRequestError, PayloadTooLargeError
 
 HEADER = "x-amzn-sagemaker-custom-attributes"
+#: Names a variant of an endpoint; to a caller of the router, a version or an alias.
+VARIANT_HEADER = "x-amzn-sagemaker-target-variant"
 LIMIT = 1024
 #: What InvokeEndpoint takes and gives: one body of at most so many bytes, within so many seconds.
 BODY_LIMIT = 6_291_456

@@ -37,6 +37,8 @@ NOT_SHIPPED = (
     "tuning_probe.py",
     "weights_layout.py",
 )
+#: Parts that only the functions around the models use: no image carries them.
+NOT_IN_IMAGES = (*NOT_SHIPPED, "backends", "jobs", "rollouts")
 CORE = "layers/core/python/modelport"
 RUNTIME = ("functions/__init__.py", "functions/runtime")
 #: The lock of an image's wheels, by accelerator.
@@ -48,7 +50,7 @@ def of_image(root: Path) -> dict[str, Path]:
     found = {
         f"opt/python/modelport/{path.relative_to(root / CORE).as_posix()}": path
         for path in _files(root / CORE)
-        if path.relative_to(root / CORE).parts[0] not in NOT_SHIPPED
+        if path.relative_to(root / CORE).parts[0] not in NOT_IN_IMAGES
     }
     for name in RUNTIME:
         place = root / name

@@ -2,16 +2,12 @@
 
 Pure: every operation returns a new `Routes`; the registry decides how one is written. The document
 carries its own latest `Change`, hash-chained to the one before, so writing it is at once the change
-and the proof of it. Splits use weighted rendezvous hashing (Thaler and Ravishankar 1998; weights
-by −w/ln u, Schindelhauer and Schomaker 2005): for any number of versions, raising one version's
-weight moves callers only towards it.
+and the proof of it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -19,20 +15,24 @@ from typing import Any
 from modelport.errors import (
     AliasNotFoundError,
     IntegrityError,
-    InvalidWeightsError,
+    InvalidInputError,
     NotDeployedError,
     NothingToRollBackError,
     NoVersionDeployedError,
     VersionInUseError,
 )
-from modelport.manifest import canonical, digest_of, readable
-from modelport.refs import check_alias, check_version
+from modelport.manifest import readable
+from modelport.refs import check_alias
+from modelport.routes.change import GENESIS, Change
+from modelport.routes.errors import ApprovalNeededError, RolloutInProgressError
+from modelport.routes.policy import Policy
+from modelport.routes.rollout import Proposal, Rollout
+from modelport.routes.weights import Alias, Weighted, alias_from, checked, pick
 
 SCHEMA = 1
 STABLE = "stable"
 #: Earlier values kept per alias for rollback; the log keeps all of them.
 HISTORY = 16
-GENESIS = "sha256:" + "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,53 +44,6 @@ class Deployment:
     resource: str
     digest: str
     settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Weighted:
-    """One version of an alias and its weight relative to the others."""
-
-    version: int
-    weight: float = 100.0
-
-
-Alias = tuple[Weighted, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Who changed what, when; ``hash`` covers all of it and the hash of the change before."""
-
-    revision: int
-    action: str
-    detail: dict[str, Any]
-    who: str
-    at: str
-    message: str = ""
-    previous_hash: str = GENESIS
-    hash: str = ""
-
-    def sealed(self) -> Change:
-        """The same change with its hash filled in."""
-        data = asdict(self)
-        del data["hash"]
-        return replace(self, hash=digest_of(canonical(data)))
-
-    @property
-    def intact(self) -> bool:
-        """Whether the hash still covers the change."""
-        return self.sealed().hash == self.hash
-
-    def to_bytes(self) -> bytes:
-        return readable(asdict(self))
-
-    @classmethod
-    def from_bytes(cls, body: bytes) -> Change:
-        """Read one log entry; raises `IntegrityError` when it is not one."""
-        try:
-            return cls(**json.loads(body))
-        except (ValueError, TypeError) as error:
-            raise IntegrityError("log entry", "a change", f"{error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +59,11 @@ class Routes:
     deployments: dict[int, Deployment] = field(default_factory=dict)
     aliases: dict[str, Alias] = field(default_factory=dict)
     history: dict[str, tuple[Alias, ...]] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
+    #: By alias: the rollout that holds it, or the last one that did.
+    rollouts: dict[str, Rollout] = field(default_factory=dict)
+    #: By protected alias: the move that waits for a second person.
+    proposals: dict[str, Proposal] = field(default_factory=dict)
     change: Change | None = None
 
     # --- operations: each returns a new document --------------------------------------------------
@@ -120,17 +78,28 @@ class Routes:
         return replace(self, deployments=dict(sorted(deployments.items())))
 
     def without_deployment(self, version: int) -> Routes:
-        """Forget a deployment; raises `VersionInUseError` while an alias names it."""
-        users = self.aliases_of(version)
+        """Forget a deployment; raises `VersionInUseError` while anything names it."""
+        users = self.users_of(version)
         if users:
             raise VersionInUseError(self.model, version, users)
         rest = {v: d for v, d in self.deployments.items() if v != version}
         return replace(self, deployments=rest)
 
     def with_alias(self, name: str, value: Sequence[Weighted]) -> Routes:
-        """Point an alias at deployed versions; remembers its value so far for `rolled_back`."""
+        """Point an alias at deployed versions; remembers its value so far for `rolled_back`.
+
+        Raises `RolloutInProgressError` while a rollout holds the alias, `ApprovalNeededError` when
+        it is protected.
+        """
+        self._check_free(name)
+        if name in self.policy.protected and self.aliases.get(name) != tuple(value):
+            raise ApprovalNeededError(self.model, name)
+        return self.with_moved(name, value)
+
+    def with_moved(self, name: str, value: Sequence[Weighted]) -> Routes:
+        """The same for who holds the alias: a rollout, or an approval."""
         check_alias(name)
-        alias = _checked(value)
+        alias = checked(value)
         for part in alias:
             if part.version not in self.deployments:
                 raise NotDeployedError(self.model, part.version, self.deployments)
@@ -144,6 +113,9 @@ class Routes:
         """Remove an alias and its history."""
         if name not in self.aliases:
             raise AliasNotFoundError(self.model, name, self.aliases)
+        self._check_free(name)
+        if name in self.policy.protected:
+            raise ApprovalNeededError(self.model, name)
         return replace(
             self,
             aliases={key: value for key, value in self.aliases.items() if key != name},
@@ -159,6 +131,27 @@ class Routes:
             raise NothingToRollBackError(self.model, name)
         back = replace(self, history={**self.history, name: ()}).with_alias(name, earlier[-1])
         return replace(back, history={**self.history, name: earlier[:-1]})
+
+    def with_policy(self, policy: Policy) -> Routes:
+        """Replace the policy; raises `NotDeployedError` for a version that does not run."""
+        for version in sorted(policy.versions()):
+            if version not in self.deployments:
+                raise NotDeployedError(self.model, version, self.deployments)
+        return replace(self, policy=policy)
+
+    def with_rollout(self, rollout: Rollout) -> Routes:
+        """Note how far a rollout is; `modelport.rollouts` decides that, and moves the alias."""
+        return replace(self, rollouts={**self.rollouts, rollout.alias: rollout})
+
+    def with_proposal(self, alias: str, proposal: Proposal | None) -> Routes:
+        """Note a move that waits for approval, or with None that none does."""
+        rest = {name: each for name, each in self.proposals.items() if name != alias}
+        return replace(self, proposals=rest if proposal is None else {**rest, alias: proposal})
+
+    def _check_free(self, alias: str) -> None:
+        rollout = self.rollouts.get(alias)
+        if rollout is not None and rollout.active:
+            raise RolloutInProgressError(self.model, alias, rollout.candidate)
 
     def changed(
         self,
@@ -186,6 +179,18 @@ class Routes:
             if any(part.version == version for part in alias)
         )
 
+    def users_of(self, version: int) -> tuple[str, ...]:
+        """What would miss ``version``: aliases, the policy, rollouts."""
+        rollouts = [r for r in self.rollouts.values() if r.active]
+        held = [f"{r.alias} (rollout)" for r in rollouts if version in (r.candidate, r.stable)]
+        held += ["the model's policy"] if version in self.policy.versions() else []
+        return (*self.aliases_of(version), *held)
+
+    @property
+    def active_rollouts(self) -> tuple[Rollout, ...]:
+        """The rollouts that hold an alias now."""
+        return tuple(each for each in self.rollouts.values() if each.active)
+
     def resolve(self, version: int | None, alias: str | None, key: str) -> Deployment:
         """The deployment that answers: a version, an alias, or neither.
 
@@ -207,10 +212,7 @@ class Routes:
         name = alias or STABLE
         if name not in self.aliases:
             raise AliasNotFoundError(self.model, name, self.aliases)
-        parts = self.aliases[name]
-        if len(parts) == 1:
-            return parts[0].version
-        return max(parts, key=lambda part: _score(self.model, part, key)).version
+        return pick(self.model, self.aliases[name], key)
 
     # --- bytes ------------------------------------------------------------------------------------
 
@@ -230,6 +232,9 @@ class Routes:
                     name: [[asdict(p) for p in alias] for alias in values]
                     for name, values in self.history.items()
                 },
+                "policy": self.policy.to_json(),
+                "rollouts": {name: each.to_json() for name, each in self.rollouts.items()},
+                "proposals": {name: each.to_json() for name, each in self.proposals.items()},
                 "change": asdict(self.change) if self.change else None,
             }
         )
@@ -251,15 +256,24 @@ class Routes:
                         key=lambda item: item[0],
                     )
                 ),
-                aliases={name: _alias(parts) for name, parts in data["aliases"].items()},
+                aliases={name: alias_from(parts) for name, parts in data["aliases"].items()},
                 history={
-                    name: tuple(_alias(parts) for parts in values)
+                    name: tuple(alias_from(parts) for parts in values)
                     for name, values in data["history"].items()
+                },
+                # Documents from before these three are read as if they said nothing.
+                policy=Policy.from_json(data["policy"]) if "policy" in data else Policy(),
+                rollouts={
+                    name: Rollout.from_json(each) for name, each in data.get("rollouts", {}).items()
+                },
+                proposals={
+                    name: Proposal.from_json(each)
+                    for name, each in data.get("proposals", {}).items()
                 },
                 change=Change(**data["change"]) if data["change"] else None,
             )
             routes._check()
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidWeightsError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidInputError) as error:
             raise IntegrityError("routes", "a model's routes document", f"{error!r}") from None
         return routes
 
@@ -273,48 +287,3 @@ class Routes:
                     raise ValueError(f"alias {name} names version {part.version}, not deployed")
         if self.change and (self.change.revision != self.revision or not self.change.intact):
             raise ValueError("the latest change does not match the document")
-
-
-def parse_weights(text: str) -> Alias:
-    """Parse ``3`` or ``3:90,4:10``; weights are positive numbers and need not add up to 100.
-
-    >>> [(part.version, part.weight) for part in parse_weights("3:90,4:10")]
-    [(3, 90.0), (4, 10.0)]
-    """
-    parts = []
-    for item in text.split(","):
-        version, colon, weight = item.strip().partition(":")
-        if not version.isdigit():
-            raise InvalidWeightsError(text, f"{version!r} is not a version number")
-        try:
-            parts.append(Weighted(check_version(version), float(weight) if colon else 100.0))
-        except ValueError:
-            raise InvalidWeightsError(text, f"{weight!r} is not a number") from None
-    if len(parts) > 1 and ":" not in text:
-        raise InvalidWeightsError(text, "several versions need a weight each")
-    return _checked(parts)
-
-
-def _alias(parts: list[dict[str, Any]]) -> Alias:
-    return _checked([Weighted(int(part["version"]), float(part["weight"])) for part in parts])
-
-
-def _checked(parts: Sequence[Weighted]) -> Alias:
-    text = ",".join(f"{part.version}:{part.weight:g}" for part in parts)
-    if not parts:
-        raise InvalidWeightsError(text, "no version named")
-    if len({part.version for part in parts}) != len(parts):
-        raise InvalidWeightsError(text, "a version is named twice")
-    for part in parts:
-        if not (math.isfinite(part.weight) and part.weight > 0):
-            raise InvalidWeightsError(
-                text, f"weight {part.weight:g} of version {part.version} is not more than 0"
-            )
-    return tuple(parts)
-
-
-def _score(model: str, part: Weighted, key: str) -> float:
-    digest = hashlib.blake2b(f"{model}\0{part.version}\0{key}".encode(), digest_size=8).digest()
-    # 53 bits, shifted by a half step: strictly between 0 and 1, so the logarithm is finite.
-    uniform = ((int.from_bytes(digest, "big") >> 11) + 0.5) / 2**53
-    return -part.weight / math.log(uniform)

@@ -10,6 +10,10 @@ from contextlib import closing
 from typing import Any, Literal, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
+
+from modelport.backends.connection import DEFAULT_TIMEOUT_S, sent
 from modelport.envelope import Request, Response
 from modelport.errors import (
     BackendGoneError,
@@ -22,10 +26,6 @@ from modelport.errors import (
 )
 from modelport.lambda_stream import opened
 from modelport.routes import Deployment
-from urllib3.exceptions import HTTPError
-from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
-
-from functions.router.backends.connection import DEFAULT_TIMEOUT_S, sent
 
 LAMBDA_PAYLOAD_LIMIT = 6_291_456
 

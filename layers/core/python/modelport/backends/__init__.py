@@ -1,12 +1,12 @@
 """Where a deployment is asked: one method (`Backend`), one class per kind of place."""
 
-from functions.router.backends.backend import Backend, CallableBackend
-from functions.router.backends.lambda_backend import (
+from modelport.backends.backend import Backend, CallableBackend
+from modelport.backends.lambda_backend import (
     LAMBDA_PAYLOAD_LIMIT,
     LambdaBackend,
     StreamingLambdaBackend,
 )
-from functions.router.backends.sagemaker_backend import (
+from modelport.backends.sagemaker_backend import (
     SageMakerBackend,
     StreamingSageMakerBackend,
 )

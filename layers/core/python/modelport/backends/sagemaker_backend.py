@@ -15,6 +15,10 @@ from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
+
+from modelport.backends.connection import DEFAULT_TIMEOUT_S, sent
 from modelport.envelope import Request, Response, Stream
 from modelport.errors import (
     BackendError,
@@ -31,15 +35,11 @@ from modelport.sagemaker_envelope import (
     BODY_LIMIT,
     HEADER,
     TIME_LIMIT_S,
+    VARIANT_HEADER,
     attributes_of,
     body_of,
     unwrapped,
 )
-from urllib3.exceptions import HTTPError
-from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
-
-from functions.router.backends.connection import DEFAULT_TIMEOUT_S, sent
-from functions.router.crossing import VARIANT_HEADER
 
 #: What SageMaker carries by itself: header → parameter, each of at most `MAX_PARAMETER` characters.
 _PARAMETERS = {

@@ -1,0 +1,61 @@
+"""The port through which rollouts see what versions did: counts per window of time, and no more.
+
+Implementations: CloudWatch (`modelport.rollouts.cloudwatch`), and a dictionary for tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Sums of metrics from ``start`` (UTC) on, for as long as was asked for."""
+
+    start: datetime
+    sums: Mapping[str, float]
+
+    def count(self, metric: str) -> int:
+        """A metric that counts; 0 when nobody wrote any."""
+        return round(self.sums.get(metric, 0.0))
+
+
+class Observations(Protocol):
+    """What happened to versions; names of metrics are `modelport.telemetry`'s.
+
+    Raises `ObservationsUnavailableError` when that cannot be known now.
+    """
+
+    def windows(
+        self,
+        model: str,
+        version: int,
+        metrics: Sequence[str],
+        since: datetime,
+        until: datetime,
+        window_s: int,
+    ) -> tuple[Window, ...]:
+        """Windows in order of time, each of ``window_s`` (1, 5, 10, 30 or whole minutes).
+
+        A window in which nothing was written is left out.
+        """
+        ...
+
+    def percentiles(
+        self,
+        model: str,
+        version: int,
+        metric: str,
+        percents: Sequence[float],
+        since: datetime,
+        until: datetime,
+    ) -> Mapping[float, float]:
+        """Percentile → value of a metric over the whole time; empty when nothing was written."""
+        ...
+
+    def names(self, model: str, version: int, prefix: str) -> tuple[str, ...]:
+        """Metrics there are of a version, with this prefix: the categories of its predictions."""
+        ...

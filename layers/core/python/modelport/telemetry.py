@@ -1,0 +1,47 @@
+"""What is counted of every answer, and under which names: written by functions, read by rollouts.
+
+A line of the log that carries CloudWatch's embedded metric format is both a record and its metrics:
+no call, no agent. (Amazon CloudWatch, "Specification: Embedded metric format".) Dimensions are
+environment, model and version, never a caller, a path or a value. Pure; it writes and reads
+nothing.
+"""
+
+from __future__ import annotations
+
+NAMESPACE = "modelport"
+DIMENSIONS = ("environment", "model", "version")
+
+#: One each per prediction that a version answered or failed to answer, as the router saw it.
+REQUESTS = "requests"
+#: Of these: failed through the version's or its place's fault (5xx, 429 not included).
+ERRORS = "errors"
+#: Of the errors: the version's process died or could not start.
+CRASHES = "crashes"
+#: Refused because the version has no capacity left.
+THROTTLES = "throttles"
+#: Answered by another version, because this one failed.
+FALLBACKS = "fallbacks"
+COLD_STARTS = "cold_starts"
+#: Milliseconds, of the router's own work, of the way to the version and back with its work, and of
+#: the model's run alone.
+ROUTER_MS, BACKEND_MS, MODEL_MS = "router_ms", "backend_ms", "model_ms"
+BYTES_IN, BYTES_OUT = "bytes_in", "bytes_out"
+#: Of shadowed calls: compared with what the caller got, and those of them that did not agree.
+COMPARED, DISAGREED = "compared", "disagreed"
+#: Copies that were given up before they reached the shadow version.
+SHADOWS_LOST = "shadows_lost"
+
+
+def slower_than(milliseconds: float) -> str:
+    """The count of requests whose backend took longer, of a rollout's latency guard."""
+    return f"slower_than_{milliseconds:g}_ms"
+
+
+def by_protocol(protocol: str) -> str:
+    """The count of requests in one protocol."""
+    return f"requests_{protocol}"
+
+
+def predicted(category: str) -> str:
+    """The count of rows whose first output falls into ``category`` (see the runtime's summary)."""
+    return f"predicted_{category}"
