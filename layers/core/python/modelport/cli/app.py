@@ -37,6 +37,7 @@ from modelport.cli.failures import (
     InvalidUsageError,
     exit_code,
 )
+from modelport.cli.lineage import commit_of
 from modelport.cli.local_cloud import explained
 from modelport.cli.session import World
 
@@ -257,6 +258,7 @@ def process_world(stdout: TextIO | None = None) -> World:
         credentials=aws.credentials,
         region=lambda: aws.region,
         container_login=aws.container_login,
+        commit=commit_of,
         http=lambda: httpx.Client(timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10)),
     )
 

@@ -51,10 +51,19 @@ def log(
 
     def render(console: Console) -> None:
         rows = [
-            (c.revision, when(c.at), c.action, _detail(c), c.who, c.message, short(c.hash))
+            (
+                c.revision,
+                when(c.at),
+                c.action,
+                _detail(c),
+                c.who,
+                _commit(c.commit),
+                c.message,
+                short(c.hash),
+            )
             for c in shown
         ]
-        headers = ("REVISION", "AT", "ACTION", "WHAT", "WHO", "WHY", "HASH")
+        headers = ("REVISION", "AT", "ACTION", "WHAT", "WHO", "COMMIT", "WHY", "HASH")
         console.print(table(headers, rows))
         if verify:
             console.print(Text(f"verified: {len(changes)} changes, no gap, no edit", style="green"))
@@ -185,6 +194,12 @@ def _traffic(shares: dict[str, float]) -> str:
 
 def _detail(change: Change) -> str:
     return " ".join(f"{key}={_flat(value)}" for key, value in sorted(change.detail.items()))
+
+
+def _commit(commit: str) -> str:
+    """As git shortens it, with a mark for a folder that was edited."""
+    hexdigest, dash, _ = commit.partition("-")
+    return hexdigest[:8] + ("*" if dash else "")
 
 
 def _flat(value: Any) -> str:

@@ -40,6 +40,14 @@ def lineage(bundle: Path) -> dict[str, Any]:
     }
 
 
+def commit_of(folder: Path) -> str:
+    """The git commit that a folder stands at, with ``-dirty`` when it was edited; "" without git."""
+    commit = _ask_git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return ""
+    return commit if _ask_git(folder, "status", "--porcelain") == "" else f"{commit}-dirty"
+
+
 def _git(bundle: Path) -> dict[str, Any] | None:
     folder = bundle if bundle.is_dir() else bundle.parent
     commit = _ask_git(folder, "rev-parse", "HEAD")

@@ -91,6 +91,8 @@ class World:
     region: Callable[[], str]
     #: User and password of a container registry that AWS keeps; None for any other.
     container_login: Callable[[str], tuple[str, str] | None] = lambda registry: None
+    #: The git commit of a folder; "" where there is none.
+    commit: Callable[[Path], str] = lambda folder: ""
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,9 @@ class Session:
         return Deployments.load(self.deployments_path)
 
     def actor(self, message: str = "") -> Actor:
-        """Who acts: MODELPORT_USER, else the AWS caller, else the local user."""
-        return Actor(self.world.environ.get("MODELPORT_USER") or self.world.identity(), message)
+        """Who acts, from which commit: MODELPORT_USER, else the AWS caller, else the local user."""
+        who = self.world.environ.get("MODELPORT_USER") or self.world.identity()
+        return Actor(who, message, self.world.commit(self.world.folder))
 
     def platform_output(self, name: str) -> str | None:
         """What the platform's stack says under a name; None without a platform or AWS."""

@@ -27,10 +27,11 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a change, and why."""
+    """Who makes a change, why, and from which git commit ("" when from none)."""
 
     who: str
     message: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

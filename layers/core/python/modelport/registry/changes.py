@@ -66,7 +66,13 @@ class Changes:
                 return before.routes
             self.settle(before.routes)
             changed = before.routes.changed(
-                after, action=action, detail=detail, who=who.who, at=now(), message=who.message
+                after,
+                action=action,
+                detail=detail,
+                who=who.who,
+                at=now(),
+                message=who.message,
+                commit=who.commit,
             )
             if self._write(before, changed) or self._committed(changed):
                 self._settle_behind(changed)

@@ -17,7 +17,10 @@ GENESIS = "sha256:" + "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Who changed what, when; ``hash`` covers all of it and the hash of the change before."""
+    """Who changed what, when and why, from which git commit of theirs ("" when from none).
+
+    ``hash`` covers all of it and the hash of the change before.
+    """
 
     revision: int
     action: str
@@ -27,11 +30,14 @@ class Change:
     message: str = ""
     previous_hash: str = GENESIS
     hash: str = ""
+    commit: str = ""
 
     def sealed(self) -> Change:
         """The same change with its hash filled in."""
         data = asdict(self)
         del data["hash"]
+        if not self.commit:  # entries from before there was one keep their hash
+            del data["commit"]
         return replace(self, hash=digest_of(canonical(data)))
 
     @property

@@ -123,13 +123,18 @@ class Routes:
         )
 
     def rolled_back(self, name: str) -> Routes:
-        """Give an alias its previous value; raises when there is none or it no longer runs."""
+        """Give an alias its previous value; raises when there is none or it no longer runs.
+
+        A protected alias goes back without an approval: what it meant before was approved then,
+        and whoever rolls back is in a hurry.
+        """
         if name not in self.aliases:
             raise AliasNotFoundError(self.model, name, self.aliases)
         earlier = self.history.get(name, ())
         if not earlier:
             raise NothingToRollBackError(self.model, name)
-        back = replace(self, history={**self.history, name: ()}).with_alias(name, earlier[-1])
+        self._check_free(name)
+        back = replace(self, history={**self.history, name: ()}).with_moved(name, earlier[-1])
         return replace(back, history={**self.history, name: earlier[:-1]})
 
     def with_policy(self, policy: Policy) -> Routes:
@@ -162,12 +167,13 @@ class Routes:
         who: str,
         at: str,
         message: str = "",
+        commit: str = "",
     ) -> Routes:
         """``after`` as the next revision of this document, with its sealed change."""
         previous = self.change.hash if self.change else GENESIS
         revision = self.revision + 1
-        change = Change(revision, action, detail, who, at, message, previous).sealed()
-        return replace(after, revision=revision, change=change)
+        change = Change(revision, action, detail, who, at, message, previous, commit=commit)
+        return replace(after, revision=revision, change=change.sealed())
 
     # --- reads ------------------------------------------------------------------------------------
 
