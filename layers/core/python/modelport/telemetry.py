@@ -28,6 +28,12 @@ ROUTER_MS, BACKEND_MS, MODEL_MS = "router_ms", "backend_ms", "model_ms"
 BYTES_IN, BYTES_OUT = "bytes_in", "bytes_out"
 #: Of shadowed calls: compared with what the caller got, and those of them that did not agree.
 COMPARED, DISAGREED = "compared", "disagreed"
+#: Copies that a shadow version was asked, apart from `REQUESTS` that callers wait for; of these: it
+#: failed on or its place was away, its process died, and how long answers took in milliseconds.
+SHADOW_REQUESTS, SHADOW_ERRORS = "shadow_requests", "shadow_errors"
+SHADOW_CRASHES, SHADOW_MS = "shadow_crashes", "shadow_ms"
+#: Copies whose two answers have no form in which they could be compared.
+INCOMPARABLE = "incomparable"
 #: Copies that were given up before they reached the shadow version.
 SHADOWS_LOST = "shadows_lost"
 
