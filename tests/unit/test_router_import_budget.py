@@ -63,6 +63,7 @@ _BUDGET = {
     "modelport.routes.document",
     "modelport.routes.errors",
     "modelport.routes.policy",
+    "modelport.routes.proposal",
     "modelport.routes.rollout",
     "modelport.routes.weights",
     "modelport.sagemaker_envelope",

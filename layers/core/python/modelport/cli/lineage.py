@@ -41,7 +41,7 @@ def lineage(bundle: Path) -> dict[str, Any]:
 
 
 def commit_of(folder: Path) -> str:
-    """The git commit that a folder stands at, with ``-dirty`` when it was edited; "" without git."""
+    """The git commit of a folder, with ``-dirty`` when it was edited since; "" without git."""
     commit = _ask_git(folder, "rev-parse", "HEAD")
     if not commit:
         return ""

@@ -16,6 +16,7 @@ from modelport.errors import InvalidSettingError
 
 #: Parts of the package that never run in a function.
 NOT_SHIPPED = (
+    "approvals.py",
     "beside.py",
     "bundle.py",
     "cli",

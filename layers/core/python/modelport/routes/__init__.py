@@ -3,7 +3,8 @@
 from modelport.routes.change import GENESIS, Change
 from modelport.routes.document import HISTORY, SCHEMA, STABLE, Deployment, Routes
 from modelport.routes.policy import Policy, Rule, Shadow
-from modelport.routes.rollout import Guard, Proposal, Rollout
+from modelport.routes.proposal import Proposal
+from modelport.routes.rollout import Guard, Rollout
 from modelport.routes.weights import Alias, Weighted, parse_weights
 
 __all__ = [

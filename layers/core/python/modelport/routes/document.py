@@ -26,7 +26,8 @@ from modelport.refs import check_alias
 from modelport.routes.change import GENESIS, Change
 from modelport.routes.errors import ApprovalNeededError, RolloutInProgressError
 from modelport.routes.policy import Policy
-from modelport.routes.rollout import Proposal, Rollout
+from modelport.routes.proposal import Proposal
+from modelport.routes.rollout import Rollout
 from modelport.routes.weights import Alias, Weighted, alias_from, checked, pick
 
 SCHEMA = 1
@@ -91,7 +92,7 @@ class Routes:
         Raises `RolloutInProgressError` while a rollout holds the alias, `ApprovalNeededError` when
         it is protected.
         """
-        self._check_free(name)
+        self.check_free(name)
         if name in self.policy.protected and self.aliases.get(name) != tuple(value):
             raise ApprovalNeededError(self.model, name)
         return self.with_moved(name, value)
@@ -113,7 +114,7 @@ class Routes:
         """Remove an alias and its history."""
         if name not in self.aliases:
             raise AliasNotFoundError(self.model, name, self.aliases)
-        self._check_free(name)
+        self.check_free(name)
         if name in self.policy.protected:
             raise ApprovalNeededError(self.model, name)
         return replace(
@@ -133,12 +134,19 @@ class Routes:
         earlier = self.history.get(name, ())
         if not earlier:
             raise NothingToRollBackError(self.model, name)
-        self._check_free(name)
+        self.check_free(name)
         back = replace(self, history={**self.history, name: ()}).with_moved(name, earlier[-1])
         return replace(back, history={**self.history, name: earlier[:-1]})
 
     def with_policy(self, policy: Policy) -> Routes:
-        """Replace the policy; raises `NotDeployedError` for a version that does not run."""
+        """Replace the policy.
+
+        Raises `NotDeployedError` for a version that does not run, `ApprovalNeededError` when it
+        would no longer protect an alias.
+        """
+        for alias in self.policy.protected:
+            if alias not in policy.protected:
+                raise ApprovalNeededError(self.model, alias)
         for version in sorted(policy.versions()):
             if version not in self.deployments:
                 raise NotDeployedError(self.model, version, self.deployments)
@@ -153,7 +161,13 @@ class Routes:
         rest = {name: each for name, each in self.proposals.items() if name != alias}
         return replace(self, proposals=rest if proposal is None else {**rest, alias: proposal})
 
-    def _check_free(self, alias: str) -> None:
+    def unprotected(self, alias: str) -> Routes:
+        """Let an alias move freely again; for an approval."""
+        rest = tuple(name for name in self.policy.protected if name != alias)
+        return replace(self, policy=replace(self.policy, protected=rest))
+
+    def check_free(self, alias: str) -> None:
+        """Raise `RolloutInProgressError` while a rollout holds the alias."""
         rollout = self.rollouts.get(alias)
         if rollout is not None and rollout.active:
             raise RolloutInProgressError(self.model, alias, rollout.candidate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelport.errors import ConflictError, InvalidInputError
+from modelport.errors import ConflictError, InvalidInputError, NotFoundError
 
 
 class InvalidPolicyError(InvalidInputError):
@@ -34,5 +34,41 @@ class ApprovalNeededError(ConflictError):
     def __init__(self, model: str, alias: str) -> None:
         super().__init__(
             f"alias {alias} of model {model} is protected: a change of it needs an approval",
-            hint=f"propose it, and have somebody else run: modelport approve {model} {alias}",
+            hint=f"add --propose, and have somebody else run: modelport approve {model} {alias}",
+        )
+
+
+class NothingProposedError(NotFoundError):
+    """No change of the alias waits for an approval."""
+
+    code = "nothing-proposed"
+
+    def __init__(self, model: str, alias: str) -> None:
+        super().__init__(
+            f"no change of alias {alias} of model {model} waits for an approval",
+            hint=f"see what does: modelport proposals {model}",
+        )
+
+
+class OwnProposalError(ConflictError):
+    """Whoever proposes a change cannot approve it."""
+
+    code = "own-proposal"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(
+            f"{who} has proposed this change, so somebody else must approve it",
+            hint="ask a colleague, or withdraw it: modelport reject NAME ALIAS",
+        )
+
+
+class StaleProposalError(ConflictError):
+    """The alias has moved since the change was proposed."""
+
+    code = "stale-proposal"
+
+    def __init__(self, model: str, alias: str) -> None:
+        super().__init__(
+            f"alias {alias} of model {model} has moved since this change was proposed",
+            hint=f"look again, and propose it anew: modelport reject {model} {alias}",
         )

@@ -91,29 +91,3 @@ class Rollout:
                 "evidence": tuple(data["evidence"]),
             }
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A move of a protected alias that waits for a second person: at once, or by a rollout.
-
-    ``to`` is what the alias shall mean in the end; ``at``: ISO 8601, UTC.
-    """
-
-    alias: str
-    to: Alias
-    who: str
-    at: str
-    message: str = ""
-    rollout: Rollout | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the document."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Proposal:
-        """Read one; raises TypeError and kin for another shape."""
-        rollout = Rollout.from_json(data["rollout"]) if data["rollout"] else None
-        to = tuple(Weighted(**part) for part in data["to"])
-        return cls(**{**data, "to": to, "rollout": rollout})

@@ -1,0 +1,78 @@
+"""Two people for a protected alias: one proposes a change, another one approves it.
+
+Pure operations on routes; each is one change in the model's log. Somebody else is who the log would
+name otherwise; what stops people from writing the bucket themselves is its permissions alone. A
+rollback needs no approval (`Routes.rolled_back`): it only goes back to what was approved before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from modelport.routes import Proposal, Rollout, Routes, Weighted
+from modelport.routes.errors import NothingProposedError, OwnProposalError, StaleProposalError
+
+#: Puts a rollout that was approved onto its way.
+Start = Callable[[Routes, Rollout], Routes]
+
+
+def protected(routes: Routes, alias: str) -> Routes:
+    """From now on ``alias`` moves only with an approval."""
+    if alias in routes.policy.protected:
+        return routes
+    policy = replace(routes.policy, protected=(*routes.policy.protected, alias))
+    return routes.with_policy(policy)
+
+
+def proposed(
+    routes: Routes,
+    alias: str,
+    to: Sequence[Weighted],
+    *,
+    who: str,
+    at: str,
+    message: str = "",
+    rollout: Rollout | None = None,
+) -> Routes:
+    """Note that ``who`` wants ``alias`` to mean ``to``; () lifts the protection.
+
+    Replaces what was proposed for the alias before. Raises what the move itself would raise.
+    """
+    routes.check_free(alias)
+    if to:
+        routes.with_moved(alias, to)  # what could not be approved is not proposed
+    before = routes.aliases.get(alias, ())
+    proposal = Proposal(alias, before, tuple(to), who, at, message, rollout)
+    return routes.with_proposal(alias, proposal)
+
+
+def approved(routes: Routes, alias: str, *, who: str, start: Start) -> Routes:
+    """Do what was proposed for ``alias``, on the word of ``who``, who must not have proposed it.
+
+    Raises `NothingProposedError`, `OwnProposalError`, `StaleProposalError` and what the move may.
+    """
+    proposal = proposal_of(routes, alias)
+    if proposal.who == who:
+        raise OwnProposalError(who)
+    if routes.aliases.get(alias, ()) != proposal.before:
+        raise StaleProposalError(routes.model, alias)
+    routes.check_free(alias)
+    rest = routes.with_proposal(alias, None)
+    if proposal.rollout is not None:
+        return start(rest, proposal.rollout)
+    return rest.with_moved(alias, proposal.to) if proposal.to else rest.unprotected(alias)
+
+
+def rejected(routes: Routes, alias: str) -> Routes:
+    """Drop what was proposed for ``alias``; who proposed it may do so as well."""
+    proposal_of(routes, alias)
+    return routes.with_proposal(alias, None)
+
+
+def proposal_of(routes: Routes, alias: str) -> Proposal:
+    """What waits for an approval; raises `NothingProposedError`."""
+    proposal = routes.proposals.get(alias)
+    if proposal is None:
+        raise NothingProposedError(routes.model, alias)
+    return proposal
