@@ -73,7 +73,9 @@ class RouterSettings(_Settings):
     """The router: which bucket and environment, how stale routes may be, how large a body.
 
     ``auth`` is what the API in front asks of callers (``iam`` or ``none``): for documentation,
-    since nothing here checks it.
+    since nothing here checks it. Without ``payloads_bucket`` nothing larger than an event is taken,
+    without a queue no jobs or no shadows; ``webhook_hosts`` (``a.example,b.example``) are those that
+    may be told of finished jobs.
     """
 
     bucket: str
@@ -81,6 +83,10 @@ class RouterSettings(_Settings):
     routes_ttl_s: float = 5.0
     max_body_bytes: int = 6_000_000
     auth: str = "none"
+    payloads_bucket: str | None = None
+    jobs_queue_url: str | None = None
+    shadow_queue_url: str | None = None
+    webhook_hosts: str | None = None
 
     def __post_init__(self) -> None:
         _positive("routes_ttl_s", self.routes_ttl_s)
@@ -94,7 +100,8 @@ class RuntimeSettings(_Settings):
     ``threads`` count when the version names none; ``providers`` (``tensorrt,cuda,cpu``) replaces
     what the runtime would choose; ``tensorrt_cache`` is a writable folder for built engines,
     without which TensorRT is not used. The two batching fields replace what the version says; one
-    row at a time is no batching.
+    row at a time is no batching. Bodies may be named in place of sent if they lie below
+    ``payloads_url``; without it they may not.
     """
 
     model: str
@@ -108,6 +115,7 @@ class RuntimeSettings(_Settings):
     tensorrt_cache: str | None = None
     max_batch_rows: int | None = None
     max_batch_delay_ms: float | None = None
+    payloads_url: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.model)
