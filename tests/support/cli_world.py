@@ -59,6 +59,7 @@ class Terminal:
     identity: Callable[[], str] = lambda: "arn:aws:iam::1:user/eve"
     credentials: Credentials | None = None
     container_login: Callable[[str], tuple[str, str] | None] = lambda registry: None
+    commit: Callable[[Path], str] = lambda folder: ""
     stdin: bytes = b""
     buckets: list[str] = field(default_factory=list)
 
@@ -85,6 +86,7 @@ class Terminal:
             http=lambda: httpx.Client(timeout=30),
             region=lambda: "eu-central-1",
             container_login=self.container_login,
+            commit=self.commit,
         )
 
     def session(self) -> Session:

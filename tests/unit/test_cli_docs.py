@@ -14,6 +14,7 @@ FIXED = {
     *("publish", "list", "show", "deploy", "undeploy", "route", "promote", "rollback"),
     *("invoke", "log", "status", "build", "image show", "image base", "export kubernetes"),
     "export bundle",
+    *("protect", "proposals", "approve", "reject"),
 }
 TOP = typer.main.get_command(create_app()).commands  # type: ignore[attr-defined]
 COMMANDS = {

@@ -47,15 +47,17 @@ def proposed(
     return routes.with_proposal(alias, proposal)
 
 
-def approved(routes: Routes, alias: str, *, who: str, start: Start) -> Routes:
-    """Do what was proposed for ``alias``, on the word of ``who``, who must not have proposed it.
+def approved(routes: Routes, proposal: Proposal, *, who: str, start: Start) -> Routes:
+    """Do what was proposed, on the word of ``who``, who must not have proposed it.
 
-    Raises `NothingProposedError`, `OwnProposalError`, `StaleProposalError` and what the move may.
+    ``proposal`` is what ``who`` has seen. Raises `NothingProposedError`, `OwnProposalError`,
+    `StaleProposalError` when another one or another move came in between, and what the move may.
     """
-    proposal = proposal_of(routes, alias)
+    alias = proposal.alias
     if proposal.who == who:
         raise OwnProposalError(who)
-    if routes.aliases.get(alias, ()) != proposal.before:
+    unmoved = routes.aliases.get(alias, ()) == proposal.before
+    if proposal_of(routes, alias) != proposal or not unmoved:
         raise StaleProposalError(routes.model, alias)
     routes.check_free(alias)
     rest = routes.with_proposal(alias, None)

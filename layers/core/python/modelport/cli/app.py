@@ -19,6 +19,7 @@ import typer
 
 from modelport import __version__
 from modelport.cli import (
+    approving,
     building,
     calling,
     deploying,
@@ -136,6 +137,20 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
         traffic.rollback,
         ("modelport rollback magika", "modelport rollback magika --alias canary -m 'drift'"),
     ),
+    (
+        "protect",
+        MOVING,
+        approving.protect,
+        ("modelport protect magika", "modelport protect magika --alias prod --lift"),
+    ),
+    ("proposals", MOVING, approving.proposals, ("modelport proposals magika",)),
+    (
+        "approve",
+        MOVING,
+        approving.approve,
+        ("modelport approve magika stable -m 'numbers look right'",),
+    ),
+    ("reject", MOVING, approving.reject, ("modelport reject magika stable",)),
     ("list", LOOKING, listing.list_, ("modelport list", "modelport list magika --json")),
     (
         "show",

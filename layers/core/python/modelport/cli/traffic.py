@@ -11,13 +11,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from modelport import approvals
 from modelport.cli.failures import InvalidUsageError
 from modelport.cli.session import AsJson, Bucket, Debug, Message, Session, version_ref
 from modelport.refs import check_alias, check_name
-from modelport.routes import STABLE, Alias, Routes, Weighted, parse_weights
+from modelport.registry.changes import now
+from modelport.routes import STABLE, Alias, Proposal, Rollout, Routes, Weighted, parse_weights
 
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model.")]
 AliasName = Annotated[str, typer.Option("--alias", help="The alias to move.")]
+Propose = Annotated[
+    bool,
+    typer.Option(
+        "--propose", help="Only propose it: somebody else approves (see: modelport protect)."
+    ),
+]
 
 
 def route(
@@ -31,6 +39,7 @@ def route(
             " the = removes the alias.",
         ),
     ],
+    propose: Propose = False,
     message: Message = "",
     bucket: Bucket = None,
     as_json: AsJson = False,
@@ -44,17 +53,21 @@ def route(
     session = Session.of(context, as_json, bucket)
     alias, weighted = parse_assignment(assignment)
 
+    if propose:
+        return propose_move(session, check_name(name), alias, weighted, message)
+
     def edit(routes: Routes) -> Routes:
         return routes.with_alias(alias, weighted) if weighted else routes.without_alias(alias)
 
     detail = {"to": alias_json(weighted) or None}
-    _change(session, check_name(name), alias, edit, "route", message, detail)
+    change_alias(session, check_name(name), alias, edit, "route", message, detail)
 
 
 def promote(
     context: typer.Context,
     ref: Annotated[str, typer.Argument(metavar="NAME:V", help="The version that shall answer.")],
     alias: AliasName = STABLE,
+    propose: Propose = False,
     message: Message = "",
     bucket: Bucket = None,
     as_json: AsJson = False,
@@ -68,11 +81,13 @@ def promote(
     name, version = version_ref(ref)
     whole = (Weighted(version),)
     check_alias(alias)
+    if propose:
+        return propose_move(session, name, alias, whole, message)
 
     def edit(routes: Routes) -> Routes:
         return routes.with_alias(alias, whole)
 
-    _change(session, name, alias, edit, "promote", message, {"to": alias_json(whole)})
+    change_alias(session, name, alias, edit, "promote", message, {"to": alias_json(whole)})
 
 
 def rollback(
@@ -86,7 +101,8 @@ def rollback(
 ) -> None:
     """Give an alias the value it had before its last change.
 
-    Again goes one step further back. Refuses when that version is no longer deployed.
+    Again goes one step further back. Refuses when that version is no longer deployed. Needs no
+    approval where the alias is protected.
     """
     session = Session.of(context, as_json, bucket)
     check_alias(alias)
@@ -94,7 +110,7 @@ def rollback(
     def edit(routes: Routes) -> Routes:
         return routes.rolled_back(alias)
 
-    _change(session, check_name(name), alias, edit, "rollback", message, {})
+    change_alias(session, check_name(name), alias, edit, "rollback", message, {})
 
 
 def parse_assignment(text: str) -> tuple[str, Alias]:
@@ -125,7 +141,58 @@ def alias_json(alias: Alias | None) -> list[dict[str, Any]] | None:
     return [{"version": part.version, "weight": part.weight} for part in alias]
 
 
-def _change(
+def propose_move(
+    session: Session,
+    name: str,
+    alias: str,
+    to: Alias,
+    message: str,
+    rollout: Rollout | None = None,
+) -> None:
+    """Have a change of an alias wait for somebody else, and say so."""
+    if not to:
+        raise InvalidUsageError(
+            "the removal of an alias cannot be proposed",
+            hint=f"propose to lift its protection: modelport protect {name} --alias {alias} --lift",
+        )
+    who, at = session.actor(message), now()
+
+    def edit(routes: Routes) -> Routes:
+        return approvals.proposed(
+            routes, alias, to, who=who.who, at=at, message=message, rollout=rollout
+        )
+
+    detail = {"alias": alias, "to": alias_json(to), "rollout": rollout is not None}
+    written = session.registry.change(name, edit, action="propose", detail=detail, who=who)
+    tell_proposed(session, written, alias)
+
+
+def tell_proposed(session: Session, routes: Routes, alias: str) -> None:
+    """Say what waits for whom."""
+    proposal = approvals.proposal_of(routes, alias)
+    document = {
+        "model": routes.model,
+        "alias": alias,
+        "proposed": proposal.to_json(),
+        "revision": routes.revision,
+    }
+
+    def render(console: Console) -> None:
+        console.print(f"{routes.model}@{alias}: {change_of(proposal)}, proposed")
+        console.print(f"  somebody else: modelport approve {routes.model} {alias}")
+
+    session.output.result(document, render)
+
+
+def change_of(proposal: Proposal) -> str:
+    """What a proposal wants, as people write it."""
+    if not proposal.to:
+        return "no longer protected"
+    how = " by a rollout" if proposal.rollout else ""
+    return f"{weights(proposal.before)} → {weights(proposal.to)}{how}"
+
+
+def change_alias(
     session: Session,
     name: str,
     alias: str,
@@ -134,6 +201,7 @@ def _change(
     message: str,
     detail: dict[str, Any],
 ) -> None:
+    """Change an alias's routes by ``edit`` and say what it meant before and means now."""
     seen: dict[str, Alias | None] = {}
 
     def noted(routes: Routes) -> Routes:

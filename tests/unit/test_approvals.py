@@ -1,0 +1,132 @@
+"""Two people for a protected alias: who may do what, and what comes in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from modelport.routes import Weighted
+
+from tests.support.cli_world import Terminal
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    terminal = Terminal(tmp_path)
+    terminal.running(versions=3)
+    terminal.ok("promote", "magika:1")
+    terminal.ok("protect", "magika")
+    return terminal
+
+
+def becomes(terminal: Terminal, who: str) -> None:
+    terminal.environ = {**terminal.environ, "MODELPORT_USER": who}
+
+
+def stable(terminal: Terminal) -> tuple[Weighted, ...]:
+    snapshot = terminal.registry.routes("magika")
+    assert snapshot is not None
+    return snapshot.routes.aliases["stable"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("promote", "magika:2"),
+        ("route", "magika", "stable=1:9,2:1"),
+        ("route", "magika", "stable="),
+    ],
+)
+def test_a_protected_alias_does_not_move_on_one_word(
+    terminal: Terminal, arguments: tuple[str, ...]
+) -> None:
+    result = terminal(*arguments, "--json")
+    assert (result.code, result.json["error"]["code"]) == (4, "approval-needed")
+    assert stable(terminal) == (Weighted(1),)
+    terminal.ok("promote", "magika:2", "--alias", "canary")
+
+
+def test_somebody_else_approves_and_the_log_names_both(terminal: Terminal) -> None:
+    proposed = terminal.ok("promote", "magika:2", "--propose", "-m", "better").out
+    assert "1 → 2, proposed" in proposed
+    assert "modelport approve magika stable" in proposed
+    assert stable(terminal) == (Weighted(1),)
+    waiting = terminal.ok("proposals", "magika", "--json").json
+    assert waiting["protected"] == ["stable"]
+    assert (waiting["proposals"][0]["who"], waiting["proposals"][0]["message"]) == ("ada", "better")
+
+    own = terminal("approve", "magika", "stable", "--json")
+    assert (own.code, own.json["error"]["code"]) == (4, "own-proposal")
+
+    becomes(terminal, "grace")
+    assert terminal.ok("approve", "magika").out == "magika@stable: 1 → 2  (revision 10)\n"
+    assert stable(terminal) == (Weighted(2),)
+    change = next(iter(terminal.registry.log("magika")))
+    assert (change.action, change.who, change.detail["proposed_by"]) == ("approve", "grace", "ada")
+    assert terminal("approve", "magika", "--json").json["error"]["code"] == "nothing-proposed"
+    assert terminal.ok("log", "magika", "--verify", "--json").json["verified"] == 10
+
+
+def test_a_rollback_needs_no_approval(terminal: Terminal) -> None:
+    terminal.ok("promote", "magika:2", "--propose")
+    becomes(terminal, "grace")
+    terminal.ok("approve", "magika")
+    terminal.ok("rollback", "magika")
+    assert stable(terminal) == (Weighted(1),)
+
+
+def test_what_has_moved_since_is_not_approved(terminal: Terminal) -> None:
+    terminal.ok("promote", "magika:2", "--propose")
+    becomes(terminal, "grace")
+    terminal.ok("approve", "magika")
+    terminal.ok("promote", "magika:3", "--propose")
+    terminal.ok("rollback", "magika")
+    becomes(terminal, "ada")
+    result = terminal("approve", "magika", "--json")
+    assert (result.code, result.json["error"]["code"]) == (4, "stale-proposal")
+    assert stable(terminal) == (Weighted(1),)
+
+
+def test_the_latest_proposal_counts_and_can_be_withdrawn(terminal: Terminal) -> None:
+    terminal.ok("promote", "magika:2", "--propose")
+    terminal.ok("route", "magika", "stable=1:50,3:50", "--propose")
+    (waiting,) = terminal.ok("proposals", "magika", "--json").json["proposals"]
+    assert [part["version"] for part in waiting["to"]] == [1, 3]
+    terminal.ok("reject", "magika")
+    assert terminal.ok("proposals", "magika").out == "nothing waits for an approval\n"
+
+
+def test_lifting_the_protection_wants_two_people_too(terminal: Terminal) -> None:
+    terminal.ok("protect", "magika", "--lift", "-m", "no longer needed")
+    assert terminal("promote", "magika:2").code == 4
+    becomes(terminal, "grace")
+    terminal.ok("approve", "magika")
+    terminal.ok("promote", "magika:2")
+    assert stable(terminal) == (Weighted(2),)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "name"),
+    [
+        (("promote", "magika:9", "--propose"), 4, "not-deployed"),
+        (("route", "magika", "stable=", "--propose"), 2, "usage"),
+        (("approve", "magika", "other"), 3, "nothing-proposed"),
+        (("reject", "magika"), 3, "nothing-proposed"),
+        (("approve", "nope"), 3, "model-not-found"),
+        (("protect", "magika", "--alias", "9"), 2, "invalid-name"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    terminal: Terminal, arguments: tuple[str, ...], code: int, name: str
+) -> None:
+    result = terminal(*arguments, "--json")
+    assert (result.code, result.json["error"]["code"]) == (code, name)
+
+
+def test_every_change_names_the_commit_it_was_made_from(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, commit=lambda folder: "4a1f" * 10 + "-dirty")
+    terminal.running()
+    terminal.ok("promote", "magika:1")
+    entry = terminal.ok("log", "magika", "--verify", "--json").json["changes"][0]
+    assert entry["commit"] == "4a1f" * 10 + "-dirty"
+    assert "4a1f4a1f*" in terminal.ok("log", "magika").out
