@@ -74,8 +74,8 @@ class RouterSettings(_Settings):
 
     ``auth`` is what the API in front asks of callers (``iam`` or ``none``): for documentation,
     since nothing here checks it. Without ``payloads_bucket`` nothing larger than an event is taken,
-    without a queue no jobs or no shadows; ``webhook_hosts`` (``a.example,b.example``) are those that
-    may be told of finished jobs.
+    without a queue no jobs or no shadows; ``webhook_hosts`` (``a.example,b.example``) are those
+    that may be told of finished jobs.
     """
 
     bucket: str
