@@ -26,7 +26,8 @@ class Window:
 class Observations(Protocol):
     """What happened to versions; names of metrics are `modelport.telemetry`'s.
 
-    Raises `ObservationsUnavailableError` when that cannot be known now.
+    Raises `ObservationsUnavailableError` when that cannot be known now. What was just written may
+    take seconds to be seen.
     """
 
     def windows(
@@ -40,7 +41,9 @@ class Observations(Protocol):
     ) -> tuple[Window, ...]:
         """Windows in order of time, each of ``window_s`` (1, 5, 10, 30 or whole minutes).
 
-        A window in which nothing was written is left out.
+        They begin at whole multiples of ``window_s``; those are given that lie wholly between
+        ``since`` and ``until``. A window in which nothing was written is left out. The further back
+        ``since`` lies the coarser are the windows that are still kept: then they are longer.
         """
         ...
 
@@ -57,5 +60,8 @@ class Observations(Protocol):
         ...
 
     def names(self, model: str, version: int, prefix: str) -> tuple[str, ...]:
-        """Metrics there are of a version, with this prefix: the categories of its predictions."""
+        """Metrics there are of a version, with this prefix: the categories of its predictions.
+
+        A name that is new may take a quarter of an hour to be told.
+        """
         ...

@@ -1,0 +1,65 @@
+"""Metrics inside a line of the log: CloudWatch's embedded metric format, as functions write it.
+
+CloudWatch Logs takes the numbers out of the line when it comes in; nothing is called and nothing
+waits (Amazon CloudWatch, "Specification: Embedded metric format"). Pure: whoever logs writes the
+line. It must not know what a request is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from math import isfinite
+from typing import Any
+
+from modelport.telemetry import DIMENSIONS, NAMESPACE
+
+#: Metrics that one directive may name; more stand in a further directive of the same line.
+MOST_METRICS = 100
+#: Seconds: high resolution, without which a window shorter than a minute has no numbers.
+RESOLUTION_S = 1
+
+
+def members(
+    environment: str, model: str, version: int, counted: Mapping[str, float], at_ms: int
+) -> dict[str, Any]:
+    """The members that make a JSON object of the log carry ``counted`` as metrics of a version.
+
+    ``counted`` is name (`modelport.telemetry`) → value; what is not a finite number is left out.
+    ``at_ms`` is the time of day in milliseconds since 1970. Names become members of the object, so
+    it must not use them otherwise; the version is text, because a dimension has to be.
+
+    >>> members("dev", "magika", 3, {"requests": 1}, 0)["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    [{'Name': 'requests', 'Unit': 'Count', 'StorageResolution': 1}]
+    """
+    finite = {name: value for name, value in counted.items() if isfinite(value)}
+    return {
+        "environment": environment,
+        "model": model,
+        "version": str(version),
+        **finite,
+        "_aws": {"Timestamp": at_ms, "CloudWatchMetrics": _directives(tuple(finite))},
+    }
+
+
+def unit(name: str) -> str:
+    """CloudWatch's unit of a metric, which its name says."""
+    if name.endswith("_ms") and not name.startswith("slower_than_"):
+        return "Milliseconds"
+    return "Bytes" if name.startswith("bytes_") else "Count"
+
+
+@lru_cache(maxsize=256)
+def _directives(names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What says which members are metrics; one list for all lines with the same names."""
+    return [
+        {
+            "Namespace": NAMESPACE,
+            "Dimensions": [list(DIMENSIONS)],
+            "Metrics": [
+                {"Name": name, "Unit": unit(name), "StorageResolution": RESOLUTION_S}
+                for name in names[start : start + MOST_METRICS]
+            ],
+        }
+        for start in range(0, len(names), MOST_METRICS)
+    ]
