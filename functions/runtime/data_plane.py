@@ -30,6 +30,8 @@ from functions.runtime.codecs import CODECS, DESCRIBERS, Codec, Describer, Subje
 from functions.runtime.failures import failure
 from functions.runtime.identity import identity_headers
 from functions.runtime.model import Runner
+from functions.runtime.prediction_summary import HEADER as PREDICTED
+from functions.runtime.prediction_summary import PredictionSummary
 from functions.runtime.statistics import Spent
 from functions.runtime.tensors import Tensors
 
@@ -117,6 +119,7 @@ class DataPlane:
         self._most_decompressed = most_decompressed
         self._counts_rows = all(spec.shape[:1] == (-1,) for spec in subject.signature.inputs)
         self._identity = identity(subject)
+        self._summary = PredictionSummary(subject.signature, subject.labels)
         self._cold = True
         self._observer: Callable[[Mapping[str, Any]], None] | None = None
 
@@ -207,6 +210,8 @@ class DataPlane:
             ended = perf_counter_ns()
             trace.model_ns = ended - started
         headers, body = codec.format(outputs, parsed, self.subject)
+        if (predicted := self._summary.of(outputs)) is not None:
+            headers[PREDICTED] = predicted
         infer_ns = trace.model_ns if run.ns is None else min(run.ns, trace.model_ns)
         trace.spent = Spent(
             input_ns=started - trace.started_ns,

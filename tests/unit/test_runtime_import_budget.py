@@ -50,6 +50,7 @@ _BUDGET = {
     "functions.runtime.loading",
     "functions.runtime.logs",
     "functions.runtime.model",
+    "functions.runtime.prediction_summary",
     "functions.runtime.providers",
     "functions.runtime.statistics",
     "functions.runtime.tensors",
