@@ -87,10 +87,12 @@ class RouterSettings(_Settings):
     jobs_queue_url: str | None = None
     shadow_queue_url: str | None = None
     webhook_hosts: str | None = None
+    max_upload_bytes: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
         _positive("routes_ttl_s", self.routes_ttl_s)
         _positive("max_body_bytes", self.max_body_bytes)
+        _positive("max_upload_bytes", self.max_upload_bytes)
 
 
 @dataclass(frozen=True)
@@ -145,3 +147,18 @@ class RegistrarSettings(_Settings):
 
     bucket: str
     environment: str
+
+
+@dataclass(frozen=True)
+class WorkerSettings(_Settings):
+    """The worker: which registry and environment, where jobs are kept and where they come from.
+
+    Messages that were received too often end in the queue ``jobs_dead_arn``: jobs that come from
+    there have failed.
+    """
+
+    bucket: str
+    environment: str
+    payloads_bucket: str | None = None
+    jobs_queue_url: str | None = None
+    jobs_dead_arn: str | None = None
