@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from aws_cdk import CfnOutput, CustomResource, Duration, Fn, Stack, Tags
 from constructs import Construct
-from modelport.deployments import version_stack
+from modelport.deployments import DeploymentEntry, version_stack
 
 from infra import naming
 from infra.deployed_version import DeployedVersion, Running
@@ -61,5 +61,11 @@ class VersionStack(Stack):
                 "Resource": running.resource,
                 **running.settings,
                 "Configuration": running.fingerprint,
+                **{name: said for name, said in _reasons(entry).items() if said},
             },
         )
+
+
+def _reasons(entry: DeploymentEntry) -> dict[str, str | None]:
+    """What the model's log shall say of this deployment."""
+    return {"By": entry.by, "Commit": entry.commit, "Why": entry.why}

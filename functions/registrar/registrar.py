@@ -86,11 +86,13 @@ class Registrar:
     def __call__(self, event: Event, budget_s: float) -> Outcome:
         """Carry out one event within its seconds; a fault of ours is a failed outcome."""
         physical_id = event.physical_id
-        who = Actor(f"cloudformation:{_stack_name(event.stack_id)}", event.kind.lower())
+        stack = f"cloudformation:{_stack_name(event.stack_id)}"
         try:
             if event.kind == "Delete":
-                self._unregister(event.properties, who)
+                # Who wanted the version is not who wants it gone.
+                self._unregister(event.properties, Actor(stack, "delete"))
                 return Outcome(physical_id)
+            who = _asked(event, stack)
             wanted = Wanted.parse(event.properties)
             physical_id = physical_id or wanted.physical_id
             verified = self._verify_and_register(wanted, who, budget_s)
@@ -142,6 +144,16 @@ class Registrar:
         except ModelNotFoundError:
             return None
         return snapshot.routes.deployments.get(wanted.version) if snapshot else None
+
+
+def _asked(event: Event, stack: str) -> Actor:
+    """Who wanted this deployment, from which commit and why, as far as its entry says."""
+
+    def said(name: str, otherwise: str) -> str:
+        value = event.properties.get(name)
+        return value if isinstance(value, str) and value else otherwise
+
+    return Actor(said("By", stack), said("Why", event.kind.lower()), said("Commit", ""))
 
 
 def _text(properties: dict[str, Any], name: str) -> str:

@@ -127,6 +127,23 @@ def test_deploy_writes_the_entry_and_deploys_exactly_that_stack(terminal: Termin
     assert told["curl"].startswith("curl http://api.test/v1/models/magika/versions/2:predict -d")
 
 
+def test_the_entry_says_who_wants_it_and_why_until_something_changes(terminal: Terminal) -> None:
+    terminal.commit = lambda folder: "4a1f"
+
+    def reasons() -> tuple[str | None, ...]:
+        entry = terminal.session().deployments.entry("magika", 1)
+        assert entry is not None
+        return entry.by, entry.why, entry.commit
+
+    terminal.ok("deploy", "magika:1", "-m", "first")
+    assert reasons() == ("ada", "first", "4a1f")
+    terminal.environ = {**terminal.environ, "MODELPORT_USER": "grace"}
+    terminal.ok("deploy", "magika:1")
+    assert reasons() == ("ada", "first", "4a1f")
+    terminal.ok("deploy", "magika:1", "--memory", "3008")
+    assert reasons() == ("grace", None, "4a1f")
+
+
 def test_deploy_tells_what_the_goldens_came_to(terminal: Terminal) -> None:
     said = "3 requests agree: ready 1, v1 rows 2; not asked: g as v2: NaN"
     terminal.stacks["modelport-dev-magika-v2"] = {"Verified": said}

@@ -161,6 +161,16 @@ def test_a_version_that_answers_rightly_is_registered(world: World, kind: str) -
     assert world.routes.change.who == "cloudformation:modelport-t-m-v1"
 
 
+def test_the_log_names_who_wanted_a_version_and_not_who_took_it_away(world: World) -> None:
+    world.send("Create", By="ada", Why="smaller", Commit="4a1f")
+    assert world.routes.change is not None
+    change = world.routes.change
+    assert (change.who, change.message, change.commit) == ("ada", "smaller", "4a1f")
+    world.send("Delete", By="ada", Why="smaller", Commit="4a1f")
+    gone = world.routes.change
+    assert (gone.who, gone.message) == ("cloudformation:modelport-t-m-v1", "delete")
+
+
 def test_every_golden_is_asked_in_every_form_that_carries_it(world: World) -> None:
     outcome = world.send("Create")
     asked = [(request.method, request.path) for request in world.functions.asked]

@@ -105,6 +105,10 @@ class DeploymentEntry(BaseModel):
     #: Start the function from a snapshot, where the account has that for images.
     snapstart: bool = False
     sagemaker: SageMaker = SageMaker()
+    #: Who wanted it so, from which git commit, and why: the model's log says it.
+    by: str | None = None
+    commit: str | None = None
+    why: str | None = None
 
     @property
     def key(self) -> tuple[str, int]:

@@ -15,10 +15,18 @@ from rich.console import Console
 
 from modelport.cli.cdk import Cdk, find_cdk
 from modelport.cli.console import facts
-from modelport.cli.desired import edited, entry_for, entry_of
+from modelport.cli.desired import attributed, edited, entry_for, entry_of
 from modelport.cli.failures import CdkFailedError, PlatformMissingError, ShadowInUseError
 from modelport.cli.pinning import with_image
-from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session, version_ref
+from modelport.cli.session import (
+    AsJson,
+    Bucket,
+    Debug,
+    DeploymentsFile,
+    Message,
+    Session,
+    version_ref,
+)
 from modelport.deployments import (
     DeploymentEntry,
     platform_stack,
@@ -101,6 +109,7 @@ def deploy(
             show_default=False,
         ),
     ] = None,
+    message: Message = "",
     bucket: Bucket = None,
     deployments: DeploymentsFile = None,
     as_json: AsJson = False,
@@ -124,7 +133,7 @@ def deploy(
     name, version = version_ref(ref)
     asked = {"target": target, "memory_mb": memory, "timeout_s": timeout, "image": image}
     endpoint = {"instance_type": instance_type, "instances": instances}
-    manifest, entry, stack = deployed(session, name, version, asked, endpoint)
+    manifest, entry, stack = deployed(session, name, version, asked, endpoint, message)
     _report_deployed(session, manifest, entry, stack)
 
 
@@ -134,6 +143,7 @@ def deployed(
     version: int,
     asked: Mapping[str, Any],
     endpoint: Mapping[str, Any] | None = None,
+    message: str = "",
 ) -> tuple[Manifest, DeploymentEntry, str]:
     """Deploy a version; its manifest, its entry in the file, and the name of its stack.
 
@@ -152,6 +162,7 @@ def deployed(
     stack = version_stack(environment, name, version)
     given = asked.get("image") is not None
     entry = with_image(session, manifest, before, entry, given=given)
+    entry = attributed(entry, before, session.actor(message))
     if entry.timeout_s > ROUTER_LIMIT_S:
         session.output.note(
             f"{name}:{version} may take {entry.timeout_s} s, but callers of the API are answered"

@@ -18,6 +18,7 @@ from modelport.cli.failures import InvalidUsageError
 from modelport.deployments import DeploymentEntry, with_entry, without_entry
 from modelport.errors import InvalidSettingError
 from modelport.manifest import Manifest
+from modelport.registry import Actor
 from modelport.routes import Deployment
 
 #: Destroying a stack needs no image, but the app makes no stack without one.
@@ -58,6 +59,16 @@ def entry_for(
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "deployment"
         raise InvalidSettingError(name, first["input"], first["msg"]) from None
+
+
+def attributed(
+    entry: DeploymentEntry, before: DeploymentEntry | None, who: Actor
+) -> DeploymentEntry:
+    """The entry with who wants it, from which commit and why; one that says nothing new stays."""
+    if before == entry and not who.message:
+        return entry
+    said = {"by": who.who, "commit": who.commit or None, "why": who.message or None}
+    return entry.model_copy(update=said)
 
 
 def entry_of(model: str, running: Deployment) -> DeploymentEntry:
