@@ -14,6 +14,15 @@ class InvalidPolicyError(InvalidInputError):
         super().__init__(f"{what} cannot be used; allowed: {allowed}")
 
 
+class InvalidRolloutError(InvalidInputError):
+    """Steps, guards or numbers of a rollout that cannot be used."""
+
+    code = "invalid-rollout"
+
+    def __init__(self, what: str, allowed: str) -> None:
+        super().__init__(f"{what} cannot be used in a rollout; allowed: {allowed}")
+
+
 class RolloutInProgressError(ConflictError):
     """An alias that a rollout holds does not move otherwise."""
 
