@@ -1,8 +1,9 @@
 """Puts our resource types into the tables from which MiniStack's CloudFormation works.
 
-MiniStack has no plugin interface; these tables are where its own types stand. What is needed
-of it is named here and checked at the start, so that a version without it is refused with words
-and does not fail in the middle of a deploy.
+MiniStack has no plugin interface; these tables are where its own types stand. Beside them it gets
+what AWS does and it does not: numbers in lines of a log become metrics. What is needed of it is
+named here and checked at the start, so that a version without it is refused with words and does
+not fail in the middle of a deploy.
 """
 
 import json
@@ -11,7 +12,10 @@ from typing import Any
 
 import ministack.services.cloudformation.provisioners as provisioners  # type: ignore[import-untyped]
 import ministack.services.cloudformation.stacks as stacks  # type: ignore[import-untyped]
+import ministack.services.cloudwatch as metrics  # type: ignore[import-untyped]
+import ministack.services.cloudwatch_logs as logs  # type: ignore[import-untyped]
 import ministack.services.lambda_svc as functions  # type: ignore[import-untyped]
+from engines.ministack_plugin.log_metrics import Recorder
 from engines.resource_types import sagemaker_types, scaling_types
 
 TYPES = {**sagemaker_types.TYPES, **scaling_types.TYPES}
@@ -23,6 +27,9 @@ TABLES = (
 )
 BLOCKING = "_runs_on_worker_thread"
 PROXY = "_execute_function_proxy"
+#: Every line of a log comes through the first, whoever wrote it; the two give a metric's place.
+LINES = "_append_log_events"
+STORE = ("_metric_bucket", "_dims_key")
 _TEXT = r'("(?:[^"\\]|\\.)*")'
 INIT_ERROR = re.compile(rf'\{{"errorMessage": {_TEXT}, "errorType": {_TEXT}, "requestId": ""')
 
@@ -32,6 +39,8 @@ def register() -> None:
     missing = [name for name in TABLES if not isinstance(getattr(provisioners, name, None), dict)]
     missing += [BLOCKING] * (not callable(getattr(stacks, BLOCKING, None)))
     missing += [PROXY] * (not callable(getattr(functions, PROXY, None)))
+    missing += [LINES] * (not callable(getattr(logs, LINES, None)))
+    missing += [name for name in STORE if not callable(getattr(metrics, name, None))]
     if missing:
         raise SystemExit(f"this MiniStack has no {', '.join(missing)}: install the locked version")
     for name, each in TYPES.items():
@@ -43,6 +52,7 @@ def register() -> None:
             provisioners._STACK_TAG_PROPERTY[name] = ("Tags", "list")
     _let_block()
     _let_init_errors_through()
+    _take_metrics_out_of_logs()
 
 
 def _let_block() -> None:
@@ -70,6 +80,19 @@ def _let_init_errors_through() -> None:
         return unwrapped(known(func, event, url, request_id))
 
     functions._execute_function_proxy = execute
+
+
+def _take_metrics_out_of_logs() -> None:
+    """Keep the numbers in the lines that functions log, as CloudWatch Logs does."""
+    known = logs._append_log_events
+    recorder = Recorder(metrics._metric_bucket, metrics._dims_key)
+
+    def append(stream: Any, events: Any) -> None:
+        known(stream, events)
+        for event in events:
+            recorder.record(event["message"])
+
+    logs._append_log_events = append
 
 
 def unwrapped(result: Any) -> Any:
