@@ -130,3 +130,11 @@ def test_every_change_names_the_commit_it_was_made_from(tmp_path: Path) -> None:
     entry = terminal.ok("log", "magika", "--verify", "--json").json["changes"][0]
     assert entry["commit"] == "4a1f" * 10 + "-dirty"
     assert "4a1f4a1f*" in terminal.ok("log", "magika").out
+
+
+def test_the_status_shows_what_waits(terminal: Terminal) -> None:
+    terminal.ok("promote", "magika:2", "--propose")
+    shown = " ".join(terminal.ok("status").out.split())
+    assert "magika@stable: 1 → 2, proposed by ada" in shown
+    (model,) = terminal.ok("status", "--json").json["models"]
+    assert model["proposals"]["stable"]["who"] == "ada"

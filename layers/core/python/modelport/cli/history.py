@@ -14,7 +14,7 @@ from rich.text import Text
 from modelport.cli.console import short, table
 from modelport.cli.listing import all_routes, when
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session
-from modelport.cli.traffic import ModelName, alias_json
+from modelport.cli.traffic import ModelName, alias_json, change_of
 from modelport.deployments import DeploymentEntry, Deployments
 from modelport.refs import check_name
 from modelport.registry.changes import verify_chain
@@ -135,6 +135,9 @@ def _model_json(routes: Routes) -> dict[str, Any]:
         "latest": routes.latest,
         "revision": routes.revision,
         "aliases": {name: alias_json(alias) for name, alias in sorted(routes.aliases.items())},
+        "policy": routes.policy.to_json(),
+        "rollouts": {name: each.to_json() for name, each in sorted(routes.rollouts.items())},
+        "proposals": {name: each.to_json() for name, each in sorted(routes.proposals.items())},
         "deployments": [
             {**asdict(deployment), "aliases": _shares(routes, deployment.version)}
             for deployment in routes.deployments.values()
@@ -166,6 +169,14 @@ def _print_status(
         console.print(table(headers, rows))
     else:
         console.print("nothing is deployed")
+    for routes in found:
+        for rollout in routes.active_rollouts:
+            at = f"{routes.model}@{rollout.alias}"
+            step = f"{rollout.percent:g} % to {rollout.candidate}, {rollout.state}"
+            console.print(f"{at}: rollout, {step}: modelport rollout status {routes.model}")
+        for proposal in routes.proposals.values():
+            at = f"{routes.model}@{proposal.alias}: {change_of(proposal)}"
+            console.print(f"{at}, proposed by {proposal.who}: modelport proposals {routes.model}")
     for item in drift:
         ref = f"{item['model']}:{item['version']}"
         remedy = _REMEDIES[item["problem"]].format(ref=ref)
