@@ -41,11 +41,23 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
+class Gates:
+    """What a version's evaluation must show before it is promoted, as its publisher said.
+
+    ``require`` has conditions such as ``f1>=0.92``, ``no_worse_than`` an alias or a version;
+    `modelport.evaluation.gates` reads and judges them.
+    """
+
+    require: tuple[str, ...] = ()
+    no_worse_than: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """How the runtime opens this version, as its publisher said; None leaves it to modelport.
 
     ``threads`` then follow the memory, ``disable_prepacking`` and ``graph_optimization`` what was
-    measured when it was published (`Tuning`), and there is no batching.
+    measured when it was published (`Tuning`), there is no batching, and no gate.
     """
 
     entry: str = "model.onnx"
@@ -56,6 +68,7 @@ class ModelSettings:
     disable_prepacking: bool | None = None
     graph_optimization: str | None = None
     batching: Batching | None = None
+    gates: Gates | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What was said, without what was left open: a new setting changes no old digest."""
@@ -63,8 +76,14 @@ class ModelSettings:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ModelSettings:
-        batching = data.get("batching")
-        return cls(**{**data, "batching": Batching(**batching) if batching else None})
+        batching, gates = data.get("batching"), data.get("gates")
+        return cls(
+            **{
+                **data,
+                "batching": Batching(**batching) if batching else None,
+                "gates": Gates(tuple(gates["require"]), gates["no_worse_than"]) if gates else None,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@
     [metrics]
     accuracy = 0.98                 # numbers of your own; shown by `modelport show`
 
+    [gates]                         # what `modelport evaluate` must have shown before a promotion
+    require = ["f1>=0.92"]          # of its latest report on each data set
+    no_worse_than = "stable"        # on the same data
+
 A key that is not listed is an error, so that a misspelt one is never silently ignored. Reads this
 one file; whether the files it names exist is for `modelport.bundle` to say.
 """
@@ -32,7 +36,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from modelport.errors import InvalidBundleError
-from modelport.manifest import Batching, ModelSettings
+from modelport.evaluation.conditions import checked_baseline, checked_condition
+from modelport.manifest import Batching, Gates, ModelSettings
 from modelport.settings import MAX_DELAY_MS
 
 __all__ = ["ModelToml", "read_model_toml"]
@@ -53,6 +58,8 @@ def _finite(number: float) -> float:
 
 _Path = Annotated[str, Field(min_length=1), AfterValidator(_plain_path)]
 _Number = Annotated[float, AfterValidator(_finite)]
+_Condition = Annotated[str, AfterValidator(checked_condition)]
+_Baseline = Annotated[str, AfterValidator(checked_baseline)]
 
 
 class _Table(BaseModel):
@@ -78,12 +85,18 @@ class _Runtime(_Table):
     batching: _Batching | None = None
 
 
+class _Gates(_Table):
+    require: list[_Condition] = []
+    no_worse_than: _Baseline | None = None
+
+
 class ModelToml(_Table):
     """The file's content; every table and key has its default."""
 
     model: _Model = _Model()
     runtime: _Runtime = _Runtime()
     metrics: dict[str, _Number] = {}
+    gates: _Gates = _Gates()
 
     def settings(
         self,
@@ -94,7 +107,7 @@ class ModelToml(_Table):
         requirements: str | None = None,
     ) -> ModelSettings:
         """The runtime's view, with the files the bundle turned out to have."""
-        batching = self.runtime.batching
+        batching, gates = self.runtime.batching, self.gates
         return ModelSettings(
             entry=entry,
             labels=labels,
@@ -104,6 +117,7 @@ class ModelToml(_Table):
             disable_prepacking=self.runtime.disable_prepacking,
             graph_optimization=self.runtime.graph_optimization,
             batching=Batching(batching.max_rows, batching.max_delay_ms) if batching else None,
+            gates=Gates(tuple(gates.require), gates.no_worse_than) if gates != _Gates() else None,
         )
 
 
@@ -141,6 +155,7 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
         ("model",): _Model,
         ("runtime",): _Runtime,
         ("runtime", "batching"): _Batching,
+        ("gates",): _Gates,
     }
     return list(tables.get(location[:-1], ModelToml).model_fields)
 

@@ -22,6 +22,7 @@ NOT_SHIPPED = (
     "cli",
     "client",
     "deployments.py",
+    "evaluation",
     "images",
     "mlflow_local.py",
     "mlflow_models.py",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from modelport.manifest import Draft, File, Manifest
+from modelport.registry.store import Store
 from modelport.routes import Change, Routes
 
 __all__ = ["Actor", "Progress", "Registry", "Snapshot", "silent"]
@@ -44,6 +45,11 @@ class Snapshot:
 
 class Registry(Protocol):
     """Where versions and routes are kept."""
+
+    @property
+    def store(self) -> Store:
+        """Where the documents lie, for what keeps its own beside a version."""
+        ...
 
     def publish(
         self, model: str, draft: Draft, *, who: Actor, progress: Progress = silent

@@ -32,6 +32,11 @@ class BucketRegistry:
         self._store = store
         self._changes = Changes(store, sleep=sleep)
 
+    @property
+    def store(self) -> Store:
+        """Where the documents lie, for what keeps its own beside a version."""
+        return self._store
+
     def publish(
         self, model: str, draft: Draft, *, who: Actor, progress: Progress = silent
     ) -> Manifest:

@@ -43,6 +43,16 @@ def log_entry(model: str, revision: int) -> str:
     return f"{MODELS}{model}/log/{numbered(revision)}"
 
 
+def evaluations(model: str, version: int) -> str:
+    """The folder of a version's evaluation reports."""
+    return f"{MODELS}{model}/evaluations/{version:0{_DIGITS}d}/"
+
+
+def evaluation(model: str, version: int, report: str) -> str:
+    """The key of one evaluation report, by its id."""
+    return f"{evaluations(model, version)}{report}.json"
+
+
 def numbered(number: int) -> str:
     """The file name of a manifest or log entry."""
     return f"{number:0{_DIGITS}d}.json"
