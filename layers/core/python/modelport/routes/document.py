@@ -24,9 +24,14 @@ from modelport.errors import (
 from modelport.manifest import readable
 from modelport.refs import check_alias
 from modelport.routes.change import GENESIS, Change
-from modelport.routes.errors import ApprovalNeededError, RolloutInProgressError
+from modelport.routes.errors import (
+    ApprovalNeededError,
+    RolloutInProgressError,
+    VersionRemovedError,
+)
 from modelport.routes.policy import Policy
 from modelport.routes.proposal import Proposal
+from modelport.routes.removed import Numbers
 from modelport.routes.rollout import Rollout
 from modelport.routes.weights import Alias, Weighted, alias_from, checked, pick
 
@@ -65,6 +70,8 @@ class Routes:
     rollouts: dict[str, Rollout] = field(default_factory=dict)
     #: By protected alias: the move that waits for a second person.
     proposals: dict[str, Proposal] = field(default_factory=dict)
+    #: Versions that are gone for good; their numbers are never given again.
+    removed: Numbers = field(default_factory=Numbers)
     change: Change | None = None
 
     # --- operations: each returns a new document --------------------------------------------------
@@ -74,7 +81,9 @@ class Routes:
         return replace(self, latest=max(self.latest, version))
 
     def with_deployment(self, deployment: Deployment) -> Routes:
-        """Register a version that runs and was verified."""
+        """Register a version that runs and was verified; raises `VersionRemovedError`."""
+        if deployment.version in self.removed:
+            raise VersionRemovedError(self.model, deployment.version)
         deployments = {**self.deployments, deployment.version: deployment}
         return replace(self, deployments=dict(sorted(deployments.items())))
 
@@ -214,25 +223,32 @@ class Routes:
     def resolve(self, version: int | None, alias: str | None, key: str) -> Deployment:
         """The deployment that answers: a version, an alias, or neither.
 
-        Neither means alias ``stable`` if it is set, else the highest deployed version. ``key``
-        decides within a weighted alias: the same key always gets the same version.
+        ``key`` decides within a weighted alias: the same key always gets the same version.
         """
-        if version is None:
-            version = self._pick(alias, key)
+        return self.deployment(pick(self.model, self.meaning(version, alias), key))
+
+    def meaning(self, version: int | None, alias: str | None) -> Alias:
+        """The weighted versions that a call may get which names a version, an alias, or neither.
+
+        Neither means alias ``stable`` if it is set, else the highest deployed version.
+        """
+        if version is not None:
+            return (Weighted(version),)
+        if alias is None and STABLE not in self.aliases:
+            if not self.deployments:
+                raise NoVersionDeployedError(self.model)
+            return (Weighted(next(reversed(self.deployments))),)
+        found = self.aliases.get(alias or STABLE)
+        if found is None:
+            raise AliasNotFoundError(self.model, alias or STABLE, self.aliases)
+        return found
+
+    def deployment(self, version: int) -> Deployment:
+        """Where a version runs; raises `NotDeployedError`."""
         deployment = self.deployments.get(version)
         if deployment is None:
             raise NotDeployedError(self.model, version, self.deployments)
         return deployment
-
-    def _pick(self, alias: str | None, key: str) -> int:
-        if alias is None and STABLE not in self.aliases:
-            if not self.deployments:
-                raise NoVersionDeployedError(self.model)
-            return next(reversed(self.deployments))
-        name = alias or STABLE
-        if name not in self.aliases:
-            raise AliasNotFoundError(self.model, name, self.aliases)
-        return pick(self.model, self.aliases[name], key)
 
     # --- bytes ------------------------------------------------------------------------------------
 
@@ -255,6 +271,7 @@ class Routes:
                 "policy": self.policy.to_json(),
                 "rollouts": {name: each.to_json() for name, each in self.rollouts.items()},
                 "proposals": {name: each.to_json() for name, each in self.proposals.items()},
+                **({"removed": str(self.removed)} if self.removed else {}),
                 "change": asdict(self.change) if self.change else None,
             }
         )
@@ -290,6 +307,7 @@ class Routes:
                     name: Proposal.from_json(each)
                     for name, each in data.get("proposals", {}).items()
                 },
+                removed=Numbers.parse(data.get("removed", "")),
                 change=Change(**data["change"]) if data["change"] else None,
             )
             routes._check()
@@ -301,6 +319,8 @@ class Routes:
         for version, deployment in self.deployments.items():
             if deployment.version != version:
                 raise ValueError(f"deployment {version} says version {deployment.version}")
+            if version in self.removed:
+                raise ValueError(f"deployment {version} is of a version that was removed")
         for name, alias in self.aliases.items():
             for part in alias:
                 if part.version not in self.deployments:

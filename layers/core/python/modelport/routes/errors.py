@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from modelport.errors import ConflictError, InvalidInputError, NotFoundError
 
 
@@ -21,6 +23,19 @@ class InvalidRolloutError(InvalidInputError):
 
     def __init__(self, what: str, allowed: str) -> None:
         super().__init__(f"{what} cannot be used in a rollout; allowed: {allowed}")
+
+
+class VersionNotOfferedError(InvalidInputError):
+    """A caller names, by header, a version that the model's policy does not let callers choose."""
+
+    code = "version-not-offered"
+
+    def __init__(self, model: str, named: str, offered: Iterable[str]) -> None:
+        allowed = ", ".join(offered)
+        super().__init__(
+            f"the header x-modelport-version of a call to model {model} cannot be {named[:64]!r};"
+            + (f" allowed: {allowed}" if allowed else " this model's callers choose none by header")
+        )
 
 
 class RolloutInProgressError(ConflictError):
@@ -81,3 +96,24 @@ class StaleProposalError(ConflictError):
             f"alias {alias} of model {model} has moved since this change was proposed",
             hint=f"look again, and propose it anew: modelport reject {model} {alias}",
         )
+
+
+class VersionRemovedError(NotFoundError):
+    """The version existed and was removed for good."""
+
+    code = "version-removed"
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"version {version} of model {model} was removed",
+            hint=f"see by whom: modelport log {model}; the same bundle can be published again",
+        )
+
+
+class VersionHeldError(ConflictError):
+    """A version that something needs cannot be removed."""
+
+    code = "version-held"
+
+    def __init__(self, model: str, version: int, by: Iterable[str]) -> None:
+        super().__init__(f"version {version} of model {model} is needed by {', '.join(by)}")
