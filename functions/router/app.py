@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from fastapi import FastAPI
@@ -26,6 +26,10 @@ from functions.router.dispatch import Dispatcher, Source
 from functions.router.exchange import Exchange
 from functions.router.gateway import PROBLEM
 from functions.router.routes_cache import Clock, Log
+
+if TYPE_CHECKING:
+    from functions.router.jobs import Jobs
+    from functions.router.shadowing import Shadows
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +47,15 @@ def create_app(
     clock: Clock = time.monotonic,
     log: Log = log_json,
     threads: bool = True,
+    shadows: Shadows | None = None,
+    jobs: Jobs | None = None,
 ) -> FastAPI:
     """The router over a registry and one backend per deployment target.
 
     ``threads`` answers each request in a thread, so that a slow model does not hold up the others.
     Where there is never more than one request at a time, as in Lambda, turn it off: the hop costs
-    more than the router's own work.
+    more than the router's own work. Without ``shadows`` no answers are copied, without ``jobs`` no
+    calls are answered later.
     """
     app = FastAPI(title="modelport", docs_url=None, redoc_url=None, openapi_url=None)
     dispatcher = Dispatcher(
@@ -58,11 +65,13 @@ def create_app(
         clock=clock,
         log=log,
         auth=settings.auth,
+        shadows=shadows,
+        jobs=jobs,
     )
     # What no route of the app claims is the data plane's. As the default rather than as a route,
     # because patterns have gaps: "/{path:path}" does not match a path with a line break.
     app.router.default = _Endpoint(
-        Exchange(dispatcher, clock, log),
+        Exchange(dispatcher, clock, log, settings.environment),
         settings.max_body_bytes,
         app.router.default,
         threads=threads,

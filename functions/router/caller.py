@@ -7,20 +7,30 @@ it is hashed for the split and neither logged nor passed on.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-KEY_HEADER = "x-modelport-key"
 
+def sticky_key(
+    sources: Sequence[str], headers: Mapping[str, str], event: Mapping[str, Any] | None
+) -> str:
+    """What decides a caller's side of a split: the first of ``sources`` that says something.
 
-def sticky_key(headers: Mapping[str, str], event: Mapping[str, Any] | None) -> str:
-    """What decides a caller's side of a split.
-
-    The caller's own key, else who the gateway says it is (IAM user, token subject, API key), else
-    its address, else a new random key for every request.
+    A source is ``header:NAME``, ``cookie:NAME`` or ``caller``: who the gateway says it is (IAM
+    user, token subject, API key), else its address. Where none says anything, every request gets a
+    new random key.
     """
-    key = headers.get(KEY_HEADER) or _identity(event) or uuid.uuid4().hex
-    return key.encode("utf-8", "replace").decode()
+    for source in sources:
+        kind, _, name = source.partition(":")
+        if kind == "header":
+            key = headers.get(name)
+        elif kind == "cookie":
+            key = _cookie(headers.get("cookie", ""), name)
+        else:
+            key = _identity(event)
+        if key:
+            return key.encode("utf-8", "replace").decode()
+    return uuid.uuid4().hex
 
 
 def request_id(event: Mapping[str, Any] | None) -> str:
@@ -48,6 +58,15 @@ def _identity(event: Mapping[str, Any] | None) -> str:
         value = _at(context, *path)
         if isinstance(value, str) and value:
             return value
+    return ""
+
+
+def _cookie(header: str, name: str) -> str:
+    """The value of a cookie, as sent; "" when there is none. (RFC 6265, section 4.2.)"""
+    for pair in header.split(";"):
+        found, _, value = pair.partition("=")
+        if found.strip() == name:
+            return value.strip()
     return ""
 
 

@@ -23,18 +23,21 @@ _RETURNED = frozenset(
     {"allow", "content-encoding", "content-type", "inference-header-content-length", "retry-after"}
 )
 _OUR_PREFIXES = ("x-amzn-sagemaker-", "x-modelport-")
-_CONSUMED = frozenset({VARIANT_HEADER, "x-modelport-key"})
+#: Said to the router: which version, and whose call.
+_CONSUMED = frozenset({VARIANT_HEADER, "x-modelport-key", "x-modelport-version"})
+#: Said by the router alone.
+_OURS_TO_SAY = frozenset({"x-modelport-fallback"})
 
 
 def forwarded(headers: Mapping[str, str], variant: str | None = None) -> dict[str, str]:
     """What a model version gets of a caller's headers; ``variant`` is for its endpoint."""
-    kept = _only(headers, _FORWARDED, without=_CONSUMED)
+    kept = _only(headers, _FORWARDED, without=_CONSUMED | _OURS_TO_SAY)
     return kept if variant is None else kept | _only({VARIANT_HEADER: variant}, frozenset())
 
 
 def returned(headers: Mapping[str, str]) -> dict[str, str]:
     """What a caller gets of a model version's headers."""
-    return _only(headers, _RETURNED)
+    return _only(headers, _RETURNED, without=_OURS_TO_SAY)
 
 
 def _only(

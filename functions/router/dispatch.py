@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,27 +16,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 from modelport import __version__, grammar, metadata
 from modelport.backends import Backend
 from modelport.envelope import Request, Response
-from modelport.errors import (
-    BackendGoneError,
-    MalformedRequestError,
-    NotDeployedError,
-    RouteNotFoundError,
-    VersionNotFoundError,
-)
+from modelport.errors import RouteNotFoundError
 from modelport.grammar import PREDICTIONS, Call
 from modelport.manifest import Manifest
-from modelport.refs import check_alias, check_version
 from modelport.refusals import no_explainer, not_at_runtime
 from modelport.routes import Deployment, Routes
-from modelport.sagemaker_envelope import VARIANT_HEADER
 from modelport.signature import Signature
 
-from functions.router.crossing import forwarded, returned
+from functions.router.choice import by_header, by_variant, chosen, for_endpoint
 from functions.router.routes_cache import Clock, Log, RoutesCache, RoutesSource
 from functions.router.statistics import Statistics
+from functions.router.trace import Trace
+from functions.router.versions import Versions
 
 if TYPE_CHECKING:
     from functions.router.docs import Docs
+    from functions.router.jobs import Jobs
+    from functions.router.shadowing import Shadows
 
 SIGNATURES_KEPT = 1024
 _JSON = {"content-type": "application/json"}
@@ -52,29 +47,6 @@ class Source(RoutesSource, Protocol):
     def models(self) -> Iterator[str]: ...
 
 
-@dataclass(slots=True)
-class Trace:
-    """What is known of a request so far; the log line and the identity headers come from it."""
-
-    call: Call | None = None
-    routes: Routes | None = None
-    deployment: Deployment | None = None
-    backend_s: float | None = None
-
-    def headers(self) -> dict[str, str]:
-        """Which model, version, content and routes this answer is about, as far as known."""
-        if self.call is None or self.call.model is None:
-            return {}
-        headers = {"x-modelport-model": self.call.model}
-        if self.routes is not None:
-            asked = self.call.alias or self.call.version or "default"
-            headers["x-modelport-route"] = f"{asked};rev={self.routes.revision}"
-        if self.deployment is not None:
-            headers["x-modelport-version"] = str(self.deployment.version)
-            headers["x-modelport-digest"] = self.deployment.digest
-        return headers
-
-
 class Dispatcher:
     """Answers requests; safe to call from many threads."""
 
@@ -87,12 +59,20 @@ class Dispatcher:
         clock: Clock,
         log: Log,
         auth: str = "none",
+        shadows: Shadows | None = None,
+        jobs: Jobs | None = None,
     ) -> None:
-        """``auth`` is what the door asks of callers, for their documentation."""
-        self._backends, self._clock = backends, clock
+        """``auth`` is what the door asks of callers, for their documentation.
+
+        Without ``shadows`` no answers are copied, without ``jobs`` no calls are answered later.
+        """
+        self._clock, self._jobs = clock, jobs
         self._manifest, self._auth = registry.manifest, auth
         self._routes = RoutesCache(registry, ttl_s=routes_ttl_s, clock=clock, log=log)
         self._statistics = Statistics()
+        self._versions = Versions(
+            backends, self._statistics, clock=clock, log=log, shadows=shadows, jobs=jobs
+        )
         self._names = _Names(registry.models, routes_ttl_s, clock)
         self._one_name = _Names(lambda: islice(registry.models(), 1), routes_ttl_s, clock)
 
@@ -104,21 +84,25 @@ class Dispatcher:
 
         self._signature = signature
 
-    def answer(self, request: Request, key: str, trace: Trace) -> Response:
-        """Answer ``request``, leaving what was decided on the way in ``trace``."""
+    def answer(self, request: Request, event: Mapping[str, Any] | None, trace: Trace) -> Response:
+        """Answer ``request``, leaving what was decided on the way in ``trace``.
+
+        ``event`` is the gateway's: who calls is told by it where no header does.
+        """
+        headers = request.headers
         named = grammar.parse(request.method, request.path)
-        call = trace.call = _selected(named, request.headers)
-        if call.model is None and call.protocol == "docs":
-            return self._docs.of_server(call, self._names.get)
+        call = trace.call = by_variant(named, headers)
         if call.model is None:
             return self._about_server(call, request)
         if call.verb in ("repository-load", "repository-unload"):
             raise not_at_runtime(call.verb, call.model)
         routes = trace.routes = self._routes.get(call.model)
-        deployment = trace.deployment = _resolve(routes, call, key)
+        call = trace.call = by_header(call, headers, routes)
+        deployment, fallback = chosen(routes, call, headers, event)
+        trace.deployment = deployment
         if call.verb in MODEL_VERBS:
-            variant = _for_endpoint(named, deployment, request.headers)
-            return self._ask(call, routes.model, deployment, request, variant, trace)
+            variant = for_endpoint(named, deployment, headers)
+            return self._versions.answer(routes, call, request, variant, fallback, trace)
         if call.protocol == "docs":
             return self._docs.of_model(call, routes.model, deployment.version)
         return _json(self._about_model(call, routes, deployment, request))
@@ -128,42 +112,6 @@ class Dispatcher:
         from functions.router.docs import Docs  # few ask, and every cold start would pay
 
         return Docs(self._manifest, self._auth)
-
-    def _ask(
-        self,
-        call: Call,
-        model: str,
-        deployment: Deployment,
-        request: Request,
-        variant: str | None,
-        trace: Trace,
-    ) -> Response:
-        backend = self._backends.get(deployment.target)
-        if backend is None:
-            raise BackendGoneError(model, deployment.version, deployment.target)
-        headers = {
-            **forwarded(request.headers, variant),
-            **trace.headers(),
-            "x-modelport-request-id": request.request_id,
-        }
-        asked = Request(
-            request.method,
-            grammar.canonical_path(call),
-            headers,
-            request.body,
-            request.request_id,
-        )
-        started, status = self._clock(), 500
-        try:
-            response = backend.invoke(deployment, model, asked)
-            status = response.status
-        finally:
-            trace.backend_s = self._clock() - started
-            if call.verb != "stats":
-                self._statistics.count(
-                    model, deployment.version, trace.backend_s, succeeded=status < 400
-                )
-        return replace(response, headers=returned(response.headers))
 
     def _about_model(
         self, call: Call, routes: Routes, deployment: Deployment, request: Request
@@ -185,6 +133,10 @@ class Dispatcher:
         raise RouteNotFoundError(request.method, request.path)
 
     def _about_server(self, call: Call, request: Request) -> Response:
+        if call.protocol == "docs":
+            return self._docs.of_server(call, self._names.get)
+        if call.protocol == "jobs" and self._jobs is not None:
+            return self._jobs.answer(call, request)
         match call.verb:
             case "alive":
                 return _json(metadata.alive())
@@ -238,44 +190,6 @@ class _Names:
             names = known[0]
         self._known = names, now
         return names
-
-
-def _selected(call: Call, headers: Mapping[str, str]) -> Call:
-    """The call with SageMaker's variant header read: it selects as a version or alias would.
-
-    Where the path selects already, the header is the endpoint's: `_for_endpoint`.
-    """
-    variant = headers.get(VARIANT_HEADER)
-    if variant is None or call.protocol != "sagemaker" or call.model is None or _selects(call):
-        return call
-    if variant.isascii() and variant.isdigit():
-        return Call(call.protocol, call.verb, call.model, version=check_version(variant))
-    return Call(call.protocol, call.verb, call.model, alias=check_alias(variant))
-
-
-def _for_endpoint(named: Call, deployment: Deployment, headers: Mapping[str, str]) -> str | None:
-    """The variant for an endpoint, when the path has selected the version."""
-    variant = headers.get(VARIANT_HEADER)
-    if variant is None or named.protocol != "sagemaker" or not _selects(named):
-        return None
-    if deployment.target != "sagemaker":
-        raise MalformedRequestError(
-            f"the path and the header {VARIANT_HEADER} both select a version; send one of them"
-        )
-    return variant
-
-
-def _selects(call: Call) -> bool:
-    return call.version is not None or call.alias is not None
-
-
-def _resolve(routes: Routes, call: Call, key: str) -> Deployment:
-    try:
-        return routes.resolve(call.version, call.alias, key)
-    except NotDeployedError:
-        # To an operator this is a conflict with the present state; a caller asks for a version
-        # that is not there.
-        raise VersionNotFoundError(routes.model, call.version or 0) from None
 
 
 def _json(value: Any) -> Response:

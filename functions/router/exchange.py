@@ -13,16 +13,21 @@ from modelport.envelope import Request, Response
 from modelport.errors import ModelportError
 from modelport.refusals import crash, refused, status_of
 
-from functions.router.caller import sticky_key
-from functions.router.dispatch import Dispatcher, Trace
+from functions.router.dispatch import Dispatcher
+from functions.router.lines import line
 from functions.router.routes_cache import Clock, Log
+from functions.router.trace import Trace
 
 
 class Exchange:
     """Answers requests through a dispatcher; safe to call from many threads."""
 
-    def __init__(self, dispatcher: Dispatcher, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, clock: Clock, log: Log, environment: str = ""
+    ) -> None:
+        """``environment`` is told in the lines of the log."""
         self._dispatcher, self._clock, self._log = dispatcher, clock, log
+        self._environment = environment
         self._cold = True
 
     def answer(
@@ -41,8 +46,7 @@ class Exchange:
         try:
             if problem is not None:
                 raise problem
-            key = sticky_key(request.headers, event)
-            response = self._dispatcher.answer(request, key, trace)
+            response = self._dispatcher.answer(request, event, trace)
         except ModelportError as known:
             response, error = refused(known, request, trace.call), known.code
             if status_of(known) >= 500:
@@ -53,7 +57,9 @@ class Exchange:
         response.headers.update(trace.headers())
         response.headers["x-modelport-request-id"] = request.request_id
         duration = self._clock() - started
-        self._log(_line(request, response, trace, duration, cold, error))
+        if trace.failure is not None and status_of(trace.failure) >= 500:
+            self._log(_why(request, trace.failure))
+        self._log(line(self._environment, request, response, trace, duration, cold, error))
         return response
 
 
@@ -61,32 +67,3 @@ def _why(request: Request, error: Exception) -> dict[str, Any]:
     """The record with the traceback of a failure that is not the caller's fault."""
     trace = "".join(traceback.format_exception(error))
     return {"event": "failure", "request_id": request.request_id, "traceback": trace}
-
-
-def _line(
-    request: Request,
-    response: Response,
-    trace: Trace,
-    duration_s: float,
-    cold: bool,
-    error: str | None,
-) -> dict[str, Any]:
-    """The one line of a request: always the same keys, never a payload."""
-    call, deployment = trace.call, trace.deployment
-    return {
-        "request_id": request.request_id,
-        "model": call.model if call else None,
-        "version": deployment.version if deployment else None,
-        "alias": call.alias if call else None,
-        "target": deployment.target if deployment else None,
-        "protocol": call.protocol if call else None,
-        "verb": call.verb if call else None,
-        "status": response.status,
-        "duration_ms": round(duration_s * 1000, 3),
-        "backend_ms": None if trace.backend_s is None else round(trace.backend_s * 1000, 3),
-        "cold_start": cold,
-        "bytes_in": len(request.body),
-        "bytes_out": len(response.body),
-        "route_revision": trace.routes.revision if trace.routes else None,
-        "error": error or response.headers.get("x-modelport-error"),
-    }

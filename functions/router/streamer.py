@@ -71,7 +71,7 @@ def build(environ: Mapping[str, str]) -> Exchange:
         log=log_line,
         auth=settings.auth,
     )
-    return Exchange(dispatcher, time.monotonic, log_line)
+    return Exchange(dispatcher, time.monotonic, log_line, settings.environment)
 
 
 def main(environ: Mapping[str, str]) -> int:

@@ -223,6 +223,8 @@ def test_every_request_is_one_line_with_the_same_keys_and_no_payload() -> None:
         "request_id",
         "model",
         "version",
+        "answered_by",
+        "fallback_reason",
         "alias",
         "target",
         "protocol",
