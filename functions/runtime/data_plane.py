@@ -171,6 +171,8 @@ class DataPlane:
         except Exception:
             response = self._failed(request)
         response.headers.update(self._identity)
+        if trace.call.verb in PREDICTIONS and (spent := self._told(trace)):
+            response.headers["server-timing"] = spent
         if request.method == "HEAD":
             response = Response(response.status, response.headers)
         if not isinstance(response, Stream):
@@ -270,6 +272,14 @@ class DataPlane:
             raise VersionNotFoundError(ours.model, call.version or 0)
         if call.alias is not None:
             raise AliasNotFoundError(ours.model, call.alias, ())
+
+    def _told(self, trace: Trace) -> str:
+        """What ``server-timing`` says: the model's run alone, and whether this process is new."""
+        ns = trace.spent.infer_ns if trace.spent else trace.model_ns
+        ran = f"model;dur={ns / 1e6:.3f}" if ns else ""
+        if not self._cold:
+            return ran
+        return f"{ran}, cold" if ran else "cold"
 
     def _log(self, request: Request, response: Response, trace: Trace) -> None:
         predicts = trace.call.verb in PREDICTIONS

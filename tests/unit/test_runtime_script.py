@@ -55,6 +55,13 @@ def test_all_functions_run_in_turn_for_any_content_type(tmp_path: Path) -> None:
     assert response.body == b"cat [[8.0, 18.0]] text/plain"
 
 
+def test_the_scripts_time_is_told_as_the_models(tmp_path: Path) -> None:
+    script = "import time\ndef predict_fn(data, model): time.sleep(0.01); return data"
+    plane = open_plane(tmp_path, bundles.DOUBLE, script=script)
+    told = plane.post(SAGEMAKER, {"instances": [[1, 2]]}).headers["server-timing"]
+    assert float(told.removeprefix("model;dur=").removesuffix(", cold")) >= 10
+
+
 def test_tensor_protocols_go_past_the_script(tmp_path: Path) -> None:
     plane = open_plane(tmp_path, bundles.DOUBLE, script="def predict_fn(data, model): 1 / 0")
     assert plane.answer(V1, {"instances": [[1, 2]]}) == {"predictions": [[2, 4]]}
