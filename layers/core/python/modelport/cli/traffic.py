@@ -5,7 +5,7 @@ Seconds, no deploy. Every change is one revision in the model's log.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from modelport import approvals
 from modelport.cli.failures import InvalidUsageError
+from modelport.cli.gate_options import Force, NoWorseThan, Require, judged
 from modelport.cli.session import AsJson, Bucket, Debug, Message, Session, version_ref
 from modelport.refs import check_alias, check_name
 from modelport.registry.changes import now
@@ -67,6 +68,9 @@ def promote(
     context: typer.Context,
     ref: Annotated[str, typer.Argument(metavar="NAME:V", help="The version that shall answer.")],
     alias: AliasName = STABLE,
+    require: Require = None,
+    no_worse_than: NoWorseThan = None,
+    force: Force = False,
     propose: Propose = False,
     message: Message = "",
     bucket: Bucket = None,
@@ -76,18 +80,24 @@ def promote(
     """Give a version all of an alias's traffic.
 
     Without --alias that is stable: what answers callers that name no version.
+
+    Refuses a version that does not pass its gates, those of its model.toml and those given here:
+    what modelport evaluate has to have shown. "Worse" means a paired test on the same rows with p <
+    0.05, or, where a report does not keep its rows, a figure outside the other's 95 % interval.
     """
     session = Session.of(context, as_json, bucket)
     name, version = version_ref(ref)
     whole = (Weighted(version),)
     check_alias(alias)
+    gates = judged(session, name, version, require, no_worse_than, force)
     if propose:
-        return propose_move(session, name, alias, whole, message)
+        return propose_move(session, name, alias, whole, message, gates=gates)
 
     def edit(routes: Routes) -> Routes:
         return routes.with_alias(alias, whole)
 
-    change_alias(session, name, alias, edit, "promote", message, {"to": alias_json(whole)})
+    detail = {"to": alias_json(whole), **gates}
+    change_alias(session, name, alias, edit, "promote", message, detail)
 
 
 def rollback(
@@ -148,8 +158,12 @@ def propose_move(
     to: Alias,
     message: str,
     rollout: Rollout | None = None,
+    gates: Mapping[str, Any] | None = None,
 ) -> None:
-    """Have a change of an alias wait for somebody else, and say so."""
+    """Have a change of an alias wait for somebody else, and say so.
+
+    ``gates`` is what the version's gates said, for the log.
+    """
     if not to:
         raise InvalidUsageError(
             "the removal of an alias cannot be proposed",
@@ -163,6 +177,7 @@ def propose_move(
         )
 
     detail = {"alias": alias, "to": alias_json(to), "rollout": rollout is not None}
+    detail |= gates or {}
     written = session.registry.change(name, edit, action="propose", detail=detail, who=who)
     tell_proposed(session, written, alias)
 
