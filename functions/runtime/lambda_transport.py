@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from modelport.envelope import Handler, Request, Response, Stream
-from modelport.errors import ModelportError, PayloadTooLargeError
+from modelport.errors import AnswerTooLargeError, ModelportError
 
 from functions.runtime.failures import failure
 
@@ -54,10 +54,10 @@ def lambda_handler(handle: Handler, stream: Handler | None = None) -> LambdaHand
 
 
 def check_answer_size(response: Response) -> None:
-    """Raise `PayloadTooLargeError` when Lambda would not carry this answer."""
+    """Raise `AnswerTooLargeError` when Lambda would not carry this answer."""
     size = answer_size(response.body)
     if size > MAX_ANSWER:
-        raise PayloadTooLargeError(size, MAX_ANSWER, "the answer, as Lambda carries it,", _WAY_OUT)
+        raise AnswerTooLargeError(size, MAX_ANSWER, "the answer, as Lambda carries it,", _WAY_OUT)
 
 
 def answer_size(body: bytes) -> int:

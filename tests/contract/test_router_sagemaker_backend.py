@@ -13,6 +13,7 @@ from botocore.config import Config
 from modelport.backends import SageMakerBackend
 from modelport.envelope import Request, Response
 from modelport.errors import (
+    AnswerTooLargeError,
     BackendError,
     BackendGoneError,
     MalformedRequestError,
@@ -115,10 +116,10 @@ TIMED_OUT = "Your invocation timed out while waiting for a response from contain
         (model_error(500, "secret row"), ModelFailedError, "r-1"),
         (model_error(400, "secret row"), ModelFailedError, "r-1"),
         (model_error(429, "secret"), ThrottledError, "concurrency limit"),
-        (model_error(413, "secret"), PayloadTooLargeError, "the answer, as SageMaker carries it"),
+        (model_error(413, "secret"), AnswerTooLargeError, "the answer, as SageMaker carries it"),
         (
             container(lambda request: Response(200, {}, b"x" * (LIMIT + 1))),
-            PayloadTooLargeError,
+            AnswerTooLargeError,
             "carries it, is too large; the limit is 6,291,456 bytes; send fewer rows",
         ),
         (refusing(424, "ModelError", "secret"), ModelFailedError, "r-1"),

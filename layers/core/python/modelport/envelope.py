@@ -16,6 +16,9 @@ from typing import Any
 from modelport.errors import MalformedRequestError
 
 VERSION = 1
+#: The content type of a request whose body lies elsewhere, and of an answer that was put there:
+#: `modelport.references`.
+REFERENCE = "application/vnd.modelport.reference+json"
 
 
 @dataclass(frozen=True, slots=True)

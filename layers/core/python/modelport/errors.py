@@ -16,6 +16,7 @@ status a class becomes is decided at the HTTP edges, never here.
     │   ├── TensorError
     │   ├── UnsupportedMediaTypeError
     │   ├── PayloadTooLargeError
+    │   │   └── AnswerTooLargeError
     │   ├── NotEncodableError
     │   └── NotSupportedError
     ├── NotFoundError
@@ -169,6 +170,12 @@ class PayloadTooLargeError(InvalidInputError):
             f"{where} is {found}; the limit is {limit:,} bytes" + (f"; {hint}" if hint else ""),
             hint=hint,
         )
+
+
+class AnswerTooLargeError(PayloadTooLargeError):
+    """An answer over the limit of what carries it: it may go another way."""
+
+    code = "answer-too-large"
 
 
 class NotEncodableError(InvalidInputError):
@@ -391,9 +398,10 @@ class RegistryUnavailableError(BackendError):
     """The registry's bucket cannot be reached."""
 
     code = "registry-unavailable"
+    what: ClassVar[str] = "the registry"
 
     def __init__(self, problem: str, retry_after_s: int = 2) -> None:
-        super().__init__(f"the registry cannot be reached: {problem}")
+        super().__init__(f"{self.what} cannot be reached: {problem}")
         self.retry_after_s = retry_after_s
 
 

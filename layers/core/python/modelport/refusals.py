@@ -30,6 +30,7 @@ STATUSES: Mapping[type[e.ModelportError], int] = {
     e.TensorError: 400,
     e.UnsupportedMediaTypeError: 415,
     e.PayloadTooLargeError: 413,
+    e.AnswerTooLargeError: 413,
     e.NotEncodableError: 400,
     e.NotSupportedError: 501,
     e.NotFoundError: 404,
@@ -184,7 +185,7 @@ def _misdirected(error: e.RouteNotFoundError, request: Request, protocol: str) -
 
 def _worded(error: e.ModelportError, request: Request, call: Call | None) -> str:
     if isinstance(error, e.RegistryUnavailableError):
-        return f"the registry cannot be reached; try again in {error.retry_after_s} s"
+        return f"{error.what} cannot be reached; try again in {error.retry_after_s} s"
     if isinstance(error, _INTERNAL):
         return _see_log(request)
     if call is not None and call.protocol == "v1":

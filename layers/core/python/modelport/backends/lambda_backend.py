@@ -16,6 +16,7 @@ from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
 from modelport.backends.connection import DEFAULT_TIMEOUT_S, sent
 from modelport.envelope import Request, Response
 from modelport.errors import (
+    AnswerTooLargeError,
     BackendGoneError,
     MalformedRequestError,
     ModelFailedError,
@@ -100,7 +101,7 @@ class LambdaBackend:
             return ModelTimeoutError(model, deployment.version, limit_s)
         if kind == "Function.ResponseSizeTooLarge":
             counted = _ANSWER_SIZE.search(text)
-            return PayloadTooLargeError(
+            return AnswerTooLargeError(
                 int(counted[1]) if counted else None,
                 LAMBDA_PAYLOAD_LIMIT,
                 "the answer, as Lambda carries it,",

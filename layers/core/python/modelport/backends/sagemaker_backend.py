@@ -21,6 +21,7 @@ from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
 from modelport.backends.connection import DEFAULT_TIMEOUT_S, sent
 from modelport.envelope import Request, Response, Stream
 from modelport.errors import (
+    AnswerTooLargeError,
     BackendError,
     BackendGoneError,
     MalformedRequestError,
@@ -232,7 +233,7 @@ def _failed(
     if status == 413 or _TOO_LARGE.search(text):
         hint = "send fewer rows per request or ask for fewer outputs"
         where = "the answer, as SageMaker carries it,"
-        return PayloadTooLargeError(None, BODY_LIMIT, where, hint)
+        return AnswerTooLargeError(None, BODY_LIMIT, where, hint)
     if status == 429:
         return ThrottledError(f"model {model} version {deployment.version}")
     return ModelFailedError(model, deployment.version, request.request_id)

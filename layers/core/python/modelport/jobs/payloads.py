@@ -1,0 +1,62 @@
+"""The port for bodies of any size: written, read, and handed out as URLs that work for a while.
+
+Implementations: `modelport.jobs.s3.S3Payloads`, and `MemoryPayloads` here, whose URLs nobody else
+can open. Knows nothing of jobs.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Payloads(Protocol):
+    """Where bodies lie; methods raise `RegistryUnavailableError` when that is away."""
+
+    def put(self, key: str, body: bytes, content_type: str) -> None:
+        """Write a body."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """Read a body; None if there is none."""
+        ...
+
+    def size(self, key: str) -> int | None:
+        """How many bytes a body has; None if there is none."""
+        ...
+
+    def put_url(self, key: str, seconds: int, length: int | None = None) -> str:
+        """A URL that takes one PUT, of exactly ``length`` bytes where that is given."""
+        ...
+
+    def get_url(self, key: str, seconds: int) -> str:
+        """A URL that answers GET with the body."""
+        ...
+
+
+class MemoryPayloads:
+    """Bodies in a dictionary."""
+
+    def __init__(self, base: str = "memory://payloads/") -> None:
+        self.base = base
+        self.bodies: dict[str, bytes] = {}
+
+    def put(self, key: str, body: bytes, content_type: str) -> None:
+        """Write a body."""
+        self.bodies[key] = body
+
+    def get(self, key: str) -> bytes | None:
+        """Read a body; None if there is none."""
+        return self.bodies.get(key)
+
+    def size(self, key: str) -> int | None:
+        """How many bytes a body has; None if there is none."""
+        body = self.bodies.get(key)
+        return None if body is None else len(body)
+
+    def put_url(self, key: str, seconds: int, length: int | None = None) -> str:
+        """A URL for this process only."""
+        return f"{self.base}{key}?put"
+
+    def get_url(self, key: str, seconds: int) -> str:
+        """A URL for this process only."""
+        return f"{self.base}{key}?get"
