@@ -40,7 +40,7 @@ NOT_SHIPPED = (
     "weights_layout.py",
 )
 #: Parts that only the functions around the models use: no image carries them.
-NOT_IN_IMAGES = (*NOT_SHIPPED, "backends", "jobs", "rollouts")
+NOT_IN_IMAGES = (*NOT_SHIPPED, "backends", "jobs", "rollouts", "shadows")
 CORE = "layers/core/python/modelport"
 RUNTIME = ("functions/__init__.py", "functions/runtime")
 #: The lock of an image's wheels, by accelerator.

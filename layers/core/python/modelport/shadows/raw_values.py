@@ -1,0 +1,45 @@
+"""Raw tensors as plain Python values: what functions without numpy need to compare them.
+
+`modelport.raw_tensors` in the standard library: little-endian, row-major, a boolean a byte, text
+its length in four bytes and then UTF-8. It must not make more values than there are bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from modelport.goldens.agreement import bf16_value
+
+#: V2 datatype → the letter of `struct`. BF16 is read as whole numbers first, text by itself.
+_LETTERS = {
+    "BOOL": "?", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q",
+    "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q",
+    "FP16": "e", "BF16": "H", "FP32": "f", "FP64": "d",
+}  # fmt: skip
+
+
+def values_of(datatype: str, raw: bytes) -> Sequence[Any]:
+    """The values in ``raw``; raises `ValueError` where it has no whole number of them."""
+    if datatype == "BYTES":
+        return _texts(raw)
+    letter = _LETTERS.get(datatype)
+    if letter is None:
+        raise ValueError(f"datatype {datatype[:16]!r} is not known")
+    size = struct.calcsize(f"<{letter}")
+    if len(raw) % size:
+        raise ValueError(f"{len(raw)} bytes are no whole number of {datatype}")
+    found = struct.unpack(f"<{len(raw) // size}{letter}", raw)
+    return [bf16_value(bits) for bits in found] if datatype == "BF16" else found
+
+
+def _texts(raw: bytes) -> list[str]:
+    found, at = [], 0
+    while at < len(raw):
+        size = int.from_bytes(raw[at : at + 4], "little")
+        at += 4 + size
+        if at > len(raw):
+            raise ValueError("a text in raw bytes is longer than the bytes")
+        found.append(raw[at - size : at].decode())
+    return found
