@@ -15,7 +15,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from modelport.envelope import Request, Response, Stream
+from modelport.envelope import REFERENCE, Request, Response, Stream
 from modelport.errors import (
     AliasNotFoundError,
     ModelFailedError,
@@ -60,6 +60,8 @@ class Trace:
     #: Whether the answer may be a `Stream`.
     streams: bool = False
     streamed: int = 0
+    #: Whether the request named a body.
+    fetched: bool = False
     #: None for what no codec predicted: a script's answer, an error.
     spent: Spent | None = None
 
@@ -105,10 +107,13 @@ class DataPlane:
         check: Callable[[Response], None] | None = None,
         codecs: Mapping[str, Codec] = CODECS,
         most_decompressed: int = MOST_DECOMPRESSED,
+        payloads_url: str | None = None,
+        most_fetched: int = MOST_DECOMPRESSED,
     ) -> None:
         """``check`` may refuse an answer its transport cannot carry, by raising.
 
-        ``most_decompressed`` is how many bytes a compressed request may become.
+        ``most_decompressed`` is how many bytes a compressed request may become. Below
+        ``payloads_url`` lie the bodies that a request may name, of ``most_fetched`` bytes at most.
         """
         self.subject = subject
         self.model: Runner = model
@@ -117,6 +122,7 @@ class DataPlane:
         self._codecs = codecs
         self._describers: Mapping[str, Describer] = {**DESCRIBERS, **codecs}
         self._most_decompressed = most_decompressed
+        self._payloads_url, self._most_fetched = payloads_url, most_fetched
         self._counts_rows = all(spec.shape[:1] == (-1,) for spec in subject.signature.inputs)
         self._identity = identity(subject)
         self._summary = PredictionSummary(subject.signature, subject.labels)
@@ -156,14 +162,21 @@ class DataPlane:
 
     def steps(self, request: Request, *, streams: bool = False) -> Steps:
         """Answer one request, leaving the runs of the model to whoever takes the steps."""
-        trace = Trace(perf_counter_ns(), streams=streams)
+        trace, place = Trace(perf_counter_ns(), streams=streams), None
         try:
+            if request.headers.get("content-type") == REFERENCE and request.method == "POST":
+                from functions.runtime.references import fetched  # few requests name a body
+
+                request, place = fetched(request, self._payloads_url, self._most_fetched)
+                trace.fetched = True
             response = yield from self._answer(request, trace)
             if "accept-encoding" in request.headers and trace.call.verb in PREDICTIONS:
                 from functions.runtime.compression import compressed
 
                 response = compressed(request, response)
-            if self._check:
+            if place is not None:
+                response = place.kept(response, self._check)
+            elif self._check:
                 self._check(response)
         except ModelportError as error:
             call = None if trace.call is UNKNOWN else trace.call
@@ -189,7 +202,8 @@ class DataPlane:
         if "content-encoding" in request.headers and request.method == "POST":
             from functions.runtime.compression import decompressed
 
-            request = decompressed(request, self._most_decompressed)
+            most = self._most_fetched if trace.fetched else self._most_decompressed
+            request = decompressed(request, most)
         if call.verb not in PREDICTIONS:
             return _described(self._describers[call.protocol].describe(call, request, self.subject))
         if call.verb.startswith("generate"):

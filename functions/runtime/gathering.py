@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Executor
 
-from modelport.envelope import Request, Response
+from modelport.envelope import REFERENCE, Request, Response
 
 from functions.runtime.batching import Batcher
 from functions.runtime.data_plane import DataPlane, Run, Steps, advance
@@ -35,8 +35,10 @@ class GatheringPlane:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._pool, self._plane.handle, request)
         steps = self._plane.steps(request)
-        # What is compressed may be anything but small, and has yet to be read.
-        size = SMALL + 1 if "content-encoding" in request.headers else len(request.body)
+        # What is compressed or lies elsewhere may be anything but small, and has yet to be read.
+        unread = "content-encoding" in request.headers
+        unread = unread or request.headers.get("content-type") == REFERENCE
+        size = SMALL + 1 if unread else len(request.body)
         step = await self._advance(steps, None, size)
         while not isinstance(step, Response):
             try:

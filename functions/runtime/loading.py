@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from functions.runtime.inference_script import InferenceScript
 
 MANIFEST = "manifest.json"
+#: Bytes of a body that is fetched where nobody says how much memory there is.
+MOST_FETCHED = 256 * 1024 * 1024
 
 
 def load(
@@ -69,9 +71,16 @@ def load(
         _script(directory / script, model, manifest) if script else None,
         check=check,
         most_decompressed=most_decompressed,
+        payloads_url=settings.payloads_url,
+        most_fetched=most_fetched(settings.memory_mb),
     )
     warm_up(plane, manifest)
     return plane
+
+
+def most_fetched(memory_mb: int | None) -> int:
+    """Bytes of a body that is fetched: a quarter of the memory, since tensors are made of it."""
+    return MOST_FETCHED if memory_mb is None else memory_mb * 1024 * 1024 // 4
 
 
 def _script(path: Path, model: OnnxModel, manifest: Manifest) -> InferenceScript:
