@@ -55,6 +55,8 @@ class SwitchableRegistry:
         self.before_read: Callable[[], None] = lambda: None
         self.reads: list[tuple[str, str | None]] = []
         self.listings = 0
+        #: What the next document is called, where its revision is not its name.
+        self.etag: str | None = None
         self._lock = threading.Lock()
 
     def put(self, routes: Routes) -> None:
@@ -73,7 +75,7 @@ class SwitchableRegistry:
         if model not in self.documents:
             raise ModelNotFoundError(model)
         routes = self.documents[model]
-        current = f'"{routes.revision}"'
+        current = self.etag or f'"{routes.revision}"'
         return None if etag == current else Snapshot(routes, current)
 
     def manifest(self, model: str, version: int) -> Manifest:

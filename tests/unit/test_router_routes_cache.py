@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from modelport.errors import IntegrityError, ModelNotFoundError, RegistryUnavailableError
+from modelport.routes import Routes, Weighted
 
 from functions.router.routes_cache import FLIGHT_LIMIT_S, MAX_REFUSED, RoutesCache
 from tests.support.router_world import MODEL, HandClock, SwitchableRegistry, deployed, outage
@@ -49,18 +51,18 @@ def setup() -> Setup:
     return Setup()
 
 
-def test_within_the_ttl_the_registry_is_asked_once(setup: Setup) -> None:
+def test_within_half_the_ttl_the_registry_is_asked_once(setup: Setup) -> None:
     for _ in range(100):
         assert setup.stable() == 1
-        setup.clock.forward(TTL / 100)
+        setup.clock.forward(TTL / 2 / 100)
     assert setup.registry.reads == [(MODEL, None)]
     assert setup.background == []
 
 
-def test_after_the_ttl_the_known_routes_answer_while_one_check_runs(setup: Setup) -> None:
+def test_up_to_the_ttl_the_known_routes_answer_while_one_check_runs(setup: Setup) -> None:
     setup.stable()
     setup.move_stable()
-    setup.clock.forward(TTL + 0.1)
+    setup.clock.forward(TTL / 2 + 0.1)
     assert [setup.stable() for _ in range(10)] == [1] * 10
     assert len(setup.background) == 1
     setup.run_background()
@@ -68,12 +70,49 @@ def test_after_the_ttl_the_known_routes_answer_while_one_check_runs(setup: Setup
     assert setup.registry.reads == [(MODEL, None), (MODEL, '"1"')]
 
 
+def test_beyond_the_ttl_the_caller_waits_for_the_routes_of_now(setup: Setup) -> None:
+    setup.stable()
+    setup.move_stable()
+    setup.clock.forward(TTL + 0.1)
+    assert setup.stable() == 2
+    assert setup.background == []
+
+
+@pytest.mark.parametrize("moved_at", [step / 8 for step in range(17)])
+@pytest.mark.parametrize("pause", [0.05, 0.3, 1.7])
+def test_a_change_is_seen_within_one_ttl_by_whoever_asks_all_the_time(
+    setup: Setup, moved_at: float, pause: float
+) -> None:
+    end, moved = moved_at * TTL, None
+    started = setup.clock.now
+    while True:
+        if moved is None and setup.clock.now >= started + end:
+            setup.move_stable()
+            moved = setup.clock.now
+        if setup.stable() == 2:
+            break
+        assert moved is None or setup.clock.now - moved <= TTL
+        setup.run_background()  # it takes less than the pause
+        setup.clock.forward(pause)
+
+
+def test_nobody_waits_for_a_check_that_was_asked_for_longer_than_a_ttl_ago(setup: Setup) -> None:
+    setup.stable()
+    setup.clock.forward(TTL / 2 + 0.1)
+    setup.stable()  # the check is due, and is frozen before it ends
+    setup.clock.forward(TTL + 0.1)
+    setup.move_stable()
+    assert setup.stable() == 2
+    setup.run_background()
+    assert setup.stable() == 2
+
+
 def test_unchanged_routes_are_confirmed_by_their_etag_and_kept(setup: Setup) -> None:
     first = setup.cache.get(MODEL)
-    setup.clock.forward(TTL + 0.1)
+    setup.clock.forward(TTL / 2 + 0.1)
     setup.cache.get(MODEL)
     setup.run_background()
-    setup.clock.forward(TTL - 0.1)
+    setup.clock.forward(TTL / 2 - 0.1)
     assert setup.cache.get(MODEL) is first
     assert setup.registry.reads[-1] == (MODEL, '"1"')
     assert len(setup.registry.reads) == 2
@@ -91,7 +130,7 @@ def test_a_check_that_slept_with_its_environment_counts_from_when_it_was_asked(
     setup: Setup,
 ) -> None:
     setup.stable()
-    setup.clock.forward(TTL + 0.1)
+    setup.clock.forward(TTL / 2 + 0.1)
     setup.stable()  # the check is due, and is frozen before it runs
     setup.clock.forward(3600)
     setup.run_background()  # thawed: it answers now, but was asked an hour ago
@@ -101,7 +140,7 @@ def test_a_check_that_slept_with_its_environment_counts_from_when_it_was_asked(
 
 def test_an_older_answer_never_replaces_a_younger_one(setup: Setup) -> None:
     setup.stable()
-    setup.clock.forward(TTL + 0.1)
+    setup.clock.forward(TTL / 2 + 0.1)
     setup.stable()
     slow = setup.background.pop()
     old = setup.registry.documents[MODEL]
@@ -181,7 +220,7 @@ def test_a_check_that_slept_and_then_failed_does_not_vouch_for_the_routes_known(
     setup: Setup,
 ) -> None:
     setup.stable()
-    setup.clock.forward(TTL + 1)
+    setup.clock.forward(TTL / 2 + 0.1)
     setup.stable()  # the check is due, and is frozen before it runs
     setup.clock.forward(3600)
     setup.registry.failure = outage()
@@ -202,12 +241,93 @@ def test_when_the_registry_still_fails_after_a_long_sleep_the_known_routes_answe
     assert len(setup.registry.reads) == 4
 
 
+def test_a_registry_that_hangs_before_it_fails_makes_nobody_wait_twice(setup: Setup) -> None:
+    setup.stable()
+
+    def hang() -> None:
+        setup.clock.forward(6)
+
+    setup.registry.failure, setup.registry.before_read = outage(), hang
+    setup.clock.forward(3600)
+    waited = 0
+    for _ in range(200):
+        before = len(setup.registry.reads)
+        assert setup.stable() == 1
+        waited += len(setup.registry.reads) - before
+        setup.run_background()
+        setup.clock.forward(0.5)
+    assert waited == 1
+
+
 def test_a_broken_document_does_not_replace_a_good_one(setup: Setup) -> None:
     setup.stable()
     setup.registry.failure = IntegrityError("routes", "a document", "half of one")
     setup.clock.forward(3600)
     assert setup.stable() == 1
-    assert "half of one" in str(setup.records[0]["problem"])
+    (record,) = setup.records
+    assert (record["event"], record["kept_revision"]) == ("routes-refused", 1)
+    assert "half of one" in str(record["problem"])
+
+
+def edited(routes: Routes) -> Routes:
+    """The same revision with other weights: somebody has edited the object by hand."""
+    return replace(routes, aliases={"stable": (Weighted(2),)})
+
+
+def rewritten(routes: Routes) -> Routes:
+    """The same revision with another change: the bucket was restored, and written to since."""
+    after = routes.with_alias("stable", (Weighted(2),))
+    before = replace(routes, revision=routes.revision - 1)
+    return before.changed(after, action="route", detail={}, who="eve", at="")
+
+
+def restored(routes: Routes) -> Routes:
+    """An earlier revision: the bucket was restored."""
+    return replace(edited(routes), revision=routes.revision - 1)
+
+
+@pytest.mark.parametrize("spoilt", [edited, rewritten, restored])
+def test_routes_that_cannot_follow_on_what_is_known_are_refused_with_the_reason(
+    setup: Setup, spoilt: Callable[[Routes], Routes]
+) -> None:
+    setup.registry.put(setup.registry.documents[MODEL])
+    setup.stable()
+    good = setup.registry.documents[MODEL]
+    setup.registry.documents[MODEL] = spoilt(good)
+    setup.registry.etag = '"spoilt"'
+    for _ in range(20):
+        assert setup.stable() == 1
+        setup.run_background()
+        setup.clock.forward(TTL / 2 + 0.1)
+    assert [record["event"] for record in setup.records] == ["routes-refused"]
+    assert "expected revision 2" in str(setup.records[0]["problem"])
+    setup.clock.forward(60)
+    setup.stable()
+    assert len(setup.records) == 2
+
+    setup.registry.documents[MODEL], setup.registry.etag = good, None
+    setup.move_stable()
+    setup.clock.forward(TTL / 2 + 0.1)
+    setup.stable()
+    setup.run_background()
+    assert setup.stable() == 2, "a later revision is believed"
+
+
+def test_a_process_that_knows_nothing_takes_what_there_is(setup: Setup) -> None:
+    setup.registry.documents[MODEL] = restored(setup.registry.documents[MODEL])
+    assert setup.stable() == 2
+
+
+def test_a_model_that_was_made_anew_starts_from_its_first_revision(setup: Setup) -> None:
+    setup.registry.put(setup.registry.documents[MODEL])
+    setup.stable()
+    del setup.registry.documents[MODEL]
+    setup.clock.forward(TTL + 0.1)
+    with pytest.raises(ModelNotFoundError):
+        setup.stable()
+    setup.registry.documents[MODEL] = deployed(1, 2, stable="2")
+    setup.clock.forward(TTL + 0.1)
+    assert setup.stable() == 2
 
 
 def test_a_model_that_was_removed_is_gone_after_the_check(setup: Setup) -> None:
