@@ -1,4 +1,4 @@
-"""Alarms and the dashboard: what tells people that something is wrong before callers do.
+"""Alarms: what tells people that something is wrong before callers do.
 
 Alarms notify the topic of the environment's settings; without one they only show. Missing data is
 silence, not trouble: nothing here runs when nobody calls.
@@ -14,9 +14,7 @@ from constructs import Construct
 from modelport.errors import ROUTER_LIMIT_S
 from modelport.sagemaker_settings import SageMaker
 
-from infra import naming
-
-_PERIOD = Duration.minutes(5)
+PERIOD = Duration.minutes(5)
 #: Endpoints are measured by the minute, and a rollout watches its alarms for a few of them only.
 _ENDPOINT_PERIOD = Duration.minutes(1)
 #: Where SageMaker measures the instances themselves.
@@ -133,6 +131,28 @@ class EndpointAlarms(Construct):
         return _alarm(self, metric, self._endpoint, description, measured, threshold, slowly=slowly)
 
 
+class QueueAlarms(Construct):
+    """Jobs that wait too long, and jobs that were given up."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        queue: str,
+        age: cloudwatch.Metric,
+        old: Duration,
+        given_up: cloudwatch.Metric,
+        topic: str | None,
+    ) -> None:
+        super().__init__(scope, id)
+        notify(
+            topic,
+            _alarm(self, "Old", queue, "the oldest job waits too long", age, old.to_seconds()),
+            _alarm(self, "Dead", queue, "jobs were given up: modelport jobs", given_up, 1),
+        )
+
+
 def _alarm(
     scope: Construct,
     id: str,
@@ -173,56 +193,5 @@ def lambda_metric(metric: str, function: str, statistic: str) -> cloudwatch.Metr
         metric_name=metric,
         dimensions_map={"FunctionName": function},
         statistic=statistic,
-        period=_PERIOD,
+        period=PERIOD,
     )
-
-
-def dashboard(scope: Construct, environment: str, requests: list[cloudwatch.IMetric]) -> None:
-    """One page: what callers see, the router, and every version by search, old ones and new."""
-    router = naming.router(environment)
-    board = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=f"modelport-{environment}")
-    board.add_widgets(
-        _graph("API", requests),
-        _graph(
-            "Router",
-            [lambda_metric(name, router, "Sum") for name in ("Invocations", "Errors", "Throttles")],
-        ),
-        _graph(
-            "Router duration",
-            [lambda_metric("Duration", router, stat) for stat in ("p50", "p99")],
-        ),
-    )
-    board.add_widgets(
-        _graph("Versions: calls", [_every_version(environment, "Invocations", "Sum")]),
-        _graph("Versions: errors", [_every_version(environment, "Errors", "Sum")]),
-        _graph("Versions: p99", [_every_version(environment, "Duration", "p99")]),
-    )
-    board.add_widgets(
-        _graph("Endpoints: calls", [_every_endpoint(environment, "Invocations", "Sum")]),
-        _graph("Endpoints: errors", [_every_endpoint(environment, "Invocation5XXErrors", "Sum")]),
-        _graph("Endpoints: p99 in µs", [_every_endpoint(environment, "ModelLatency", "p99")]),
-    )
-
-
-def _every_version(environment: str, metric: str, statistic: str) -> cloudwatch.MathExpression:
-    return _search("AWS/Lambda,FunctionName", environment, metric, statistic)
-
-
-def _every_endpoint(environment: str, metric: str, statistic: str) -> cloudwatch.MathExpression:
-    return _search("AWS/SageMaker,EndpointName,VariantName", environment, metric, statistic)
-
-
-def _search(
-    metrics: str, environment: str, metric: str, statistic: str
-) -> cloudwatch.MathExpression:
-    wanted = f'{{{metrics}}} MetricName="{metric}" "modelport-{environment}-"'
-    return cloudwatch.MathExpression(
-        expression=f"SEARCH('{wanted}', '{statistic}', {_PERIOD.to_seconds():.0f})",
-        using_metrics={},
-        label="",
-        period=_PERIOD,
-    )
-
-
-def _graph(title: str, metrics: list[cloudwatch.IMetric]) -> cloudwatch.GraphWidget:
-    return cloudwatch.GraphWidget(title=title, left=metrics, width=8)

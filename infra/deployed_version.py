@@ -48,11 +48,13 @@ class DeployedVersion:
             raise InvalidSettingError(what, None, problem)
         return environment.image
 
-    @property
-    def variables(self) -> dict[str, str]:
+    def variables(self, payloads_url: str | None = None) -> dict[str, str]:
         """What its runtime is told; where the bundle lies is the image's own affair."""
         entry = self.entry
-        told = RuntimeSettings(entry.model, entry.version, entry.digest).to_env()
+        settings = RuntimeSettings(
+            entry.model, entry.version, entry.digest, payloads_url=payloads_url
+        )
+        told = settings.to_env()
         del told["MODELPORT_BUNDLE_DIR"]
         return {**self.environment.function_environment, **told}
 

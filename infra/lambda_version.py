@@ -18,9 +18,12 @@ from modelport.errors import InvalidSettingError
 from infra import alarms, naming, permissions
 from infra.deployed_version import DeployedVersion, Running, fingerprint
 from infra.function_logs import version_logs
+from infra.payloads import payloads_url
 
 #: Share of its limit at which a version's p99 is alarming.
 _SLOW = 0.8
+#: Stands for the address of the payloads bucket, which only CloudFormation knows.
+_BUCKETS_OWN = "https://payloads/"
 #: Bytes of a function's variables, names and values together.
 _MAX_VARIABLES = 4_096
 
@@ -41,13 +44,14 @@ def lambda_version(stack: Stack, version: DeployedVersion) -> Running:
         resource=Fn.join(":", [version.name, published.attr_version]),
         settings={"MemoryMb": entry.memory_mb, "TimeoutS": entry.timeout_s},
         needs=(function, published, watch),
-        fingerprint=fingerprint(version.image, version.variables),
+        fingerprint=fingerprint(version.image, _known_variables(version)),
     )
 
 
 def _function(stack: Stack, version: DeployedVersion) -> lambda_.CfnFunction:
     entry, environment = version.entry, version.environment
-    _check_variables(version.variables)
+    variables = version.variables(payloads_url(stack, environment))
+    _check_variables(variables)
     key_arn = Fn.import_value(naming.export(environment.name, naming.KEY_ARN))
     key = kms.Key.from_key_arn(stack, "Key", key_arn)
     group = version_logs(stack, "Logs", version.name, environment, key)
@@ -66,7 +70,7 @@ def _function(stack: Stack, version: DeployedVersion) -> lambda_.CfnFunction:
         memory_size=entry.memory_mb,
         timeout=entry.timeout_s,
         reserved_concurrent_executions=entry.reserved_concurrency,
-        environment=lambda_.CfnFunction.EnvironmentProperty(variables=version.variables),
+        environment=lambda_.CfnFunction.EnvironmentProperty(variables=variables),
         logging_config=lambda_.CfnFunction.LoggingConfigProperty(log_group=group.log_group_name),
         snap_start=snapshot if entry.snapstart else None,
     )
@@ -80,13 +84,18 @@ def _published(
     # The name of its log, which it keeps, depends on whether logs are kept.
     log = version.environment.retain
     sizes = (entry.memory_mb, entry.timeout_s, entry.snapstart)
-    facts = (version.image, version.variables, *sizes, log)
+    facts = (version.image, _known_variables(version), *sizes, log)
     published = lambda_.CfnVersion(
         stack, f"Published{fingerprint(*facts)}", function_name=function.ref
     )
     # What a failed deploy published goes with it: the next try publishes the same again.
     published.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
     return published
+
+
+def _known_variables(version: DeployedVersion) -> dict[str, str]:
+    """Its variables as far as a synthesis knows them."""
+    return version.variables(version.environment.payloads_url or _BUCKETS_OWN)
 
 
 def _check_variables(variables: Mapping[str, str]) -> None:

@@ -21,10 +21,35 @@ def registrar(environment: str) -> str:
     return f"modelport-{environment}-registrar"
 
 
+def worker(environment: str) -> str:
+    """The function that runs jobs and asks shadow versions."""
+    return f"modelport-{environment}-worker"
+
+
+def controller(environment: str) -> str:
+    """The function that decides about rollouts."""
+    return f"modelport-{environment}-controller"
+
+
+def registry(environment: str, account: str, region: str) -> str:
+    """The bucket of models and routes; buckets of all accounts share one space of names."""
+    return f"modelport-{environment}-registry-{account}-{region}"
+
+
+def payloads(environment: str, account: str, region: str) -> str:
+    """The bucket of large bodies and of jobs."""
+    return f"modelport-{environment}-payloads-{account}-{region}"
+
+
+def queue(environment: str, what: str) -> str:
+    """A queue of an environment."""
+    return f"modelport-{environment}-{what}"
+
+
 def model_versions(environment: str) -> str:
     """A pattern of all model functions and endpoints of an environment, and of nothing else.
 
-    Router and registrar do not end in ``-v<number>``, and no environment's name has a hyphen.
+    The platform's own functions do not end in ``-v<number>``; no environment's name has a hyphen.
     """
     return f"modelport-{environment}-*-v*"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
@@ -16,19 +15,16 @@ from constructs import Construct
 from modelport.deployments import Environment, platform_stack
 from modelport.settings import RegistrarSettings, RouterSettings
 
-from infra import alarms, naming, permissions, review
+from infra import alarms, naming, permissions, review, work_permissions
 from infra.api import STREAM_LIMIT, Door, open_door
 from infra.assets import Assets
-from infra.function_logs import function_logs, log_group, removal
+from infra.dashboard import dashboard
+from infra.function_logs import log_group, removal
 from infra.image_repository import image_repository
+from infra.payloads import payloads_bucket
+from infra.queues import Queues, queues
+from infra.zip_functions import ZipFunctions
 
-_RUNTIMES = {
-    "3.11": lambda_.Runtime.PYTHON_3_11,
-    "3.12": lambda_.Runtime.PYTHON_3_12,
-    "3.13": lambda_.Runtime.PYTHON_3_13,
-    "3.14": lambda_.Runtime.PYTHON_3_14,
-}
-_ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
 #: Just under what an HTTP API waits for, so that the router's own answer gets out.
 _ROUTER_TIMEOUT = Duration.seconds(29)
 _ROUTER_SLOW = Duration.seconds(10)
@@ -48,10 +44,12 @@ class PlatformStack(Stack):
         self._environment = environment
         self._removal = removal(environment)
         self._assets = assets
-        self._layers = self._shared_layers()
         key = self._key()
+        self._functions = ZipFunctions(self, environment, assets, key)
         bucket = self._bucket(key)
-        router = self._router(bucket, key)
+        payloads = payloads_bucket(self, environment, key)
+        queued = queues(self, environment, key)
+        router = self._router(bucket, payloads, queued, key)
         registrar = self._registrar(bucket, key)
         access_log = log_group(
             self,
@@ -62,7 +60,7 @@ class PlatformStack(Stack):
         )
         streamer = self._streamer(bucket, key) if environment.streams else None
         door = open_door(self, environment, router, access_log, streamer)
-        self._watch(door)
+        self._watch(door, queued)
         outputs = self._outputs(door, bucket, registrar, key)
         if (images := image_repository(self, environment, key)) is not None:
             outputs["ImageRepositoryUri"] = ("image-repository-uri", images.repository_uri)
@@ -84,7 +82,7 @@ class PlatformStack(Stack):
         bucket = s3.Bucket(
             self,
             "Registry",
-            bucket_name=f"modelport-{self._environment.name}-registry-{self.account}-{self.region}",
+            bucket_name=naming.registry(self._environment.name, self.account, self.region),
             encryption=s3.BucketEncryption.KMS,
             encryption_key=key,
             bucket_key_enabled=True,
@@ -101,39 +99,30 @@ class PlatformStack(Stack):
         review.accept_registry_without_access_log(bucket)
         return bucket
 
-    def _shared_layers(self) -> list[lambda_.LayerVersion]:
-        architecture = _ARCHITECTURES[self._environment.architecture]
-        runtime = _RUNTIMES[self._environment.python]
-        return [
-            lambda_.LayerVersion(
-                self,
-                id,
-                code=lambda_.Code.from_asset(str(folder)),
-                compatible_architectures=[architecture],
-                compatible_runtimes=[runtime],
-                description=description,
-            )
-            for id, folder, description in (
-                ("CoreLayer", self._assets.core_layer, "modelport"),
-                ("DepsLayer", self._assets.deps_layer, "locked third-party packages"),
-            )
-        ]
-
-    def _router(self, bucket: s3.Bucket, key: kms.Key) -> lambda_.Alias:
+    def _router(
+        self, bucket: s3.Bucket, payloads: s3.Bucket, queued: Queues, key: kms.Key
+    ) -> lambda_.Alias:
         environment = self._environment
-        function = self._function(
+        settings = RouterSettings(
+            bucket.bucket_name,
+            environment.name,
+            auth=environment.auth,
+            payloads_bucket=payloads.bucket_name,
+            jobs_queue_url=queued.jobs.queue_url,
+            shadow_queue_url=queued.shadows.queue_url,
+            webhook_hosts=",".join(environment.webhook_hosts) or None,
+        )
+        function = self._functions.make(
             "Router",
             naming.router(environment.name),
             "functions.router.handler.handler",
-            str(self._assets.router),
-            key,
+            self._assets.router,
             [
                 *permissions.read_registry(bucket, key),
                 *permissions.invoke_models(self, environment.name),
+                *work_permissions.hand_work_on(queued, payloads, key),
             ],
-            settings=RouterSettings(
-                bucket.bucket_name, environment.name, auth=environment.auth
-            ).to_env(),
+            settings=settings.to_env(),
             memory_mb=1024,
             timeout=_ROUTER_TIMEOUT,
             snapstart=environment.uses_snapstart,
@@ -152,12 +141,11 @@ class PlatformStack(Stack):
         environment = self._environment
         name = naming.streamer(environment.name)
         settings = RouterSettings(bucket.bucket_name, environment.name, auth=environment.auth)
-        function = self._function(
+        function = self._functions.make(
             "Streamer",
             name,
             "functions.router.streamer.main",
-            str(self._assets.router),
-            key,
+            self._assets.router,
             [
                 *permissions.read_registry(bucket, key),
                 *permissions.stream_models(self, environment.name),
@@ -169,7 +157,6 @@ class PlatformStack(Stack):
             },
             memory_mb=512,
             timeout=STREAM_LIMIT,
-            snapstart=False,
         )
         alarms.FunctionAlarms(
             self,
@@ -182,12 +169,11 @@ class PlatformStack(Stack):
 
     def _registrar(self, bucket: s3.Bucket, key: kms.Key) -> lambda_.Function:
         name = naming.registrar(self._environment.name)
-        return self._function(
+        return self._functions.make(
             "Registrar",
             name,
             "functions.registrar.handler.handler",
-            str(self._assets.registrar),
-            key,
+            self._assets.registrar,
             [
                 *permissions.read_registry(bucket, key),
                 *permissions.change_routes(bucket, key),
@@ -198,46 +184,9 @@ class PlatformStack(Stack):
             settings=RegistrarSettings(bucket.bucket_name, self._environment.name).to_env(),
             memory_mb=512,
             timeout=Duration.minutes(15),
-            snapstart=False,
         )
 
-    def _function(
-        self,
-        id: str,
-        name: str,
-        handler: str,
-        code: str,
-        key: kms.Key,
-        statements: list[iam.PolicyStatement],
-        *,
-        settings: dict[str, str],
-        memory_mb: int,
-        timeout: Duration,
-        snapstart: bool,
-    ) -> lambda_.Function:
-        group = function_logs(self, f"{id}Logs", name, self._environment, key)
-        role = permissions.function_role(self, f"{id}Role", group, *statements)
-        review.accept_scoped_wildcards(role, statements)
-        function = lambda_.Function(
-            self,
-            id,
-            function_name=name,
-            runtime=_RUNTIMES[self._environment.python],
-            architecture=_ARCHITECTURES[self._environment.architecture],
-            handler=handler,
-            code=lambda_.Code.from_asset(code),
-            layers=self._layers,
-            role=role,
-            log_group=group,
-            environment=settings,
-            memory_size=memory_mb,
-            timeout=timeout,
-            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if snapstart else None,
-        )
-        review.accept_python(function)
-        return function
-
-    def _watch(self, door: Door) -> None:
+    def _watch(self, door: Door, queued: Queues) -> None:
         alarm = cloudwatch.Alarm(
             self,
             "ApiFailures",
@@ -250,7 +199,7 @@ class PlatformStack(Stack):
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         alarms.notify(self._environment.alarm_topic, alarm)
-        alarms.dashboard(self, self._environment.name, door.requests)
+        dashboard(self, self._environment.name, door.requests, queued.measured)
 
     def _outputs(
         self, door: Door, bucket: s3.Bucket, registrar: lambda_.Function, key: kms.Key

@@ -15,6 +15,7 @@ from aws_cdk import aws_apigatewayv2 as http
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
 from constructs import IConstruct
 
 #: Statement → why its wildcard cannot be narrower.
@@ -31,6 +32,9 @@ _WILDCARDS = {
     "LogInToRegistry": "ECR's login knows no resources; what may be pulled is another statement.",
     "MeasureInstances": "Metrics are no resources; the namespace is a condition.",
     "WriteCaptures": "Objects below this endpoint's own prefix, which SageMaker names by the hour.",
+    "KeepPayloads": "Uploads and jobs get their names when they come; the folders are named.",
+    "RunJobs": "Jobs get their names when they come; their folder is named.",
+    "ReadMetrics": "CloudWatch's metrics are no resources.",
     "MakeInterfaces": "An interface has no name before it is made; its subnets are named.",
     "KeepInterfaces": "Interfaces that SageMaker makes have names of its making.",
     "SeeNetwork": "EC2's descriptions know no resources.",
@@ -44,6 +48,25 @@ def accept_registry_without_access_log(bucket: s3.Bucket) -> None:
         "AwsSolutions-S1",
         "Who changed what stands in the registry's own hash-chained log; whoever also wants reads"
         " turns on CloudTrail data events for the account.",
+    )
+
+
+def accept_payloads_without_access_log(bucket: s3.Bucket) -> None:
+    """S1: server access logs."""
+    _accept(
+        bucket,
+        "AwsSolutions-S1",
+        "What passes through is gone in days, and each access is by a URL that the router signed"
+        " for a call that the API's log has.",
+    )
+
+
+def accept_copies_without_dead_letters(queue: sqs.Queue) -> None:
+    """SQS3: no dead letters."""
+    _accept(
+        queue,
+        "AwsSolutions-SQS3",
+        "A copy for a shadow version that nobody took in time is worth nothing; it is counted.",
     )
 
 

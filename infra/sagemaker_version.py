@@ -103,10 +103,10 @@ def _model(
     beside: DeployedVersion | None = None,
 ) -> sagemaker.CfnModel:
     """The model of a version; a shadow's is this stack's own, so the two come and go freely."""
-    check_variables(version.variables)
+    check_variables(version.variables())
     network = settings.vpc
     plain_network = network.model_dump(mode="json") if network else None
-    facts = (version.image, version.variables, plain_network)
+    facts = (version.image, version.variables(), plain_network)
     return sagemaker.CfnModel(
         stack,
         id,
@@ -114,7 +114,7 @@ def _model(
         execution_role_arn=role.role_arn,
         enable_network_isolation=True,
         primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
-            image=version.image, environment=version.variables
+            image=version.image, environment=version.variables()
         ),
         vpc_config=None
         if network is None

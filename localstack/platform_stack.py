@@ -23,6 +23,8 @@ from modelport.errors import ModelportError
 from state import Home
 
 ENVIRONMENT = "local"
+PAYLOADS = f"modelport-{ENVIRONMENT}-payloads-{{}}-{{}}"
+"""The payloads bucket's name, by account and region."""
 BUCKET_OUTPUT = "BucketName"
 ENDPOINT_OUTPUT = "ApiEndpoint"
 API = re.compile(r"https?://(?P<id>[A-Za-z0-9]+)\.execute-api\.[^/]*/?(?P<stage>[^/]*)")
@@ -58,10 +60,13 @@ def variables(home: Home, endpoint: str) -> dict[str, str]:
     }
 
 
-def write_deployments(home: Home, engine: Engine, hosts: Hosts, images: str | None = None) -> None:
+def write_deployments(
+    home: Home, engine: Engine, hosts: Hosts, endpoint: str, images: str | None = None
+) -> None:
     """Start the deployments file of this cloud: no versions yet.
 
-    `images` is where built images go, where they are really run; else none is ever looked at.
+    `endpoint` is where the AWS APIs answer; `images` is where built images go, where they are
+    really run; else none is ever looked at.
     """
     document = tomlkit.document()
     document.add(tomlkit.comment("The local cloud's desired state; written by `make up`."))
@@ -76,6 +81,8 @@ def write_deployments(home: Home, engine: Engine, hosts: Hosts, images: str | No
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
         **_bases(home, images),
+        # AWS has a host name for every bucket, which is not resolved here.
+        "payloads_url": f"{endpoint}/{PAYLOADS.format(engine.account, DEFAULT_REGION)}/",
         "retain": False,
         "throttle_rate": 10_000,
         "throttle_burst": 10_000,

@@ -83,8 +83,8 @@ class Supervisor:
             images = self._start_registry()
             hosts = self._start_hosts()
             self._start_engine(hosts)
-        write_deployments(self._home, self._engine, hosts, images)
         endpoint = self._cloud.endpoint
+        write_deployments(self._home, self._engine, hosts, endpoint, images)
         stack = PlatformStack(self._home, self._engine, endpoint, os.environ)
         with self._step("bootstrap", "cdk bootstrap"):
             stack.bootstrap()

@@ -24,6 +24,7 @@ ENDPOINT_LOGS = (
 )
 BUCKET = "<AWS::S3::Bucket.Arn>"
 KEY = "<AWS::KMS::Key.Arn>"
+QUEUE = "<AWS::SQS::Queue.Arn>"
 LOGS = "<AWS::Logs::LogGroup.Arn>"
 
 
@@ -70,13 +71,61 @@ READ_REGISTRY = {
 }
 
 
-def test_the_router_reads_records_and_calls_models_and_nothing_else(default: Synthesis) -> None:
-    invoke = {
-        ("lambda:InvokeFunction", MODELS.format("prod")),
-        ("sagemaker:InvokeEndpoint", ENDPOINTS.format("prod")),
+INVOKE = {
+    ("lambda:InvokeFunction", MODELS.format("prod")),
+    ("sagemaker:InvokeEndpoint", ENDPOINTS.format("prod")),
+}
+
+
+PLACES = ("uploads", "calls", "jobs", "keys")
+
+
+def payloads(*places: str) -> set[tuple[str, str]]:
+    """Read and write below these places, and the key for it."""
+    own = {
+        (f"s3:{action}", f"{BUCKET}/{place}/*")
+        for action in ("GetObject", "PutObject")
+        for place in places
     }
+    return own | {("s3:ListBucket", BUCKET), ("kms:GenerateDataKey", KEY), ("kms:Decrypt", KEY)}
+
+
+def test_the_router_reads_records_calls_models_hands_work_on_and_nothing_else(
+    default: Synthesis,
+) -> None:
     got = rights(default.platform, "modelport-prod-router")
-    assert got == OWN_LOGS | READ_REGISTRY | invoke
+    work = {("sqs:SendMessage", QUEUE)} | payloads(*PLACES)
+    assert got == OWN_LOGS | READ_REGISTRY | INVOKE | work
+
+
+def reached(stack: Stack, function: str, action: str) -> set[str]:
+    """Of a function, the names of the resources that it may do ``action`` with."""
+    role_id = stack.properties("AWS::Lambda::Function", FunctionName=function)["Role"]
+    (policy,) = stack.resources[role_id["Fn::GetAtt"][0]]["Properties"]["Policies"]
+    arns = [
+        resource
+        for statement in policy["PolicyDocument"]["Statement"]
+        if action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
+    names = set()
+    for arn in arns:
+        parts = arn["Fn::Join"][1] if "Fn::Join" in arn else [arn]
+        properties = stack.resources[parts[0]["Fn::GetAtt"][0]]["Properties"]
+        name = properties.get("QueueName") or stack.text(properties["BucketName"])
+        names.add(name.partition("-<")[0] + "".join(parts[1:]))
+    return names
+
+
+def test_the_router_writes_payloads_only_and_of_the_registry_reads_records(
+    default: Synthesis,
+) -> None:
+    stack, router = default.platform, "modelport-prod-router"
+    places = {f"modelport-prod-payloads/{each}/*" for each in PLACES}
+    assert reached(stack, router, "s3:PutObject") == places
+    assert reached(stack, router, "s3:GetObject") == places | {"modelport-prod-registry/models/*"}
+    queues = {"modelport-prod-jobs", "modelport-prod-shadows"}
+    assert reached(stack, router, "sqs:SendMessage") == queues
 
 
 def test_the_registrar_also_writes_routes_and_their_log(default: Synthesis) -> None:

@@ -19,9 +19,28 @@ def variables(stack: Stack, function: str) -> dict[str, str]:
     return {k: stack.text(v) for k, v in properties["Environment"]["Variables"].items()}
 
 
-def test_the_registry_is_encrypted_private_and_versioned(any_environment: Synthesis) -> None:
+def bucket_of(stack: Stack, what: str) -> dict[str, Any]:
+    """The properties of one of the platform's two buckets."""
+    (found,) = [
+        each["Properties"]
+        for each in stack.of("AWS::S3::Bucket")
+        if f"-{what}-" in stack.text(each["Properties"]["BucketName"])
+    ]
+    return dict(found)
+
+
+def test_buckets_have_names_that_no_other_account_has(default: Synthesis) -> None:
+    stack = default.platform
+    names = {stack.text(each["Properties"]["BucketName"]) for each in stack.of("AWS::S3::Bucket")}
+    assert names == {
+        f"modelport-prod-{what}-<AWS::AccountId>-<AWS::Region>" for what in ("registry", "payloads")
+    }
+
+
+@pytest.mark.parametrize("what", ["registry", "payloads"])
+def test_a_bucket_is_encrypted_by_itself_and_private(any_environment: Synthesis, what: str) -> None:
     stack = any_environment.platform
-    bucket = stack.one("AWS::S3::Bucket")["Properties"]
+    bucket = bucket_of(stack, what)
     (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert rule["BucketKeyEnabled"] is True
     assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
@@ -29,23 +48,42 @@ def test_the_registry_is_encrypted_private_and_versioned(any_environment: Synthe
     assert stack.text(key) == "<AWS::KMS::Key.Arn>"
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert len(bucket["PublicAccessBlockConfiguration"]) == 4
-    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert "CorsConfiguration" not in bucket
+
+
+def test_only_the_registry_keeps_earlier_versions(any_environment: Synthesis) -> None:
+    registry, payloads = (
+        bucket_of(any_environment.platform, what) for what in ("registry", "payloads")
+    )
+    assert registry["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert "VersioningConfiguration" not in payloads
+
+
+def test_payloads_go_after_two_days(any_environment: Synthesis) -> None:
+    (rule,) = bucket_of(any_environment.platform, "payloads")["LifecycleConfiguration"]["Rules"]
+    assert rule == {
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+        "ExpirationInDays": 2,
+        "Status": "Enabled",
+    }
 
 
 def test_unfinished_uploads_are_removed_after_a_week(default: Synthesis) -> None:
-    bucket = default.platform.one("AWS::S3::Bucket")["Properties"]
-    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    (rule,) = bucket_of(default.platform, "registry")["LifecycleConfiguration"]["Rules"]
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
     assert rule["Status"] == "Enabled"
     assert "ExpirationInDays" not in rule
 
 
-def test_the_registry_is_reached_by_tls_only(any_environment: Synthesis) -> None:
-    policy = any_environment.platform.one("AWS::S3::BucketPolicy")["Properties"]["PolicyDocument"]
-    denied = [s["Condition"] for s in policy["Statement"] if s["Effect"] == "Deny"]
-    assert {"Bool": {"aws:SecureTransport": "false"}} in denied
-    assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in denied
-    assert not [s for s in policy["Statement"] if s["Effect"] == "Allow"]
+def test_buckets_are_reached_by_tls_only(any_environment: Synthesis) -> None:
+    policies = any_environment.platform.of("AWS::S3::BucketPolicy")
+    assert len(policies) == 2
+    for each in policies:
+        statements = each["Properties"]["PolicyDocument"]["Statement"]
+        denied = [s["Condition"] for s in statements if s["Effect"] == "Deny"]
+        assert {"Bool": {"aws:SecureTransport": "false"}} in denied
+        assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in denied
+        assert not [s for s in statements if s["Effect"] == "Allow"]
 
 
 def test_the_key_is_rotated(any_environment: Synthesis) -> None:
@@ -91,7 +129,14 @@ def test_every_function_has_a_log_group_of_its_own(any_environment: Synthesis) -
 
 def test_functions_are_told_what_they_read(default: Synthesis) -> None:
     told = RouterSettings.from_env(variables(default.platform, "modelport-prod-router"))
-    assert told == RouterSettings("<AWS::S3::Bucket>", "prod", auth="iam")
+    assert told == RouterSettings(
+        "<AWS::S3::Bucket>",
+        "prod",
+        auth="iam",
+        payloads_bucket="<AWS::S3::Bucket>",
+        jobs_queue_url="<AWS::SQS::Queue>",
+        shadow_queue_url="<AWS::SQS::Queue>",
+    )
     registrar = RegistrarSettings.from_env(variables(default.platform, "modelport-prod-registrar"))
     assert registrar == RegistrarSettings("<AWS::S3::Bucket>", "prod")
 
@@ -222,6 +267,65 @@ def test_the_rest_api_streams_text_and_nothing_else(synthesise: Synthesiser) -> 
             assert uri.endswith("/invocations")
 
 
+def queue_of(stack: Stack, what: str) -> dict[str, Any]:
+    return stack.properties("AWS::SQS::Queue", QueueName=f"modelport-prod-{what}")
+
+
+def test_queues_are_encrypted_with_the_key_and_reached_by_tls_only(
+    any_environment: Synthesis,
+) -> None:
+    stack = any_environment.platform
+    queues = stack.of("AWS::SQS::Queue")
+    assert len(queues) == 3
+    for queue in queues:
+        assert stack.text(queue["Properties"]["KmsMasterKeyId"]) == "<AWS::KMS::Key.Arn>"
+    policies = [each["Properties"] for each in stack.of("AWS::SQS::QueuePolicy")]
+    assert len(policies) == 3
+    for policy in policies:
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Principal"]) == ("Deny", {"AWS": "*"})
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_a_job_that_ends_five_workers_is_kept_apart(default: Synthesis) -> None:
+    stack = default.platform
+    jobs, dead = (queue_of(stack, what) for what in ("jobs", "dead-jobs"))
+    assert jobs["RedrivePolicy"]["maxReceiveCount"] == 5
+    assert stack.text(jobs["RedrivePolicy"]["deadLetterTargetArn"]) == "<AWS::SQS::Queue.Arn>"
+    assert dead["MessageRetentionPeriod"] == 14 * 86_400
+    assert "RedrivePolicy" not in queue_of(stack, "shadows")
+
+
+def test_a_job_waits_no_longer_than_its_payload_is_kept(default: Synthesis) -> None:
+    kept = bucket_of(default.platform, "payloads")["LifecycleConfiguration"]["Rules"][0]
+    waits = queue_of(default.platform, "jobs")["MessageRetentionPeriod"]
+    assert waits == kept["ExpirationInDays"] * 86_400
+
+
+def test_the_router_is_told_which_hosts_webhooks_may_have(synthesise: Synthesiser) -> None:
+    text = '[environment]\nname = "t"\nwebhook_hosts = ["a.example", "127.0.0.1:80"]\n'
+    told = variables(synthesise.fresh(text, "webhooks").platform, "modelport-t-router")
+    assert RouterSettings.from_env(told).webhook_hosts == "a.example,127.0.0.1:80"
+
+
+def test_old_and_given_up_jobs_are_watched(any_environment: Synthesis) -> None:
+    stack = any_environment.platform
+    watched = {
+        alarm["Properties"]["MetricName"]: alarm["Properties"]
+        for alarm in stack.of("AWS::CloudWatch::Alarm")
+        if alarm["Properties"].get("Namespace") == "AWS/SQS"
+    }
+    assert watched.keys() == {"ApproximateAgeOfOldestMessage", "NumberOfMessagesReceived"}
+    assert watched["NumberOfMessagesReceived"]["Threshold"] == 1
+    for name, queue in (
+        ("ApproximateAgeOfOldestMessage", "jobs"),
+        ("NumberOfMessagesReceived", "dead-jobs"),
+    ):
+        (dimension,) = watched[name]["Dimensions"]
+        reference = dimension["Value"]["Fn::GetAtt"][0]
+        assert stack.resources[reference]["Properties"]["QueueName"].endswith(f"-{queue}")
+
+
 def test_a_rest_api_that_shall_not_stream_is_the_router_alone(synthesise: Synthesiser) -> None:
     text = '[environment]\nname = "t"\napi = "rest"\nstreaming = false\n'
     platform = synthesise.fresh(text, "unstreamed").platform
@@ -244,19 +348,23 @@ def test_the_streamer_starts_a_loop_of_its_own_with_the_routers_rights_and_one_m
     assert streamer["Code"] == router["Code"]
     told = dict(streamer["Environment"]["Variables"])
     wrapper = told.pop("AWS_LAMBDA_EXEC_WRAPPER")
-    assert told == router["Environment"]["Variables"]
+    queued = ("JOBS_QUEUE_URL", "PAYLOADS_BUCKET", "SHADOW_QUEUE_URL")
+    elsewhere = {f"MODELPORT_{name}" for name in queued}
+    routers_own = router["Environment"]["Variables"]
+    assert told == {name: routers_own[name] for name in routers_own.keys() - elsewhere}
     program = assets.router / wrapper.removeprefix("/var/task/")
     assert os.access(program, os.X_OK)
     streamers, routers = (
         {
-            statement["Sid"]: {**statement, "Resource": platform.text(statement["Resource"])}
+            statement["Sid"]: {**statement, "Resource": str(statement["Resource"])}
             for statement in _statements(platform, each["Role"])
             if statement["Sid"] != "OwnLogs"
         }
         for each in (streamer, router)
     )
     streaming = streamers.pop("StreamEndpoints")
-    assert streamers == routers
+    handing_on = {"HandWorkOn", "KeepPayloads", "KnowWhichPayloadsAreMissing", "EncryptPayloads"}
+    assert streamers == {sid: each for sid, each in routers.items() if sid not in handing_on}
     assert streaming["Action"] == "sagemaker:InvokeEndpointWithResponseStream"
     assert streaming["Resource"] == routers["InvokeEndpoints"]["Resource"]
     assert not any(
@@ -312,7 +420,11 @@ def test_alarms_notify_the_topic_of_the_settings(synthesise: Synthesiser) -> Non
 def test_the_dashboard_shows_every_version_without_being_told(default: Synthesis) -> None:
     stack = default.platform
     body = stack.text(stack.one("AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
-    for metrics in ("{AWS/Lambda,FunctionName}", "{AWS/SageMaker,EndpointName,VariantName}"):
+    for metrics in (
+        "{AWS/Lambda,FunctionName}",
+        "{AWS/SageMaker,EndpointName,VariantName}",
+        "{modelport,environment,model,version}",
+    ):
         assert f"SEARCH('{metrics} " in body
     assert "modelport-prod-" in body
     assert "magika" not in body

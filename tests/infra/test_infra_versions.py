@@ -10,7 +10,14 @@ from modelport.errors import InvalidSettingError
 from modelport.routes import Deployment
 from modelport.settings import RuntimeSettings
 
-from tests.support.synthesis import DIGEST, IMAGE, VERSIONS, Synthesis, Synthesiser
+from tests.support.synthesis import (
+    DIGEST,
+    ENVIRONMENTS,
+    IMAGE,
+    VERSIONS,
+    Synthesis,
+    Synthesiser,
+)
 
 REGISTRATION = "Custom::ModelVersion"
 
@@ -40,8 +47,39 @@ def test_a_version_runs_its_image_by_digest_with_its_own_size(default: Synthesis
 def test_the_runtime_is_told_which_version_it_is(synthesise: Synthesiser) -> None:
     function = synthesise("open").version(1).one("AWS::Lambda::Function")["Properties"]
     variables = function["Environment"]["Variables"]
-    assert RuntimeSettings.from_env(variables) == RuntimeSettings("magika", 1, DIGEST)
+    told = {**variables, "MODELPORT_PAYLOADS_URL": ""}
+    assert RuntimeSettings.from_env(told) == RuntimeSettings("magika", 1, DIGEST)
     assert variables["PROXY"] == "http://proxy"
+
+
+def payloads_url(found: Synthesis) -> str:
+    stack = found.version(1)
+    variables = stack.one("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+    return str(stack.text(variables["MODELPORT_PAYLOADS_URL"]))
+
+
+def test_the_runtime_is_told_where_payloads_lie_and_nothing_in_it_changes_by_that(
+    default: Synthesis, synthesise: Synthesiser
+) -> None:
+    bucket = "modelport-prod-payloads-<AWS::AccountId>-<AWS::Region>"
+    assert payloads_url(default) == f"https://{bucket}.s3.<AWS::Region>.<AWS::URLSuffix>/"
+    again = synthesise.fresh(ENVIRONMENTS["default"] + VERSIONS, "again")
+    assert set(again.version(1).resources) == set(default.version(1).resources)
+    setting = 'payloads_url = "http://127.0.0.1:4566/payloads/"\n'
+    elsewhere = synthesise.fresh(ENVIRONMENTS["default"] + setting + VERSIONS, "elsewhere")
+    assert payloads_url(elsewhere) == "http://127.0.0.1:4566/payloads/"
+    # Callers reach a published version: one with another address is another one.
+    assert set(elsewhere.version(1).resources) != set(default.version(1).resources)
+
+
+def test_an_endpoint_that_reaches_no_network_is_not_told_where_payloads_lie(
+    default: Synthesis,
+) -> None:
+    for number in (3, 4):
+        for model in default.version(number).of("AWS::SageMaker::Model"):
+            assert model["Properties"]["EnableNetworkIsolation"] is True
+            told = model["Properties"]["PrimaryContainer"]["Environment"]
+            assert "MODELPORT_PAYLOADS_URL" not in told
 
 
 def test_no_log_of_an_earlier_deploy_stands_in_the_way_of_the_next(

@@ -28,7 +28,7 @@ ELSEWHERE = f"registry.example/base@sha256:{'1' * 64}"
 def begin(home: Home, images: str | None) -> Deployments:
     """What a cloud that comes up does with its deployments file."""
     home.clear()
-    write_deployments(home, load(DEFAULT_ENGINE), Hosts("http://f", "http://e"), images)
+    write_deployments(home, load(DEFAULT_ENGINE), Hosts("http://f", "http://e"), "http://a", images)
     return Deployments.load(home.deployments)
 
 

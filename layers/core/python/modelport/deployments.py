@@ -39,6 +39,7 @@ __all__ = [
 
 MAX_RESOURCE_NAME = 63
 _BY_DIGEST = r"^[^@\s]+@sha256:[0-9a-f]{64}$"
+_HOST = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[0-9]{1,5})?$"
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -74,6 +75,10 @@ class Environment(BaseModel):
     log_retention_days: Literal[1, 3, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653] = 30
     #: ARN of the SNS topic that alarms notify; alarms without one only show on the dashboard.
     alarm_topic: Annotated[str, Field(pattern=r"^arn:[^:]+:sns:")] | None = None
+    #: Hosts that may be told of finished jobs; a job that names another is refused.
+    webhook_hosts: tuple[Annotated[str, Field(pattern=_HOST)], ...] = ()
+    #: Where model versions find what is too large for an event; not said = the bucket's address.
+    payloads_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/(\S+/)?$")] | None = None
     throttle_rate: Annotated[int, Field(gt=0)] = 100
     throttle_burst: Annotated[int, Field(gt=0)] = 200
 
