@@ -16,6 +16,7 @@ from modelport.errors import ModelNotFoundError, VersionNotFoundError
 from modelport.manifest import Draft, File, Manifest
 from modelport.refs import check_name
 from modelport.registry import Actor, Progress, Snapshot, blobs, keys, silent
+from modelport.registry.active import ActiveRollouts
 from modelport.registry.changes import PUBLISH, Changes, snapshot
 from modelport.registry.publish import publish, stored_manifest
 from modelport.registry.store import Store
@@ -80,7 +81,10 @@ class BucketRegistry:
             if not before.etag:
                 raise ModelNotFoundError(model)
             after = edit(before.routes)
-            return None if after == before.routes else after
+            if after == before.routes:
+                return None
+            ActiveRollouts(self._store).note_beginnings(before.routes, after)
+            return after
 
         return self._changes.apply(model, on_existing, action=action, detail=detail, who=who)
 

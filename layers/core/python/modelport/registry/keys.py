@@ -8,6 +8,9 @@ from __future__ import annotations
 from modelport.errors import IntegrityError
 
 MODELS = "models/"
+BLOBS = "blobs/sha256/"
+#: Which models may have a rollout under way.
+ACTIVE_ROLLOUTS = "rollouts/active.json"
 _DIGITS = 10
 _PREFIX = "sha256:"
 
@@ -15,7 +18,14 @@ _PREFIX = "sha256:"
 def blob(digest: str) -> str:
     """The key of a blob, from ``sha256:<64 hex digits>``."""
     hexdigest = _hex(digest)
-    return f"blobs/sha256/{hexdigest[:2]}/{hexdigest}"
+    return f"{BLOBS}{hexdigest[:2]}/{hexdigest}"
+
+
+def digest_of_blob(key: str) -> str | None:
+    """The digest in the key of a blob; None for anything else that lies beside them."""
+    hexdigest = key.rpartition("/")[2]
+    lawful = len(hexdigest) == 64 and set(hexdigest) <= set("0123456789abcdef")
+    return _PREFIX + hexdigest if lawful and blob(_PREFIX + hexdigest) == key else None
 
 
 def routes(model: str) -> str:
@@ -33,14 +43,29 @@ def manifest(model: str, version: int) -> str:
     return versions(model) + numbered(version)
 
 
+def notes(model: str, version: int) -> str:
+    """The key of what people note about one version."""
+    return f"{MODELS}{model}/notes/{numbered(version)}"
+
+
+def publications(model: str) -> str:
+    """The folder of a model's publication records."""
+    return f"{MODELS}{model}/publications/"
+
+
 def publication(model: str, digest: str) -> str:
     """The key of the record that makes publishing one content happen once."""
-    return f"{MODELS}{model}/publications/{_hex(digest)}.json"
+    return f"{publications(model)}{_hex(digest)}.json"
+
+
+def log(model: str) -> str:
+    """The folder of a model's log."""
+    return f"{MODELS}{model}/log/"
 
 
 def log_entry(model: str, revision: int) -> str:
     """The key of the log entry of one change."""
-    return f"{MODELS}{model}/log/{numbered(revision)}"
+    return log(model) + numbered(revision)
 
 
 def evaluations(model: str, version: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from modelport.refs import check_alias, check_version
 from modelport.routes.errors import InvalidRolloutError
-from modelport.routes.weights import Alias, Weighted, alias_from
+from modelport.routes.weights import Alias, alias_from
 
 RUNNING, PAUSED = "running", "paused"
 SUCCEEDED, ROLLED_BACK, ABORTED = "succeeded", "rolled-back", "aborted"
@@ -23,8 +23,8 @@ STATES = (RUNNING, PAUSED, SUCCEEDED, ROLLED_BACK, ABORTED)
 ERRORS, LATENCY, AGREEMENT = "errors", "latency", "agreement"
 DISTRIBUTION, CRASHES = "distribution", "crashes"
 KINDS = (ERRORS, LATENCY, AGREEMENT, DISTRIBUTION, CRASHES)
-#: A step shorter than this sees next to nothing; one longer than a month is no rollout.
-SHORTEST_STEP_S, LONGEST_STEP_S = 10.0, 30 * 86_400.0
+#: A step shorter than this sees next to nothing; of longer ones metrics would be forgotten.
+SHORTEST_STEP_S, LONGEST_STEP_S = 10.0, 7 * 86_400.0
 MOST_STEPS, MOST_GUARDS = 50, 16
 
 
@@ -123,7 +123,7 @@ class Rollout:
 
     def _check_numbers(self) -> None:
         if not SHORTEST_STEP_S <= self.every_s <= LONGEST_STEP_S:
-            raise InvalidRolloutError(f"a step of {self.every_s:g} s", "10s to 30d")
+            raise InvalidRolloutError(f"a step of {self.every_s:g} s", "10s to 7d")
         if not 0 < self.alpha < 0.5:
             raise InvalidRolloutError(f"alpha {self.alpha:g}", "more than 0, less than 0.5")
         if not 1 <= self.min_samples <= 10**9:
