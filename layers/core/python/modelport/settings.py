@@ -150,6 +150,14 @@ class RegistrarSettings(_Settings):
 
 
 @dataclass(frozen=True)
+class ControllerSettings(_Settings):
+    """The controller of rollouts: which registry, and whose metrics it reads."""
+
+    bucket: str
+    environment: str
+
+
+@dataclass(frozen=True)
 class WorkerSettings(_Settings):
     """The worker: which registry and environment, where jobs are kept and where they come from.
 

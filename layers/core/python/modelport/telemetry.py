@@ -82,3 +82,14 @@ def categories(told: str) -> dict[str, int]:
         if match:
             found[match[1]] = found.get(match[1], 0) + int(match[2])
     return found
+
+
+def predictions(told: str) -> dict[str, int]:
+    """The counts of a `PREDICTED_HEADER`: of each category, and of all together.
+
+    >>> predictions("cat=3,dog=1")
+    {'predicted_cat': 3, 'predicted_dog': 1, 'predictions': 4}
+    """
+    found = categories(told)
+    counts = {predicted(category): rows for category, rows in found.items()}
+    return {**counts, PREDICTIONS: sum(found.values())} if found else {}

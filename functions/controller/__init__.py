@@ -1,0 +1,1 @@
+"""The controller: a scheduled function that moves rollouts on, or back, by what it observes."""
