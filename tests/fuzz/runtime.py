@@ -17,6 +17,7 @@ PATHS = (
     "/v1/models/demo:predict?dialect=kserve",
     "/v1/models/demo:classify",
     "/v1/models/demo:regress",
+    "/v1/models/demo:evaluate",
     "/v2/models/demo/infer",
     "/invocations",
     "/endpoints/demo/invocations",

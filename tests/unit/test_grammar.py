@@ -22,6 +22,7 @@ ACCEPTED = [
     ("POST", "/v1/models/m/labels/canary:predict", Call("v1", "predict", "m", None, "canary")),
     ("POST", "/v1/models/m:classify", Call("v1", "classify", "m")),
     ("POST", "/v1/models/m/versions/3:regress", Call("v1", "regress", "m", 3)),
+    ("POST", "/v1/models/m/labels/canary:evaluate", Call("v1", "evaluate", "m", None, "canary")),
     ("POST", "/V1/models/m:Explain", Call("v1", "explain", "m")),
     ("POST", "/v1/models/m:predict?dialect=kserve", Call("v1", "predict", "m")),
     ("GET", "/v1/models/m/labels/can%61ry", Call("v1", "status", "m", None, "canary")),

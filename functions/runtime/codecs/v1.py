@@ -1,5 +1,7 @@
 """V1: TensorFlow Serving's REST ``:predict``, ``:classify`` and ``:regress``, and KServe's V1.
 
+``:evaluate`` is modelport's own: `functions.runtime.evaluation`.
+
 Row form (``instances``) and columnar form (``inputs``); NaN and Infinity come and go as bare
 tokens; text may be ``{"b64": …}``, and outputs named ``…_bytes`` are answered so. Messages follow
 http_rest_api_util.cc and json_tensor.cc where clients match on them. KServe reads ``inputs`` as
@@ -47,6 +49,10 @@ class V1Codec:
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
         dialect = _dialect(call)
         document = read_json(request.body)
+        if call.verb == "evaluate":
+            from functions.runtime import evaluation  # few ever ask
+
+            return evaluation.parse(document, subject)
         if call.verb not in EXAMPLES:
             return parse_document(document, subject.signature, kserve=dialect == KSERVE)
         return parse_examples(call.verb, document, subject.signature)
@@ -56,6 +62,10 @@ class V1Codec:
             from functions.runtime.codecs import v1_examples
 
             return dict(JSON_HEADERS), v1_examples.results(outputs, parsed, subject)
+        if "evaluation" in parsed.form:
+            from functions.runtime import evaluation
+
+            return dict(JSON_HEADERS), evaluation.results(outputs, parsed, subject)
         if parsed.form["row"]:
             answer: dict[str, Any] = {"predictions": _rows(outputs)}
         else:

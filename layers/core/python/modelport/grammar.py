@@ -71,6 +71,7 @@ RULES: tuple[tuple[str, str, str, Pattern], ...] = tuple(
         ("v2", "generate-stream", "POST", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/generate_stream"),
         ("v1", "classify", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:classify"),
         ("v1", "regress", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:regress"),
+        ("v1", "evaluate", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:evaluate"),
         ("v1", "explain", "POST", rf"/v1/models/{_NAME}{_V1_SELECTOR}:explain"),
         ("v1", "metadata", "GET", rf"/v1/models/{_NAME}{_V1_SELECTOR}/metadata"),
         ("v1", "status", "GET", rf"/v1/models/{_NAME}{_V1_SELECTOR}"),
@@ -99,7 +100,16 @@ RULES: tuple[tuple[str, str, str, Pattern], ...] = tuple(
 
 #: The verbs that run a model; all others ask about one, or about the server.
 PREDICTIONS = frozenset(
-    {"predict", "classify", "regress", "infer", "invocations", "generate", "generate-stream"}
+    {
+        "predict",
+        "classify",
+        "regress",
+        "evaluate",
+        "infer",
+        "invocations",
+        "generate",
+        "generate-stream",
+    }
 )
 
 _BOTH_SELECTORS = Pattern(
@@ -179,6 +189,7 @@ _TAILS = {
     ("v1", "predict"): ":predict",
     ("v1", "classify"): ":classify",
     ("v1", "regress"): ":regress",
+    ("v1", "evaluate"): ":evaluate",
     ("v1", "explain"): ":explain",
     ("v1", "metadata"): "/metadata",
     ("v2", "infer"): "/infer",

@@ -5,7 +5,7 @@
 - regress: a floating output of shape [N] or [N, 1], the one called ``outputs``, else
   ``predictions``, else the model's first.
 
-Shared by the runtime, which answers, and the documents, which say what is answered.
+``:evaluate`` follows from these (`evaluated`). Shared by the runtime, which answers, and the documents, which say what is answered.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from __future__ import annotations
 from modelport.signature import Signature, TensorSpec
 
 _FLOATING = frozenset({"FP16", "FP32", "FP64"})
+_LABELS = frozenset(
+    {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "BYTES"}
+)
 _PREFERRED = {"classify": ("scores", "probabilities"), "regress": ("outputs", "predictions")}
 
 
@@ -26,6 +29,20 @@ def result_of(verb: str, signature: Signature) -> TensorSpec | None:
         if name in by_name:
             return by_name[name]
     return fitting[0] if fitting else None
+
+
+def evaluated(task: str, signature: Signature) -> TensorSpec | None:
+    """The output that ``:evaluate`` and `modelport evaluate` compare with labels; None without one.
+
+    Regression: the one that answers ``:regress``. Classification: the one that answers
+    ``:classify``; else a floating one of shape [N], the second class's score; else the first of
+    whole numbers or text of shape [N] or [N, 1], which are labels and have no scores.
+    """
+    if task == "regression":
+        return result_of("regress", signature)
+    scores = result_of("classify", signature) or result_of("regress", signature)
+    labels = (s for s in signature.outputs if s.datatype in _LABELS and _fits("regress", s.shape))
+    return scores or next(labels, None)
 
 
 def _fits(verb: str, shape: tuple[int, ...]) -> bool:

@@ -10,8 +10,9 @@ from modelport.openapi.about import About, Place
 from modelport.openapi.operation import JSON, PREDICTION, Operation, json_body, ref
 from modelport.openapi.schemas import Schema
 from modelport.signature import Signature
-from modelport.v1_results import result_of
+from modelport.v1_results import evaluated, result_of
 
+_TASKS = ("classification", "regression")
 TAG = "V1: TensorFlow Serving and KServe"
 _BARE = (
     "Numbers that JSON cannot spell come and go as bare `NaN`, `Infinity` and `-Infinity`,"
@@ -29,6 +30,8 @@ def operations(about: About, place: Place) -> Iterator[Operation]:
             yield _examples(about, f"{path}:classify", "v1Classify", "Classify examples")
         if examples_fit and result_of("regress", about.signature):
             yield _examples(about, f"{path}:regress", "v1Regress", "Regress on examples")
+        if _tasks(about.signature) and schemas.rows(about.signature) is not None:
+            yield _evaluate(path)
     yield Operation(
         "GET", path, TAG, "v1Status", "Which versions run, and whether they are ready",
         answer={JSON: json_body(ref("V1Status"))},
@@ -42,6 +45,7 @@ def operations(about: About, place: Place) -> Iterator[Operation]:
 def components(about: About) -> Schema:
     """The schemas those operations refer to."""
     return fixed_components() | {
+        "V1EvaluateRequest": _evaluation(about.signature),
         "V1PredictRequest": _request(about.signature),
         "V1PredictResponse": _response(about.signature),
     }
@@ -71,6 +75,19 @@ def fixed_components() -> Schema:
                 "signature_name": {"enum": ["", "serving_default"]},
                 "context": {"type": "object"},
                 "examples": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+            },
+        },
+        "V1Evaluation": {
+            "type": "object",
+            "required": ["task", "rows", "metrics", "left_out"],
+            "properties": {
+                "task": {"enum": list(_TASKS)},
+                "rows": {"type": "integer"},
+                "metrics": {"type": "object", "additionalProperties": {"type": "number"}},
+                "left_out": {"type": "object", "additionalProperties": {"type": "string"}},
+                "scores": {"enum": ["probabilities", "softmax", "sigmoid", None]},
+                "classes": {"type": "array", "items": {"type": "object"}},
+                "confusion": {"type": "array", "items": {"type": "array"}},
             },
         },
         "V1Results": {
@@ -120,6 +137,38 @@ def _examples(about: About, path: str, name: str, summary: str) -> Operation:
         answer={JSON: json_body(ref("V1Results"))},
         refusals=PREDICTION,
     )  # fmt: skip
+
+
+def _tasks(signature: Signature) -> list[str]:
+    return [task for task in _TASKS if evaluated(task, signature)]
+
+
+def _evaluate(path: str) -> Operation:
+    return Operation(
+        "POST", f"{path}:evaluate", TAG, "v1Evaluate", "Compare answers with labels",
+        "`labels` has one label for each of `instances`, at most 10,000: a class's name or number,"
+        " or a value. Scores that are no probabilities go through softmax (one column: sigmoid).",
+        request={JSON: json_body(ref("V1EvaluateRequest"))},
+        answer={JSON: json_body(ref("V1Evaluation"))},
+        answered="Accuracy, precision, recall, F1 and log loss, or MAE, RMSE and R²; `left_out`"
+        " says why one is not there.",
+        refusals=PREDICTION,
+    )  # fmt: skip
+
+
+def _evaluation(signature: Signature) -> Schema:
+    label = {"type": ["integer", "number", "string"]}
+    return {
+        "type": "object",
+        "required": ["instances", "labels", "task"],
+        "properties": {
+            "signature_name": {"enum": ["", "serving_default"]},
+            "task": {"enum": _tasks(signature) or list(_TASKS)},
+            "instances": schemas.rows(signature) or {"type": "array"},
+            "labels": {"type": "array", "minItems": 1, "maxItems": 10_000, "items": label},
+        },
+        "additionalProperties": False,
+    }
 
 
 def _request(signature: Signature) -> Schema:
