@@ -5,7 +5,8 @@
 - regress: a floating output of shape [N] or [N, 1], the one called ``outputs``, else
   ``predictions``, else the model's first.
 
-``:evaluate`` follows from these (`evaluated`). Shared by the runtime, which answers, and the documents, which say what is answered.
+``:evaluate`` follows from these (`evaluated`). Shared by the runtime, which answers, and the
+documents, which say what is answered.
 """
 
 from __future__ import annotations
