@@ -20,11 +20,27 @@ _FORWARDED = frozenset(
     }
 )
 _RETURNED = frozenset(
-    {"allow", "content-encoding", "content-type", "inference-header-content-length", "retry-after"}
+    {
+        "allow",
+        "content-encoding",
+        "content-type",
+        "inference-header-content-length",
+        "retry-after",
+        "server-timing",
+    }
 )
 _OUR_PREFIXES = ("x-amzn-sagemaker-", "x-modelport-")
-#: Said to the router: which version, and whose call.
-_CONSUMED = frozenset({VARIANT_HEADER, "x-modelport-key", "x-modelport-version"})
+#: Said to the router: which version, whose call, and how body and answer travel.
+_CONSUMED = frozenset(
+    {
+        VARIANT_HEADER,
+        "x-modelport-answer",
+        "x-modelport-body",
+        "x-modelport-key",
+        "x-modelport-version",
+        "x-modelport-webhook",
+    }
+)
 #: Said by the router alone.
 _OURS_TO_SAY = frozenset({"x-modelport-fallback"})
 

@@ -5,6 +5,7 @@ It must not know how requests arrive or answers leave; nothing it is given may m
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from modelport.errors import ModelportError
 from modelport.refusals import crash, refused, status_of
 
 from functions.router.dispatch import Dispatcher
-from functions.router.lines import line
+from functions.router.lines import lines
 from functions.router.routes_cache import Clock, Log
 from functions.router.trace import Trace
 
@@ -23,11 +24,16 @@ class Exchange:
     """Answers requests through a dispatcher; safe to call from many threads."""
 
     def __init__(
-        self, dispatcher: Dispatcher, clock: Clock, log: Log, environment: str = ""
+        self,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        log: Log,
+        environment: str = "",
+        now: Clock = time.time,
     ) -> None:
-        """``environment`` is told in the lines of the log."""
+        """``environment`` is told in the lines of the log; ``now`` is the time of day."""
         self._dispatcher, self._clock, self._log = dispatcher, clock, log
-        self._environment = environment
+        self._environment, self._now = environment, now
         self._cold = True
 
     def answer(
@@ -59,7 +65,11 @@ class Exchange:
         duration = self._clock() - started
         if trace.failure is not None and status_of(trace.failure) >= 500:
             self._log(_why(request, trace.failure))
-        self._log(line(self._environment, request, response, trace, duration, cold, error))
+        at_ms = round(self._now() * 1000)
+        for line in lines(
+            self._environment, request, response, trace, duration, cold, error, at_ms
+        ):
+            self._log(line)
         return response
 
 

@@ -153,7 +153,7 @@ def test_an_event_reaches_the_gateway_before_the_next_is_made(
             assert text(answer.chunk())["text_output"] == word
     assert answer.chunk() is None
     (line,) = streamer.lines
-    assert (line["verb"], line["status"], line["version"]) == ("generate-stream", 200, 3)
+    assert (line["verb"], line["status"], line["version"]) == ("generate-stream", 200, "3")
 
 
 @pytest.mark.parametrize(

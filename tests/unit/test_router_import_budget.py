@@ -30,6 +30,7 @@ _BUDGET = {
     "functions.router.caller",
     "functions.router.choice",
     "functions.router.clients",
+    "functions.router.counts",
     "functions.router.crossing",
     "functions.router.dispatch",
     "functions.router.exchange",
@@ -41,6 +42,7 @@ _BUDGET = {
     "functions.router.trace",
     "functions.router.versions",
     "modelport",
+    "modelport.embedded_metrics",
     "modelport.envelope",
     "modelport.errors",
     "modelport.goldens",
@@ -73,6 +75,7 @@ _BUDGET = {
     "modelport.sagemaker_envelope",
     "modelport.settings",
     "modelport.signature",
+    "modelport.telemetry",
 }
 
 
