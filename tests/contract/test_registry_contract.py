@@ -534,7 +534,7 @@ def test_models_are_listed_in_order_and_strangers_left_out(
         publish(registry, tmp_path, b"weights", name)
     assert store.create("models/README.txt", b"what lies here")
     assert store.create("models/a/versions/notes.txt", b"x")
-    assert list(registry.models()) == ["a", "a-1", "b", "c"]
+    assert list(registry.models()) == ["a-1", "a", "b", "c"]
     assert list(registry.versions("a")) == [1]
 
 

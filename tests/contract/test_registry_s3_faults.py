@@ -11,6 +11,7 @@ import pytest
 from modelport.errors import IntegrityError, ModelNotFoundError, RegistryUnavailableError
 from modelport.manifest import Draft, File, digest_of
 from modelport.registry import keys
+from modelport.registry.blobs import LocalSource
 from modelport.registry.s3 import S3Registry, S3Store
 
 from tests.support.registry_world import ADA, BUCKET, make_draft, s3_client
@@ -37,7 +38,7 @@ def test_nobody_listening_is_unavailable(tmp_path: Path) -> None:
         assert raised.value.retry_after_s > 0
         with pytest.raises(RegistryUnavailableError, match="listing s3://registry/models/"):
             list(registry.models())
-        with pytest.raises(RegistryUnavailableError, match=r"uploading model\.bin"):
+        with pytest.raises(RegistryUnavailableError, match="models/magika/publications"):
             registry.publish("magika", make_draft(tmp_path, model=b"x"), who=ADA)
 
 
@@ -62,7 +63,7 @@ def test_no_rights_are_said_with_the_rights_that_are_needed() -> None:
 
 def test_no_rights_to_look_for_a_blob_are_said_too(tmp_path: Path) -> None:
     # The answer to a HEAD has no body, so no code but the status.
-    with s3_answering(Answer(403)) as server:
+    with s3_answering(refusal(404, "NoSuchKey"), Answer(403)) as server:
         with pytest.raises(RegistryUnavailableError, match="blobs/sha256") as raised:
             registry_at(server).publish("magika", make_draft(tmp_path, model=b"x"), who=ADA)
         assert "s3:PutObject" in raised.value.hint
@@ -90,7 +91,7 @@ def test_a_bucket_that_does_not_exist_is_not_a_missing_model(tmp_path: Path) -> 
 
 def test_bytes_damaged_on_the_way_up_are_refused(tmp_path: Path) -> None:
     with (
-        s3_answering(Answer(404), refusal(400, "BadDigest")) as server,
+        s3_answering(refusal(404, "NoSuchKey"), Answer(404), refusal(400, "BadDigest")) as server,
         pytest.raises(IntegrityError, match=r"uploading model\.bin"),
     ):
         registry_at(server).publish("magika", make_draft(tmp_path, model=b"x"), who=ADA)
@@ -124,7 +125,7 @@ def send(server: S3Answers, draft: Draft) -> str:
     client, file = s3_client(server.endpoint, tries=1), draft.content.files[0]
     store = S3Store(client, BUCKET, part_size=10, single_put_limit=1)
     key = keys.blob(file.digest)
-    store.upload(key, draft.sources[file.path], file, lambda _: None)
+    store.upload(key, LocalSource(draft.sources[file.path]), file, lambda _: None)
     return key
 
 
@@ -278,11 +279,13 @@ def test_a_failing_log_does_not_fail_the_change(
 ) -> None:
     """See the contract suite for how the next change catches up."""
     answers = (
-        Answer(404),  # No blob,
+        refusal(404, "NoSuchKey"),  # Never published,
+        Answer(404),  # no blob,
         PUT,  # so it is sent;
         refusal(404, "NoSuchKey"),  # no routes;
         PUT,  # the publication record
         PUT,  # and the manifest are new;
+        Answer(200, b"?"),  # the blob is there;
         refusal(404, "NoSuchKey"),  # still no routes,
         PUT,  # so they are committed.
         refusal(503, "SlowDown"),  # Nothing more can be written.

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
+from modelport.errors import RegistryUnavailableError
 from modelport.manifest import Content, Draft, File, digest_of
 from modelport.registry import Actor
-from modelport.registry.store import Advance, Document, Store
+from modelport.registry.store import Advance, Document, Source, Store, Stored
 from modelport.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -48,22 +50,91 @@ def die() -> None:
     raise Killed
 
 
-class MortalStore:
+class AroundStore:
+    """A store that passes everything on; ``call`` stands around each request."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+
+    @contextmanager
+    def call(self, operation: str, key: str) -> Iterator[None]:
+        """What happens around one request."""
+        yield
+
+    def get(self, key: str, *, known: str | None = None) -> Document | None:
+        with self.call("get", key):
+            return self.inner.get(key, known=known)
+
+    def create(self, key: str, body: bytes) -> bool:
+        with self.call("create", key):
+            return self.inner.create(key, body)
+
+    def replace(self, key: str, body: bytes, etag: str) -> bool:
+        with self.call("replace", key):
+            return self.inner.replace(key, body, etag)
+
+    def children(self, folder: str, *, after: str = "") -> Iterator[str]:
+        with self.call("children", folder):
+            return self.inner.children(folder, after=after)
+
+    def upload(
+        self,
+        key: str,
+        source: Source,
+        file: File,
+        advance: Advance,
+        *,
+        renew_after_s: float | None = None,
+    ) -> None:
+        with self.call("upload", key):
+            self.inner.upload(key, source, file, advance, renew_after_s=renew_after_s)
+
+    def read(self, key: str, offset: int = 0) -> Iterator[bytes] | None:
+        with self.call("read", key):
+            return self.inner.read(key, offset)
+
+    def stat(self, key: str) -> Stored | None:
+        with self.call("stat", key):
+            return self.inner.stat(key)
+
+    def objects(self, prefix: str) -> Iterator[Stored]:
+        with self.call("objects", prefix):
+            return self.inner.objects(prefix)
+
+    def delete(self, key: str, generation: str) -> None:
+        with self.call("delete", key):
+            self.inner.delete(key, generation)
+
+    def adopt(self, key: str, other: Store, file: File) -> bool:
+        with self.call("adopt", key):
+            return self.inner.adopt(key, _bare(other), file)
+
+
+def _bare(store: Store) -> Store:
+    while isinstance(store, AroundStore):
+        store = store.inner
+    return store
+
+
+WRITES = ("create", "replace", "upload", "delete", "adopt")
+
+
+class MortalStore(AroundStore):
     """A store whose process ends at its ``at``-th write: before it takes effect, or right after."""
 
     def __init__(
         self, inner: Store, *, at: int, after: bool, end: Callable[[], None] = die
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._left = at
         self._after = after
         self._end = end
-        self.get = inner.get
-        self.children = inner.children
-        self.read = inner.read
 
     @contextmanager
-    def _write(self) -> Iterator[None]:
+    def call(self, operation: str, key: str) -> Iterator[None]:
+        if operation not in WRITES:
+            yield
+            return
         self._left -= 1
         if self._left == 0 and not self._after:
             self._end()
@@ -71,25 +142,13 @@ class MortalStore:
         if self._left == 0 and self._after:
             self._end()
 
-    def create(self, key: str, body: bytes) -> bool:
-        with self._write():
-            return self._inner.create(key, body)
-
-    def replace(self, key: str, body: bytes, etag: str) -> bool:
-        with self._write():
-            return self._inner.replace(key, body, etag)
-
-    def upload(self, key: str, source: Path, file: File, advance: Advance) -> None:
-        with self._write():
-            self._inner.upload(key, source, file, advance)
-
     @property
     def survived(self) -> bool:
         """Whether the end never came."""
         return self._left > 0
 
 
-class ForgetfulStore:
+class ForgetfulStore(AroundStore):
     """A store whose first write to a key ending in ``name`` succeeds and is reported as refused.
 
     That is what a client library makes of an answer lost on the way: it sends the request again.
@@ -99,20 +158,16 @@ class ForgetfulStore:
     def __init__(
         self, inner: Store, name: str, meanwhile: Callable[[], object] = lambda: None
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._name = name
         self._meanwhile = meanwhile
         self._forgot = False
-        self.get = inner.get
-        self.children = inner.children
-        self.read = inner.read
-        self.upload = inner.upload
 
     def create(self, key: str, body: bytes) -> bool:
-        return self._inner.create(key, body) and not self._forgets(key)
+        return self.inner.create(key, body) and not self._forgets(key)
 
     def replace(self, key: str, body: bytes, etag: str) -> bool:
-        return self._inner.replace(key, body, etag) and not self._forgets(key)
+        return self.inner.replace(key, body, etag) and not self._forgets(key)
 
     def _forgets(self, key: str) -> bool:
         forgets = not self._forgot and key.endswith(self._name)
@@ -120,6 +175,42 @@ class ForgetfulStore:
             self._forgot = True
             self._meanwhile()
         return forgets
+
+
+class FailingStore(AroundStore):
+    """A store that is away at its ``at``-th request, of any kind: before it, or with its answer."""
+
+    def __init__(self, inner: Store, *, at: int, after: bool) -> None:
+        super().__init__(inner)
+        self._left = at
+        self._after = after
+
+    @contextmanager
+    def call(self, operation: str, key: str) -> Iterator[None]:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise RegistryUnavailableError(f"{operation} {key}")
+        yield
+        if self._left == 0 and self._after:
+            raise RegistryUnavailableError(f"the answer to {operation} {key}")
+
+    @property
+    def survived(self) -> bool:
+        """Whether it never was away."""
+        return self._left > 0
+
+
+class CountingStore(AroundStore):
+    """Counts requests by kind."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.requests: Counter[str] = Counter()
+
+    @contextmanager
+    def call(self, operation: str, key: str) -> Iterator[None]:
+        self.requests[operation] += 1
+        yield
 
 
 def overwrite(store: Store, key: str, edit: Callable[[bytes], bytes]) -> Document:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from modelport.manifest import Draft, File, Manifest
 from modelport.registry.store import Store
 from modelport.routes import Change, Routes
+
+if TYPE_CHECKING:
+    from modelport.registry.notes import NoteEdit, Notes
 
 __all__ = ["Actor", "Progress", "Registry", "Snapshot", "silent"]
 
@@ -58,7 +61,8 @@ class Registry(Protocol):
         ...
 
     def manifest(self, model: str, version: int) -> Manifest:
-        """The record of a version; raises `ModelNotFoundError`, `VersionNotFoundError`."""
+        """The record of a version; raises `ModelNotFoundError`, `VersionNotFoundError`, or
+        `VersionRemovedError` for one that was."""
         ...
 
     def routes(self, model: str, *, etag: str | None = None) -> Snapshot | None:
@@ -77,12 +81,20 @@ class Registry(Protocol):
         """Apply ``edit`` to the routes, exactly once, whoever else writes; logged."""
         ...
 
-    def models(self) -> Iterator[str]:
-        """Names of all models, in order."""
+    def annotate(self, model: str, version: int, edit: NoteEdit, *, who: Actor) -> Notes:
+        """Change tags or description of a version; logged."""
         ...
 
-    def versions(self, model: str) -> Iterator[int]:
-        """Numbers of all versions, newest first."""
+    def notes(self, model: str, version: int) -> Notes:
+        """What is noted about a version; empty when nothing is."""
+        ...
+
+    def models(self, *, after: str = "") -> Iterator[str]:
+        """Names of all models behind ``after``, in one order, lazily: the first cost little."""
+        ...
+
+    def versions(self, model: str, *, below: int | None = None) -> Iterator[int]:
+        """Numbers of all versions, or of those below a number, newest first; removed ones not."""
         ...
 
     def log(self, model: str) -> Iterator[Change]:

@@ -1,4 +1,4 @@
-"""Files of a bundle on this machine: read for upload, written after download, always verified.
+"""Files of a bundle: read for upload, written after download, always verified.
 
 Bytes that do not match their digest never get through, in either direction, and a failed download
 leaves no file behind. Moving the bytes is the store's business.
@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedReader
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelport.errors import (
@@ -22,36 +22,79 @@ from modelport.errors import (
     RegistryUnavailableError,
 )
 from modelport.manifest import File
-from modelport.registry import Progress, keys
-from modelport.registry.store import Store
+from modelport.registry import Progress, keys, silent
+from modelport.registry.store import Reader, Source, Store
+
+_CHUNK = 1 << 20
 
 # --- to the registry ------------------------------------------------------------------------------
 
 
-@contextmanager
-def opened(source: Path) -> Iterator[BufferedReader]:
-    """Open a local file of a bundle; what the machine says against it becomes our error."""
-    try:
-        with source.open("rb") as handle:
-            yield handle
-    except OSError as error:
-        raise InvalidBundleError(source, f"cannot be read: {error.strerror}") from error
+@dataclass(frozen=True, slots=True)
+class LocalSource:
+    """A file on this machine."""
+
+    path: Path
+
+    @contextmanager
+    def open(self) -> Iterator[Reader]:
+        """Open it; what the machine says against it becomes our error."""
+        try:
+            with self.path.open("rb") as handle:
+                yield handle
+        except OSError as error:
+            raise InvalidBundleError(self.path, f"cannot be read: {error.strerror}") from error
+
+    def check(self, file: File) -> None:
+        """Read all of it, in chunks."""
+        digest = hashlib.sha256()
+        with self.open() as handle:
+            while chunk := handle.read(_CHUNK):
+                digest.update(chunk)
+        check_unchanged(file, "sha256:" + digest.hexdigest())
 
 
-def read_whole(source: Path, file: File) -> bytes:
-    """The bytes of a small local file, which must be exactly ``file``."""
-    with opened(source) as handle:
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """A file in another store: read as it is sent on, and never held whole."""
+
+    store: Store
+    file: File
+
+    @contextmanager
+    def open(self) -> Iterator[Reader]:
+        """Begin to read; the end raises `IntegrityError` when they were not the right bytes."""
+        yield _Joined(read(self.store, self.file, silent))
+
+    def check(self, file: File) -> None:
+        """Nothing beforehand: bytes are verified on their way through."""
+
+
+class _Joined:
+    """Chunks of any length as a reader."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = b""
+
+    def read(self, size: int, /) -> bytes:
+        parts, missing = [self._left], size - len(self._left)
+        while missing > 0 and (chunk := next(self._chunks, b"")):
+            parts.append(chunk)
+            missing -= len(chunk)
+        whole = b"".join(parts)
+        self._left = whole[size:]
+        return whole[:size]
+
+
+def read_whole(source: Source, file: File) -> bytes:
+    """The bytes of a small file, which must be exactly ``file``."""
+    with source.open() as handle:
         # One byte more than announced is enough to know that it grew.
         body = handle.read(file.size + 1)
     # By OpenSSL: what hashes small documents without loading it is three times slower.
     check_unchanged(file, "sha256:" + hashlib.sha256(body).hexdigest())
     return body
-
-
-def check_source(source: Path, file: File) -> None:
-    """Raise `IntegrityError` unless the local file is exactly ``file``; reads it in chunks."""
-    with opened(source) as handle:
-        check_unchanged(file, "sha256:" + hashlib.file_digest(handle, "sha256").hexdigest())
 
 
 def check_unchanged(file: File, digest: str) -> None:

@@ -10,17 +10,22 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelport.errors import ModelNotFoundError, VersionNotFoundError
 from modelport.manifest import Draft, File, Manifest
 from modelport.refs import check_name
 from modelport.registry import Actor, Progress, Snapshot, blobs, keys, silent
 from modelport.registry.active import ActiveRollouts
-from modelport.registry.changes import PUBLISH, Changes, snapshot
-from modelport.registry.publish import publish, stored_manifest
+from modelport.registry.changes import NOTE, PUBLISH, Changes, snapshot
+from modelport.registry.publish import Supply, publish, publish_supplied
 from modelport.registry.store import Store
+from modelport.registry.tombstone import stored_manifest
 from modelport.routes import Change, Routes
+from modelport.routes.errors import VersionRemovedError
+
+if TYPE_CHECKING:
+    from modelport.registry.notes import NoteEdit, Notes
 
 #: Versions listed at a time; S3 answers with at most a thousand keys.
 PAGE = 1000
@@ -44,8 +49,13 @@ class BucketRegistry:
         """Store ``draft`` as the next version; the same content again is the same version."""
         return publish(self._store, self._changes, check_name(model), draft, who, progress)
 
+    def publish_supplied(self, model: str, draft: Draft, *, who: Actor, supply: Supply) -> Manifest:
+        """The same for a draft whose blobs ``supply`` brings, from anywhere."""
+        return publish_supplied(self._store, self._changes, check_name(model), draft, who, supply)
+
     def manifest(self, model: str, version: int) -> Manifest:
-        """The record of a version; raises `ModelNotFoundError`, `VersionNotFoundError`."""
+        """The record of a version; raises `ModelNotFoundError`, `VersionNotFoundError`, or
+        `VersionRemovedError` for one that was."""
         manifest = stored_manifest(self._store, check_name(model), version)
         if manifest is None:
             self._existing(model)
@@ -74,8 +84,8 @@ class BucketRegistry:
         changes nothing writes nothing.
         """
         check_name(model)
-        if action == PUBLISH:
-            raise ValueError(f"{PUBLISH!r} is what publish() logs; name another action")
+        if action in (PUBLISH, NOTE):
+            raise ValueError(f"{action!r} is what publish() or annotate() logs; name another")
 
         def on_existing(before: Snapshot) -> Routes | None:
             if not before.etag:
@@ -88,22 +98,54 @@ class BucketRegistry:
 
         return self._changes.apply(model, on_existing, action=action, detail=detail, who=who)
 
-    def models(self) -> Iterator[str]:
-        """Names of all models, in order; one whose first publish never finished is not one."""
-        # The store orders "a-1/" before "a/"; by name it is the other way round.
-        names = sorted(n[:-1] for n in self._store.children(keys.MODELS) if n.endswith("/"))
-        for model in names:
-            if self._store.get(keys.routes(model)) is not None:
-                yield model
+    def annotate(self, model: str, version: int, edit: NoteEdit, *, who: Actor) -> Notes:
+        """Change tags or description of a version, and log it; what changes nothing is not."""
+        from modelport.registry import notes
 
-    def versions(self, model: str) -> Iterator[int]:
-        """Numbers of all versions, newest first."""
-        return self._versions(model, self._existing(model).routes.latest)
+        self.manifest(model, version)
+        seen: list[Notes] = []
 
-    def _versions(self, model: str, latest: int) -> Iterator[int]:
+        def on_existing(before: Snapshot) -> Routes | None:
+            if version in before.routes.removed:
+                raise VersionRemovedError(model, version)
+            noted = notes.as_of(self._store, before.routes, version)
+            seen.append(noted.edited(edit))
+            return None if seen[-1] == noted else before.routes
+
+        detail = {"version": version, **edit.to_json()}
+        written = self._changes.apply(model, on_existing, action=NOTE, detail=detail, who=who)
+        return notes.as_of(self._store, written, version)
+
+    def notes(self, model: str, version: int) -> Notes:
+        """What is noted about a version; empty when nothing is."""
+        from modelport.registry import notes
+
+        return notes.as_of(self._store, self._existing(model).routes, version)
+
+    def models(self, *, after: str = "") -> Iterator[str]:
+        """Names of all models behind ``after``, each with one request.
+
+        In the order of their keys, in which "a-1" comes before "a"; so listing the first few costs
+        the same however many there are. One whose first publish never finished is not one.
+        """
+        # Behind all that can lie in a model's folder.
+        behind = f"{after}/~" if after else ""
+        for name in self._store.children(keys.MODELS, after=behind):
+            if name.endswith("/") and self._store.get(keys.routes(name[:-1])) is not None:
+                yield name[:-1]
+
+    def versions(self, model: str, *, below: int | None = None) -> Iterator[int]:
+        """Numbers of all versions, or of those below a number, newest first; removed ones not."""
+        routes = self._existing(model).routes
+        numbers = self._versions(model, routes.latest, below)
+        return (number for number in numbers if number not in routes.removed)
+
+    def _versions(self, model: str, latest: int, below: int | None) -> Iterator[int]:
         # Above the latest stand only the numbers of publishers that have not finished.
-        yield from self._numbers_after(model, latest)
-        for end in range(latest, 0, -PAGE):
+        if below is None:
+            yield from self._numbers_after(model, latest)
+        highest = latest if below is None else min(latest, below - 1)
+        for end in range(highest, 0, -PAGE):
             start = max(0, end - PAGE)
             yield from self._numbers_after(model, start, count=end - start, end=end)
 

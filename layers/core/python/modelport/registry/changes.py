@@ -22,6 +22,7 @@ from modelport.registry.store import Document, Store
 from modelport.routes import GENESIS, Change, Routes
 
 PUBLISH = "publish"
+NOTE = "note"
 #: Enough for a crowd: of n writers at once the unluckiest loses n - 1 times.
 ATTEMPTS = 100
 _FIRST_PAUSE_S = 0.01
@@ -91,6 +92,10 @@ class Changes:
         if change.action == PUBLISH:
             version, digest = change.detail["version"], change.detail["digest"]
             publication.finish(self._store, routes.model, digest, version)
+        elif change.action == NOTE:
+            from modelport.registry import notes  # no function makes notes
+
+            notes.settle(self._store, routes.model, change)
         self._store.create(entry, change.to_bytes())
 
     def entries(self, routes: Routes) -> Iterator[Change]:

@@ -1,7 +1,9 @@
 """The record that makes publishing one content happen once: where to count from, then the number.
 
 It begins as ``{"start": n}`` when the first publisher of a content comes, and ends with a
-``version``. Decides nothing; `modelport.registry.publish` does.
+``version``. When that version is removed later, the next publisher begins it again: from a start
+that no earlier publication of the content can reach. Decides nothing; `modelport.registry.publish`
+does.
 """
 
 from __future__ import annotations
@@ -50,6 +52,20 @@ def begin(store: Store, model: str, digest: str, start: int) -> Publication:
     return _read(store, key)[0]
 
 
+def found(store: Store, model: str, digest: str) -> Publication | None:
+    """The record of a content; None if nobody ever began to publish it."""
+    document = store.get(keys.publication(model, digest))
+    return Publication.from_bytes(document.body) if document else None
+
+
+def renew(store: Store, model: str, digest: str, removed: int, start: int) -> None:
+    """Begin the record again if it still says ``removed``; of several only one does."""
+    record, document = _read(store, keys.publication(model, digest))
+    if record.version == removed:
+        body = Publication(max(start, removed)).to_bytes()
+        store.replace(keys.publication(model, digest), body, document.etag)
+
+
 def version_of(store: Store, model: str, digest: str) -> int | None:
     """The version a content was published as; None while that is not finished."""
     return _read(store, keys.publication(model, digest))[0].version
@@ -60,7 +76,8 @@ def finish(store: Store, model: str, digest: str, version: int) -> None:
     key = keys.publication(model, digest)
     for _ in range(_ATTEMPTS):
         record, document = _read(store, key)
-        if record.version is not None:
+        # A version at or below the start belongs to an earlier publication, and was removed.
+        if record.version is not None or version <= record.start:
             return
         finished = Publication(record.start, version).to_bytes()
         if store.replace(key, finished, document.etag):

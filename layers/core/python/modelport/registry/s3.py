@@ -1,7 +1,7 @@
 """A registry in an S3 bucket: the only module with S3's requests for documents and downloads.
 
 The client is passed in; its endpoint, credentials, timeouts and retries are its owner's business.
-Uploads are in `modelport.registry.s3_upload`.
+Uploads are in `modelport.registry.s3_upload`, looking after it in `modelport.registry.s3_states`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -18,8 +18,9 @@ from modelport.errors import RegistryUnavailableError
 from modelport.manifest import File
 from modelport.registry.bucket import BucketRegistry
 from modelport.registry.s3_errors import is_missing, status, translated
+from modelport.registry.s3_states import States
 from modelport.registry.s3_upload import PART_SIZE, SINGLE_PUT_LIMIT, Uploads
-from modelport.registry.store import Advance, Document
+from modelport.registry.store import Advance, Document, Source, Store, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -54,7 +55,10 @@ class S3Store:
                 "SSEKMSKeyId": kms_key_id,
                 "BucketKeyEnabled": True,
             }
-        self._uploads = Uploads(client, bucket, self._encryption, part_size, single_put_limit)
+        self._states = States(client, bucket, self._encryption)
+        self._uploads = Uploads(
+            client, bucket, self._states, self._encryption, part_size, single_put_limit
+        )
 
     def get(self, key: str, *, known: str | None = None) -> Document | None:
         """Read a document."""
@@ -99,10 +103,18 @@ class S3Store:
                 found += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
                 yield from sorted(name.removeprefix(prefix) for name in found)
 
-    def upload(self, key: str, source: Path, file: File, advance: Advance) -> None:
-        """Send the local file unless it is there."""
+    def upload(
+        self,
+        key: str,
+        source: Source,
+        file: File,
+        advance: Advance,
+        *,
+        renew_after_s: float | None = None,
+    ) -> None:
+        """Send the file unless it is there."""
         with translated(f"uploading {file.path} to {self._url(key)}"):
-            self._uploads.send(self._prefix + key, source, file, advance)
+            self._uploads.send(self._prefix + key, source, file, advance, renew_after_s)
 
     def read(self, key: str, offset: int = 0) -> Iterator[bytes] | None:
         """Stream an object."""
@@ -115,6 +127,34 @@ class S3Store:
                     return None
                 raise
         return self._chunks(key, body)
+
+    def stat(self, key: str) -> Stored | None:
+        """The current state of an object."""
+        with translated(f"looking at {self._url(key)}"):
+            found = self._states.stat(self._prefix + key)
+        return replace(found, key=key) if found else None
+
+    def objects(self, prefix: str) -> Iterator[Stored]:
+        """Every state of everything below ``prefix``, a page of a thousand at a time."""
+        with translated(f"listing {self._url(prefix)}"):
+            for found in self._states.all(self._prefix + prefix):
+                yield replace(found, key=found.key.removeprefix(self._prefix))
+
+    def delete(self, key: str, generation: str) -> None:
+        """Remove exactly one state of an object."""
+        with translated(f"removing {self._url(key)}"):
+            self._states.delete(self._prefix + key, generation)
+
+    def adopt(self, key: str, other: Store, file: File) -> bool:
+        """Have S3 copy from a bucket that these credentials can read, too."""
+        if not isinstance(other, S3Store) or other._endpoint != self._endpoint:
+            return False
+        with translated(f"copying {other._url(key)} to {self._url(key)}"):
+            return self._states.take(self._prefix + key, other._bucket, other._prefix + key, file)
+
+    @property
+    def _endpoint(self) -> str:
+        return str(self._client.meta.endpoint_url)
 
     def _chunks(self, key: str, body: Any) -> Iterator[bytes]:
         with translated(f"reading {self._url(key)}"), body:

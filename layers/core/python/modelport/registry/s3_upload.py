@@ -12,7 +12,6 @@ import io
 import math
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,9 @@ from botocore.exceptions import ClientError
 from modelport.errors import IntegrityError
 from modelport.manifest import File
 from modelport.registry import blobs
-from modelport.registry.s3_errors import code, is_missing
-from modelport.registry.store import Advance
+from modelport.registry.s3_errors import code
+from modelport.registry.s3_states import States, in_base64
+from modelport.registry.store import Advance, Source, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,12 +44,14 @@ class Uploads:
         self,
         client: S3Client,
         bucket: str,
+        states: States,
         encryption: dict[str, Any],
         part_size: int,
         single_put_limit: int,
     ) -> None:
         self._client = client
         self._bucket = bucket
+        self._states = states
         self._encryption = encryption
         self._part_size = part_size
         self._single_put_limit = single_put_limit
@@ -58,29 +60,36 @@ class Uploads:
                 f"before-send.s3.{operation}", _count_from_now, f"modelport-{operation}"
             )
 
-    def send(self, key: str, source: Path, file: File, advance: Advance) -> None:
-        """Store ``source`` as ``key`` unless it is there already."""
-        if self._size(key) == file.size:
+    def send(
+        self, key: str, source: Source, file: File, advance: Advance, renew_after_s: float | None
+    ) -> None:
+        """Store ``source`` as ``key`` unless it is there already, and recent enough."""
+        there = self._states.stat(key)
+        if _serves(there, file, renew_after_s) or (
+            there and there.size == file.size and self._states.renew(key, file)
+        ):
             advance(file.size)
         elif file.size <= self._single_put_limit:
             self._send_whole(key, source, file, advance)
         else:
-            self._send_in_parts(key, source, file, advance)
+            self._send_in_parts(key, source, file, advance, renew_after_s)
 
-    def _send_whole(self, key: str, source: Path, file: File, advance: Advance) -> None:
+    def _send_whole(self, key: str, source: Source, file: File, advance: Advance) -> None:
         body = blobs.read_whole(source, file)
         self._client.put_object(
             Bucket=self._bucket,
             Key=key,
             Body=Body(body, advance),
-            ChecksumSHA256=_in_base64(file.digest),
+            ChecksumSHA256=in_base64(file.digest),
             **self._encryption,
         )
         advance(file.size)
 
-    def _send_in_parts(self, key: str, source: Path, file: File, advance: Advance) -> None:
+    def _send_in_parts(
+        self, key: str, source: Source, file: File, advance: Advance, renew_after_s: float | None
+    ) -> None:
         # Before anything is sent: parts of an earlier try must not be replaced by wrong ones.
-        blobs.check_source(source, file)
+        source.check(file)
         for attempt in range(_ATTEMPTS):
             upload = self._unfinished(key) or self._begin(key)
             try:
@@ -91,20 +100,21 @@ class Uploads:
                 # Another publisher of the same file may have ended this very upload.
                 if code(error) not in ("NoSuchUpload", "InvalidPart") or attempt == _ATTEMPTS - 1:
                     raise
-                if self._size(key) == file.size:
+                if _serves(self._states.stat(key), file, renew_after_s):
                     break
-        stored = self._size(key)
-        if stored != file.size:
-            raise IntegrityError(f"upload of {file.path}", f"{file.size:,} bytes", f"{stored}")
+        stored = self._states.stat(key)
+        if stored is None or stored.size != file.size:
+            got = f"{stored.size:,}" if stored else "none"
+            raise IntegrityError(f"upload of {file.path}", f"{file.size:,} bytes", got)
         advance(file.size)
 
-    def _send_parts(self, upload: Any, source: Path, file: File, advance: Advance) -> list[Any]:
+    def _send_parts(self, upload: Any, source: Source, file: File, advance: Advance) -> list[Any]:
         done = self._parts(upload)
         size = max(self._part_size, math.ceil(file.size / MAX_PARTS))
         meter, whole = Meter(advance), hashlib.sha256()
         parts: list[Any] = []
         under_way: deque[Future[Any]] = deque()
-        with blobs.opened(source) as handle, ThreadPoolExecutor(THREADS) as pool:
+        with source.open() as handle, ThreadPoolExecutor(THREADS) as pool:
             for number, body in enumerate(iter(lambda: handle.read(size), b""), 1):
                 whole.update(body)
                 if len(under_way) == THREADS:
@@ -155,14 +165,6 @@ class Uploads:
         pages = self._client.get_paginator("list_parts").paginate(**upload)
         return {part["PartNumber"]: part for page in pages for part in page.get("Parts", ())}
 
-    def _size(self, key: str) -> int | None:
-        try:
-            return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
-
 
 class Body(io.BytesIO):
     """Bytes on their way out, reporting how far they got."""
@@ -200,13 +202,15 @@ class Meter:
             self._advance(sum(self._done.values()))
 
 
+def _serves(there: Stored | None, file: File, renew_after_s: float | None) -> bool:
+    """Whether an object that is there makes sending ``file`` unnecessary."""
+    if there is None or there.size != file.size:
+        return False
+    return renew_after_s is None or there.age_s <= renew_after_s
+
+
 def _checksum(body: bytes) -> str:
     return base64.b64encode(hashlib.sha256(body).digest()).decode()
-
-
-def _in_base64(digest: str) -> str:
-    """A digest of ours as S3 writes it."""
-    return base64.b64encode(bytes.fromhex(digest.removeprefix("sha256:"))).decode()
 
 
 def _is_same(part: Any, body: bytes) -> bool:

@@ -1,14 +1,15 @@
-"""The port under a registry: an object store with conditional writes, in six operations.
+"""The port under a registry: an object store with conditional writes.
 
 An implementation moves bytes and compares ETags; it knows nothing of models, versions or routes.
-Whoever calls it cannot tell a bucket from a dictionary.
+Whoever calls it cannot tell a bucket from a dictionary. Serving and publishing need the first six
+operations; the others are for who looks after a registry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from modelport.manifest import File
@@ -23,6 +24,41 @@ class Document:
 
     body: bytes
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One state of an object: writing it again, even with the same bytes, makes another.
+
+    ``age_s`` is seconds since it was written, by the store's own clock. ``generation`` names this
+    state among all that the object ever had. Only the ``current`` state is read.
+    """
+
+    key: str
+    size: int
+    age_s: float
+    generation: str
+    current: bool = True
+
+
+class Source(Protocol):
+    """Bytes of a file that come from somewhere, and can be had again from the start."""
+
+    def open(self) -> AbstractContextManager[Reader]:
+        """Begin to read; errors of wherever they come from are already ours."""
+        ...
+
+    def check(self, file: File) -> None:
+        """Raise `IntegrityError` unless it is ``file``, where that can be known beforehand."""
+        ...
+
+
+class Reader(Protocol):
+    """Bytes in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """Exactly the next ``size`` bytes, or what is left."""
+        ...
 
 
 class Store(Protocol):
@@ -50,14 +86,47 @@ class Store(Protocol):
         """
         ...
 
-    def upload(self, key: str, source: Path, file: File, advance: Advance) -> None:
-        """Store the local ``source``, which must be exactly ``file``; does nothing if it is there.
+    def upload(
+        self,
+        key: str,
+        source: Source,
+        file: File,
+        advance: Advance,
+        *,
+        renew_after_s: float | None = None,
+    ) -> None:
+        """Store ``source``, which must be exactly ``file``; does nothing if it is there.
 
-        An upload that was cut off is continued. Raises `IntegrityError` if ``source`` is not
-        ``file``; then nothing is stored.
+        An upload that was cut off is continued. One that is there, but written longer ago than
+        ``renew_after_s``, is written again. Raises `IntegrityError` if ``source`` is not ``file``;
+        then nothing is stored.
         """
         ...
 
     def read(self, key: str, offset: int = 0) -> Iterator[bytes] | None:
         """Stream an object from ``offset`` in chunks; None if there is none."""
+        ...
+
+    # --- for who looks after it -------------------------------------------------------------------
+
+    def stat(self, key: str) -> Stored | None:
+        """The current state of an object; None if there is none."""
+        ...
+
+    def objects(self, prefix: str) -> Iterator[Stored]:
+        """Every state of everything below ``prefix``, by key and lazily; the current one first."""
+        ...
+
+    def delete(self, key: str, generation: str) -> None:
+        """Remove exactly this state of an object, if it is still there; others stay.
+
+        Raises `NotErasableError` where a store cannot tell states of an object apart.
+        """
+        ...
+
+    def adopt(self, key: str, other: Store, file: File) -> bool:
+        """Take ``file`` over from the same key of ``other`` without moving its bytes through here.
+
+        False when this store cannot, or cannot prove that they are the right bytes.
+        """
         ...
