@@ -19,10 +19,11 @@ import httpx
 from botocore.credentials import Credentials
 from modelport.cli.app import run
 from modelport.cli.console import Output
-from modelport.cli.session import Session, World
+from modelport.cli.session import Session, World, unobserved
 from modelport.manifest import Manifest
 from modelport.registry import Actor, Registry
 from modelport.registry.memory import MemoryRegistry
+from modelport.rollouts.observations import Observations
 from modelport.routes import Deployment
 
 from tests.support.registry_world import make_draft
@@ -60,6 +61,7 @@ class Terminal:
     credentials: Credentials | None = None
     container_login: Callable[[str], tuple[str, str] | None] = lambda registry: None
     commit: Callable[[Path], str] = lambda folder: ""
+    observations: Callable[[str], Observations] = unobserved
     stdin: bytes = b""
     buckets: list[str] = field(default_factory=list)
 
@@ -87,6 +89,7 @@ class Terminal:
             region=lambda: "eu-central-1",
             container_login=self.container_login,
             commit=self.commit,
+            observations=self.observations,
         )
 
     def session(self) -> Session:

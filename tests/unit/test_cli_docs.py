@@ -15,6 +15,7 @@ FIXED = {
     *("invoke", "log", "status", "build", "image show", "image base", "export kubernetes"),
     "export bundle",
     *("protect", "proposals", "approve", "reject"),
+    *(f"rollout {verb}" for verb in ("start", "status", "pause", "resume", "abort", "tick")),
 }
 TOP = typer.main.get_command(create_app()).commands  # type: ignore[attr-defined]
 COMMANDS = {

@@ -27,6 +27,7 @@ from modelport.cli import (
     history,
     listing,
     publishing,
+    rollouts,
     traffic,
 )
 from modelport.cli.cloud import Aws
@@ -188,6 +189,31 @@ GROUPS: tuple[tuple[str, str, str, tuple[Verb, ...]], ...] = (
         ),
     ),
     (
+        "rollout",
+        MOVING,
+        "Move traffic in steps that watch themselves, and go back by themselves.",
+        (
+            (
+                "start",
+                rollouts.start,
+                (
+                    "modelport rollout start magika:4",
+                    "modelport rollout start magika:4 --steps 1,10,100 --every 10m"
+                    " --guard 'errors<1%' --guard 'p95<=1.2x'",
+                ),
+            ),
+            (
+                "status",
+                rollouts.status,
+                ("modelport rollout status", "modelport rollout status magika --json"),
+            ),
+            ("pause", rollouts.pause, ("modelport rollout pause magika -m 'looking into it'",)),
+            ("resume", rollouts.resume, ("modelport rollout resume magika",)),
+            ("abort", rollouts.abort, ("modelport rollout abort magika -m 'wrong version'",)),
+            ("tick", rollouts.tick, ("modelport rollout tick", "modelport rollout tick magika")),
+        ),
+    ),
+    (
         "export",
         RUNNING,
         "Write what other tools need of a version.",
@@ -274,6 +300,7 @@ def process_world(stdout: TextIO | None = None) -> World:
         region=lambda: aws.region,
         container_login=aws.container_login,
         commit=commit_of,
+        observations=aws.observations,
         http=lambda: httpx.Client(timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10)),
     )
 

@@ -25,7 +25,7 @@ from modelport.cli.traffic import (
 from modelport.refs import check_alias, check_name
 from modelport.registry.changes import now
 from modelport.rollouts.operations import started
-from modelport.routes import STABLE, Routes
+from modelport.routes import STABLE, Rollout, Routes
 
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The protected alias.")]
 
@@ -119,7 +119,10 @@ def approve(
     who = session.actor().who
 
     def edit(routes: Routes) -> Routes:
-        return approvals.approved(routes, waiting, who=who, start=started)
+        def start(free: Routes, rollout: Rollout) -> Routes:
+            return started(free, rollout.begun(now()))  # not when it was proposed
+
+        return approvals.approved(routes, waiting, who=who, start=start)
 
     detail = {"to": alias_json(waiting.to), "proposed_by": waiting.who}
     change_alias(session, name, alias, edit, "approve", message, detail)

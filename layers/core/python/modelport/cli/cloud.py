@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from boto3 import Session
     from botocore.credentials import Credentials
 
+    from modelport.rollouts.observations import Observations
+
 DEFAULT_REGION = "us-east-1"
 IDENTITY_TIMEOUT_S = 3
 MAX_CONNECTIONS = 16
@@ -93,6 +95,15 @@ class Aws:
         """The credentials requests are signed with, if there are any."""
         with _answering("the credential provider"):
             return self._session.get_credentials()
+
+    def observations(self, environment: str) -> Observations:
+        """The metrics of an environment's versions."""
+        from botocore.config import Config
+
+        from modelport.rollouts.cloudwatch import CloudWatchObservations
+
+        config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3})
+        return CloudWatchObservations(self._client("cloudwatch", config), environment)
 
     def container_login(self, registry: str) -> tuple[str, str] | None:
         """User and password of a private registry in ECR, for twelve hours; None for any other."""

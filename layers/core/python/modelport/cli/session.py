@@ -21,10 +21,13 @@ from modelport.deployments import Deployments, platform_stack
 from modelport.errors import InvalidSettingError
 from modelport.refs import parse_ref
 from modelport.registry import Actor, Registry
+from modelport.rollouts.errors import ObservationsUnavailableError
 
 if TYPE_CHECKING:
     import httpx
     from botocore.credentials import Credentials
+
+    from modelport.rollouts.observations import Observations
 
 COMMON = "Every command"
 
@@ -74,6 +77,11 @@ BUCKET_OUTPUT = "BucketName"
 ENDPOINT_OUTPUT = "ApiEndpoint"
 
 
+def unobserved(environment: str) -> Observations:
+    """The observations of a world that has none."""
+    raise ObservationsUnavailableError(f"nothing observes environment {environment} here")
+
+
 @dataclass(frozen=True)
 class World:
     """Everything the commands reach outside themselves, handed in."""
@@ -93,6 +101,8 @@ class World:
     container_login: Callable[[str], tuple[str, str] | None] = lambda registry: None
     #: The git commit of a folder; "" where there is none.
     commit: Callable[[Path], str] = lambda folder: ""
+    #: What the versions of an environment did, as rollouts see it.
+    observations: Callable[[str], Observations] = unobserved
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,11 @@ class Session:
         """Where the desired state lies, or would lie."""
         named = self.deployments_option or self.world.environ.get("MODELPORT_DEPLOYMENTS")
         return self.world.folder / (named or "deployments.toml")
+
+    @cached_property
+    def observations(self) -> Observations:
+        """What the versions of this environment did."""
+        return self.world.observations(self.deployments.environment.name)
 
     @property
     def deployments(self) -> Deployments:
