@@ -6,12 +6,12 @@ It makes no clients and reads no environment; `functions.router.handler` and
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from botocore.config import Config
+from modelport.embedded_metrics import text
 
 #: The registry answers in tens of milliseconds or counts as gone; known routes are then kept.
 REGISTRY_CONFIG = Config(
@@ -34,5 +34,5 @@ def models_config(limit_s: float) -> Config:
 
 def log_line(record: Mapping[str, Any]) -> None:
     """One record, one line of JSON on standard output, where Lambda collects it."""
-    sys.stdout.write(json.dumps(record, separators=(",", ":"), default=str) + "\n")
+    sys.stdout.write(text(record) + "\n")
     sys.stdout.flush()

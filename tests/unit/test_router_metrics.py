@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelport import telemetry
 from modelport.backends import CallableBackend
-from modelport.embedded_metrics import members
+from modelport.embedded_metrics import members, text
 from modelport.envelope import Request, Response
 from modelport.errors import (
     BackendGoneError,
@@ -322,6 +323,13 @@ def test_any_counts_become_lawful_directives_of_at_most_a_hundred(counts: dict[s
     line = members("dev", MODEL, 1, counts, 1_700_000_000_000)
     finite = {name: value for name, value in counts.items() if abs(value) < float("inf")}
     assert metrics_of(line) == finite
+    assert json.loads(text(line)) == line
+
+
+def test_a_record_without_metrics_is_written_as_any_other() -> None:
+    assert text({"path": Path("x"), "n": 1}) == '{"path":"x","n":1}'
+    foreign = {"_aws": {"Timestamp": 1, "CloudWatchMetrics": []}}
+    assert json.loads(text(foreign)) == foreign
 
 
 def test_a_deployments_version_is_text_in_every_line() -> None:

@@ -7,6 +7,7 @@ line. It must not know what a request is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from math import isfinite
@@ -18,6 +19,7 @@ from modelport.telemetry import DIMENSIONS, NAMESPACE
 MOST_METRICS = 100
 #: Seconds: high resolution, without which a window shorter than a minute has no numbers.
 RESOLUTION_S = 1
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 def members(
@@ -42,6 +44,21 @@ def members(
     }
 
 
+def text(record: Mapping[str, Any]) -> str:
+    """A record of the log as one line of JSON, whether it carries metrics or not.
+
+    What says which members are metrics is most of such a line and always the same: it is written
+    once, which halves what a line costs.
+    """
+    about = record.get("_aws")
+    if about is None or not isinstance(about["CloudWatchMetrics"], _Directives):
+        return _encode(record)
+    plain = _encode({name: value for name, value in record.items() if name != "_aws"})
+    directives = about["CloudWatchMetrics"].text
+    stamp = about["Timestamp"]
+    return f'{plain[:-1]},"_aws":{{"Timestamp":{stamp},"CloudWatchMetrics":{directives}}}}}'
+
+
 def unit(name: str) -> str:
     """CloudWatch's unit of a metric, which its name says."""
     if name.endswith("_ms") and not name.startswith("slower_than_"):
@@ -49,17 +66,26 @@ def unit(name: str) -> str:
     return "Bytes" if name.startswith("bytes_") else "Count"
 
 
+class _Directives(list[dict[str, Any]]):
+    """What says which members are metrics, with its JSON; one for all lines with the same names."""
+
+    def __init__(self, directives: list[dict[str, Any]]) -> None:
+        super().__init__(directives)
+        self.text = _encode(directives)
+
+
 @lru_cache(maxsize=256)
-def _directives(names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What says which members are metrics; one list for all lines with the same names."""
-    return [
-        {
-            "Namespace": NAMESPACE,
-            "Dimensions": [list(DIMENSIONS)],
-            "Metrics": [
-                {"Name": name, "Unit": unit(name), "StorageResolution": RESOLUTION_S}
-                for name in names[start : start + MOST_METRICS]
-            ],
-        }
-        for start in range(0, len(names), MOST_METRICS)
-    ]
+def _directives(names: tuple[str, ...]) -> _Directives:
+    return _Directives(
+        [
+            {
+                "Namespace": NAMESPACE,
+                "Dimensions": [list(DIMENSIONS)],
+                "Metrics": [
+                    {"Name": name, "Unit": unit(name), "StorageResolution": RESOLUTION_S}
+                    for name in names[start : start + MOST_METRICS]
+                ],
+            }
+            for start in range(0, len(names), MOST_METRICS)
+        ]
+    )
