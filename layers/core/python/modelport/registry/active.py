@@ -87,6 +87,4 @@ def _read(document: Document | None) -> Mapping[str, int]:
             raise ValueError(f"schema {data['schema']!r}")
         return {str(model): int(revision) for model, revision in data["models"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(
-            keys.ACTIVE_ROLLOUTS, "models and revisions", f"{error!r}"
-        ) from None
+        raise IntegrityError(keys.ACTIVE_ROLLOUTS, "models and revisions", f"{error!r}") from None

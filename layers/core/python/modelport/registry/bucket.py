@@ -1,7 +1,8 @@
 """The registry, once, over any `Store`: documents, blobs and a log, and no server.
 
 Knows nothing of S3. Reading routes or a manifest is one request, and no operation but a listing
-costs more as versions accumulate.
+costs more as versions accumulate. Functions only read and change routes: what else there is, is
+imported where it is used.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ from typing import TYPE_CHECKING, Any
 from modelport.errors import ModelNotFoundError, VersionNotFoundError
 from modelport.manifest import Draft, File, Manifest
 from modelport.refs import check_name
-from modelport.registry import Actor, Progress, Snapshot, blobs, keys, silent
-from modelport.registry.active import ActiveRollouts
+from modelport.registry import Actor, Progress, Snapshot, keys, silent
 from modelport.registry.changes import NOTE, PUBLISH, Changes, snapshot
-from modelport.registry.publish import Supply, publish, publish_supplied
 from modelport.registry.store import Store
 from modelport.registry.tombstone import stored_manifest
 from modelport.routes import Change, Routes
@@ -26,6 +25,7 @@ from modelport.routes.errors import VersionRemovedError
 
 if TYPE_CHECKING:
     from modelport.registry.notes import NoteEdit, Notes
+    from modelport.registry.publish import Supply
 
 #: Versions listed at a time; S3 answers with at most a thousand keys.
 PAGE = 1000
@@ -47,10 +47,14 @@ class BucketRegistry:
         self, model: str, draft: Draft, *, who: Actor, progress: Progress = silent
     ) -> Manifest:
         """Store ``draft`` as the next version; the same content again is the same version."""
+        from modelport.registry.publish import publish
+
         return publish(self._store, self._changes, check_name(model), draft, who, progress)
 
     def publish_supplied(self, model: str, draft: Draft, *, who: Actor, supply: Supply) -> Manifest:
         """The same for a draft whose blobs ``supply`` brings, from anywhere."""
+        from modelport.registry.publish import publish_supplied
+
         return publish_supplied(self._store, self._changes, check_name(model), draft, who, supply)
 
     def manifest(self, model: str, version: int) -> Manifest:
@@ -93,7 +97,10 @@ class BucketRegistry:
             after = edit(before.routes)
             if after == before.routes:
                 return None
-            ActiveRollouts(self._store).note_beginnings(before.routes, after)
+            if after.active_rollouts:
+                from modelport.registry.active import ActiveRollouts
+
+                ActiveRollouts(self._store).note_beginnings(before.routes, after)
             return after
 
         return self._changes.apply(model, on_existing, action=action, detail=detail, who=who)
@@ -159,10 +166,14 @@ class BucketRegistry:
 
     def fetch(self, file: File, to: Path, progress: Progress = silent) -> None:
         """Write a file of a version to ``to``, verified; leaves nothing behind when it fails."""
+        from modelport.registry import blobs
+
         blobs.fetch(self._store, file, to, progress)
 
     def read(self, file: File, progress: Progress = silent) -> Iterator[bytes]:
         """Stream a file of a version; raises at the end when it was not the right bytes."""
+        from modelport.registry import blobs
+
         return blobs.read(self._store, file, progress)
 
     def _existing(self, model: str) -> Snapshot:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from modelport.errors import ConcurrentChangeError, IntegrityError, RegistryUnavailableError
-from modelport.registry import Actor, Snapshot, keys, publication
+from modelport.registry import Actor, Snapshot, keys
 from modelport.registry.store import Document, Store
 from modelport.routes import GENESIS, Change, Routes
 
@@ -90,6 +90,8 @@ class Changes:
         if self._store.get(entry) is not None:
             return
         if change.action == PUBLISH:
+            from modelport.registry import publication  # no function publishes
+
             version, digest = change.detail["version"], change.detail["digest"]
             publication.finish(self._store, routes.model, digest, version)
         elif change.action == NOTE:

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -18,13 +19,17 @@ from modelport.errors import RegistryUnavailableError
 from modelport.manifest import File
 from modelport.registry.bucket import BucketRegistry
 from modelport.registry.s3_errors import is_missing, status, translated
-from modelport.registry.s3_states import States
-from modelport.registry.s3_upload import PART_SIZE, SINGLE_PUT_LIMIT, Uploads
 from modelport.registry.store import Advance, Document, Source, Store, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+    from modelport.registry.s3_states import States
+    from modelport.registry.s3_upload import Uploads
+
+#: Files up to this size are one PUT, larger ones go in parts.
+SINGLE_PUT_LIMIT = 64 << 20
+PART_SIZE = 16 << 20
 _CHUNK = 1 << 20
 #: Tries of a create that S3 could not decide because another write was under way.
 _ATTEMPTS = 10
@@ -55,10 +60,7 @@ class S3Store:
                 "SSEKMSKeyId": kms_key_id,
                 "BucketKeyEnabled": True,
             }
-        self._states = States(client, bucket, self._encryption)
-        self._uploads = Uploads(
-            client, bucket, self._states, self._encryption, part_size, single_put_limit
-        )
+        self._part_size, self._single_put_limit = part_size, single_put_limit
 
     def get(self, key: str, *, known: str | None = None) -> Document | None:
         """Read a document."""
@@ -151,6 +153,19 @@ class S3Store:
             return False
         with translated(f"copying {other._url(key)} to {self._url(key)}"):
             return self._states.take(self._prefix + key, other._bucket, other._prefix + key, file)
+
+    @cached_property
+    def _states(self) -> States:
+        from modelport.registry.s3_states import States  # no function looks after a registry
+
+        return States(self._client, self._bucket, self._encryption)
+
+    @cached_property
+    def _uploads(self) -> Uploads:
+        from modelport.registry.s3_upload import Uploads
+
+        sizes = self._part_size, self._single_put_limit
+        return Uploads(self._client, self._bucket, self._states, self._encryption, *sizes)
 
     @property
     def _endpoint(self) -> str:

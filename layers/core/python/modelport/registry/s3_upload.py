@@ -27,8 +27,6 @@ from modelport.registry.store import Advance, Source, Stored
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-SINGLE_PUT_LIMIT = 64 << 20
-PART_SIZE = 16 << 20
 #: S3's own limit.
 MAX_PARTS = 10_000
 #: Parts under way at once; with the part size this bounds the memory.

@@ -24,7 +24,7 @@ class Tombstone:
     model: str
     version: int
     digest: str
-    bytes: int
+    size: int
     who: str
     at: str
     message: str = ""
