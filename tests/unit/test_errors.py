@@ -41,7 +41,7 @@ def test_messages_name_the_facts() -> None:
     assert "7,000,000" in error.message
     assert "6,291,456" in error.message
     assert "use S3" in error.message
-    assert str(errors.VersionInUseError("m", 3, ["b", "a"])).endswith("alias a, b")
+    assert str(errors.VersionInUseError("m", 3, ["b", "a"])).endswith("by a, b")
 
 
 def test_a_timeout_the_router_set_is_not_blamed_on_the_models_own() -> None:

@@ -289,14 +289,16 @@ class NotDeployedError(ConflictError):
 
 
 class VersionInUseError(ConflictError):
-    """A version that an alias still points to cannot go."""
+    """A version that routes still need cannot go."""
 
     code = "version-in-use"
 
-    def __init__(self, name: str, version: int, aliases: Iterable[str]) -> None:
+    def __init__(self, name: str, version: int, users: Iterable[str]) -> None:
         super().__init__(
-            f"version {version} of model {name} is used by alias {_listed(sorted(aliases))}",
-            hint=f"move the alias first: modelport route {name} ALIAS=OTHER_VERSION",
+            f"version {version} of model {name} is needed by {_listed(sorted(users))}",
+            hint=f"end that first: modelport route {name} ALIAS=OTHER_VERSION moves an alias,"
+            f" modelport rollout abort {name} ends a rollout,"
+            f" modelport traffic show {name} has the rest",
         )
 
 

@@ -198,7 +198,7 @@ def undeploy(
 def undeployed(session: Session, name: str, version: int) -> str:
     """Stop a version; the name of the stack that is gone."""
     routes = _routes(session, name)
-    users = routes.aliases_of(version)
+    users = routes.users_of(version)
     if users:
         raise VersionInUseError(name, version, users)
     if shadowed := session.deployments.shadowed_by(name, version):

@@ -19,7 +19,8 @@ GENESIS = "sha256:" + "0" * 64
 class Change:
     """Who changed what, when and why, from which git commit of theirs ("" when from none).
 
-    ``hash`` covers all of it and the hash of the change before.
+    ``hash`` covers all of it and the hash of the change before. ``document`` is the digest of the
+    routes that it wrote, so that nobody edits them behind the log's back.
     """
 
     revision: int
@@ -31,13 +32,15 @@ class Change:
     previous_hash: str = GENESIS
     hash: str = ""
     commit: str = ""
+    document: str = ""
 
     def sealed(self) -> Change:
         """The same change with its hash filled in."""
         data = asdict(self)
         del data["hash"]
-        if not self.commit:  # entries from before there was one keep their hash
-            del data["commit"]
+        for later in ("commit", "document"):
+            if not data[later]:  # entries from before there was one keep their hash
+                del data[later]
         return replace(self, hash=digest_of(canonical(data)))
 
     @property

@@ -7,24 +7,23 @@ and the proof of it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelport.errors import (
     AliasNotFoundError,
-    IntegrityError,
-    InvalidInputError,
     NotDeployedError,
     NothingToRollBackError,
     NoVersionDeployedError,
     VersionInUseError,
 )
-from modelport.manifest import readable
 from modelport.refs import check_alias
+from modelport.routes import stored
 from modelport.routes.change import GENESIS, Change
+from modelport.routes.deployment import Deployment
 from modelport.routes.errors import (
+    AliasInUseError,
     ApprovalNeededError,
     RolloutInProgressError,
     VersionRemovedError,
@@ -33,23 +32,11 @@ from modelport.routes.policy import Policy
 from modelport.routes.proposal import Proposal
 from modelport.routes.removed import Numbers
 from modelport.routes.rollout import Rollout
-from modelport.routes.weights import Alias, Weighted, alias_from, checked, pick
+from modelport.routes.weights import Alias, Weighted, checked, pick
 
-SCHEMA = 1
 STABLE = "stable"
 #: Earlier values kept per alias for rollback; the log keeps all of them.
 HISTORY = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """A version running somewhere: target, function or endpoint, content digest, its settings."""
-
-    version: int
-    target: str
-    resource: str
-    digest: str
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +107,12 @@ class Routes:
         return replace(self, aliases={**self.aliases, name: alias}, history=history)
 
     def without_alias(self, name: str) -> Routes:
-        """Remove an alias and its history."""
+        """Remove an alias and its history; raises `AliasInUseError` while the policy names it."""
         if name not in self.aliases:
             raise AliasNotFoundError(self.model, name, self.aliases)
         self.check_free(name)
+        if users := self.policy.users_of_alias(name):
+            raise AliasInUseError(self.model, name, users)
         if name in self.policy.protected:
             raise ApprovalNeededError(self.model, name)
         return replace(
@@ -150,8 +139,8 @@ class Routes:
     def with_policy(self, policy: Policy) -> Routes:
         """Replace the policy.
 
-        Raises `NotDeployedError` for a version that does not run, `ApprovalNeededError` when it
-        would no longer protect an alias.
+        Raises `NotDeployedError` for a version that does not run, `AliasNotFoundError` for an alias
+        that is not there, `ApprovalNeededError` when it would no longer protect an alias.
         """
         for alias in self.policy.protected:
             if alias not in policy.protected:
@@ -159,6 +148,10 @@ class Routes:
         for version in sorted(policy.versions()):
             if version not in self.deployments:
                 raise NotDeployedError(self.model, version, self.deployments)
+        for alias in sorted(policy.aliases()):
+            # Calls that name nothing count as stable's, also before there is a stable.
+            if alias not in self.aliases and alias != STABLE:
+                raise AliasNotFoundError(self.model, alias, self.aliases)
         return replace(self, policy=policy)
 
     def with_rollout(self, rollout: Rollout) -> Routes:
@@ -194,9 +187,20 @@ class Routes:
     ) -> Routes:
         """``after`` as the next revision of this document, with its sealed change."""
         previous = self.change.hash if self.change else GENESIS
-        revision = self.revision + 1
-        change = Change(revision, action, detail, who, at, message, previous, commit=commit)
-        return replace(after, revision=revision, change=change.sealed())
+        after = replace(after, revision=self.revision + 1)
+        written = stored.content_digest(after)
+        change = Change(
+            after.revision,
+            action,
+            detail,
+            who,
+            at,
+            message,
+            previous,
+            commit=commit,
+            document=written,
+        )
+        return replace(after, change=change.sealed())
 
     # --- reads ------------------------------------------------------------------------------------
 
@@ -209,11 +213,12 @@ class Routes:
         )
 
     def users_of(self, version: int) -> tuple[str, ...]:
-        """What would miss ``version``: aliases, the policy, rollouts."""
-        rollouts = [r for r in self.rollouts.values() if r.active]
-        held = [f"{r.alias} (rollout)" for r in rollouts if version in (r.candidate, r.stable)]
-        held += ["the model's policy"] if version in self.policy.versions() else []
-        return (*self.aliases_of(version), *held)
+        """What would miss ``version``, in words: aliases, the policy, rollouts."""
+        return (
+            *(f"alias {name}" for name in self.aliases_of(version)),
+            *self.policy.holders_of(version),
+            *(f"the rollout of {r.alias}" for r in self.active_rollouts if version in _named(r)),
+        )
 
     @property
     def active_rollouts(self) -> tuple[Rollout, ...]:
@@ -254,76 +259,13 @@ class Routes:
 
     def to_bytes(self) -> bytes:
         """The document as it lies in the bucket: readable JSON."""
-        return readable(
-            {
-                "schema": SCHEMA,
-                "model": self.model,
-                "revision": self.revision,
-                "latest": self.latest,
-                "deployments": {str(v): asdict(d) for v, d in self.deployments.items()},
-                "aliases": {
-                    name: [asdict(p) for p in alias] for name, alias in self.aliases.items()
-                },
-                "history": {
-                    name: [[asdict(p) for p in alias] for alias in values]
-                    for name, values in self.history.items()
-                },
-                "policy": self.policy.to_json(),
-                "rollouts": {name: each.to_json() for name, each in self.rollouts.items()},
-                "proposals": {name: each.to_json() for name, each in self.proposals.items()},
-                **({"removed": str(self.removed)} if self.removed else {}),
-                "change": asdict(self.change) if self.change else None,
-            }
-        )
+        return stored.to_bytes(self)
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Routes:
-        """Read and check; raises `IntegrityError` on a torn, foreign or hand-broken document."""
-        try:
-            data = json.loads(body)
-            if data["schema"] != SCHEMA:
-                raise ValueError(f"schema {data['schema']!r}")
-            routes = cls(
-                model=data["model"],
-                revision=int(data["revision"]),
-                latest=int(data["latest"]),
-                deployments=dict(
-                    sorted(
-                        ((int(v), Deployment(**d)) for v, d in data["deployments"].items()),
-                        key=lambda item: item[0],
-                    )
-                ),
-                aliases={name: alias_from(parts) for name, parts in data["aliases"].items()},
-                history={
-                    name: tuple(alias_from(parts) for parts in values)
-                    for name, values in data["history"].items()
-                },
-                # Documents from before these three are read as if they said nothing.
-                policy=Policy.from_json(data["policy"]) if "policy" in data else Policy(),
-                rollouts={
-                    name: Rollout.from_json(each) for name, each in data.get("rollouts", {}).items()
-                },
-                proposals={
-                    name: Proposal.from_json(each)
-                    for name, each in data.get("proposals", {}).items()
-                },
-                removed=Numbers.parse(data.get("removed", "")),
-                change=Change(**data["change"]) if data["change"] else None,
-            )
-            routes._check()
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidInputError) as error:
-            raise IntegrityError("routes", "a model's routes document", f"{error!r}") from None
-        return routes
+        """Read and check; raises `IntegrityError` on a torn, foreign or hand-edited document."""
+        return stored.from_bytes(body, cls)
 
-    def _check(self) -> None:
-        for version, deployment in self.deployments.items():
-            if deployment.version != version:
-                raise ValueError(f"deployment {version} says version {deployment.version}")
-            if version in self.removed:
-                raise ValueError(f"deployment {version} is of a version that was removed")
-        for name, alias in self.aliases.items():
-            for part in alias:
-                if part.version not in self.deployments:
-                    raise ValueError(f"alias {name} names version {part.version}, not deployed")
-        if self.change and (self.change.revision != self.revision or not self.change.intact):
-            raise ValueError("the latest change does not match the document")
+
+def _named(rollout: Rollout) -> set[int]:
+    return {rollout.candidate, rollout.stable, *(part.version for part in rollout.before)}

@@ -16,6 +16,30 @@ class InvalidPolicyError(InvalidInputError):
         super().__init__(f"{what} cannot be used; allowed: {allowed}")
 
 
+class NotInPolicyError(NotFoundError):
+    """Something shall be removed from a model's policy that is not there."""
+
+    code = "not-in-policy"
+
+    def __init__(self, what: str, known: Iterable[str]) -> None:
+        listed = ", ".join(known) or "none"
+        super().__init__(
+            f"there is no {what}; there are: {listed}", hint="see: modelport traffic show NAME"
+        )
+
+
+class AliasInUseError(ConflictError):
+    """An alias that the model's policy names cannot go."""
+
+    code = "alias-in-use"
+
+    def __init__(self, model: str, alias: str, users: Iterable[str]) -> None:
+        super().__init__(
+            f"alias {alias} of model {model} is needed for {', '.join(users)}",
+            hint=f"remove that first: modelport traffic show {model}",
+        )
+
+
 class InvalidRolloutError(InvalidInputError):
     """Steps, guards or numbers of a rollout that cannot be used."""
 

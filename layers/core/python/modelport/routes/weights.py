@@ -3,6 +3,11 @@
 Splits use weighted rendezvous hashing (Thaler and Ravishankar 1998; weights by −w/ln u,
 Schindelhauer and Schomaker 2005) over BLAKE2b of model, version and the caller's key: for any
 number of versions, raising one version's weight moves callers only towards it. Pure.
+
+The hash, so that others can tell who gets what: of the 8 bytes of BLAKE2b over UTF-8
+``MODEL NUL VERSION NUL KEY`` (the version in decimal), big-endian, the upper 52 bits are n, and
+u = (n + ½) / 2⁵². The version with the greatest −weight / ln u answers. A change of it would move
+every caller of every split: it stays as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +20,9 @@ from typing import Any
 
 from modelport.errors import InvalidWeightsError
 from modelport.refs import check_version
+
+#: Beyond this, scores of a split could no longer be told apart.
+HEAVIEST = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,10 @@ def parse_weights(text: str) -> Alias:
 
 
 def alias_from(parts: list[dict[str, Any]]) -> Alias:
-    return checked([Weighted(int(part["version"]), float(part["weight"])) for part in parts])
+    """Read a stored alias; raises `InvalidInputError`, or KeyError and kin for another shape."""
+    return checked(
+        [Weighted(check_version(part["version"]), float(part["weight"])) for part in parts]
+    )
 
 
 def checked(parts: Sequence[Weighted]) -> Alias:
@@ -59,18 +70,27 @@ def checked(parts: Sequence[Weighted]) -> Alias:
     if len({part.version for part in parts}) != len(parts):
         raise InvalidWeightsError(text, "a version is named twice")
     for part in parts:
-        if not (math.isfinite(part.weight) and part.weight > 0):
+        if not 0 < part.weight <= HEAVIEST:
             raise InvalidWeightsError(
-                text, f"weight {part.weight:g} of version {part.version} is not more than 0"
+                text,
+                f"weight {part.weight:g} of version {part.version} is not more than 0"
+                f" and at most {HEAVIEST:g}",
             )
     return tuple(parts)
 
 
 def score(model: str, part: Weighted, key: str) -> float:
+    """What ``part`` bids for a caller: the highest bid gets it; see the module's docstring."""
     digest = hashlib.blake2b(f"{model}\0{part.version}\0{key}".encode(), digest_size=8).digest()
-    # 53 bits, shifted by a half step: strictly between 0 and 1, so the logarithm is finite.
-    uniform = ((int.from_bytes(digest, "big") >> 11) + 0.5) / 2**53
-    return -part.weight / math.log(uniform)
+    return -part.weight / math.log(uniform(digest))
+
+
+def uniform(digest: bytes) -> float:
+    """8 bytes as a number strictly between 0 and 1, so that its logarithm is finite and not 0.
+
+    52 bits and a half step: one bit more, and the greatest would be rounded to 1.
+    """
+    return ((int.from_bytes(digest, "big") >> 12) + 0.5) / 2**52
 
 
 def pick(model: str, alias: Alias, key: str) -> int:
