@@ -27,14 +27,18 @@ _GLIBC_SINCE = (2, 28)
 _ARCHITECTURES: dict[str, Architecture] = {"arm64": "arm64", "x86_64": "amd64"}
 
 
+_FUNCTIONS = ("router", "registrar", "controller")
+
+
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """Folders that become two layers and two functions."""
+    """Folders that become two layers and the functions."""
 
     core_layer: Path
     deps_layer: Path
     router: Path
     registrar: Path
+    controller: Path
 
 
 def stage(repository: Path, into: Path, *, deps_layer: Path, python: str) -> Assets:
@@ -47,7 +51,7 @@ def stage(repository: Path, into: Path, *, deps_layer: Path, python: str) -> Ass
     )
     _compile(core / "python", "/opt/python", python)
     functions = {}
-    for name in ("router", "registrar"):
+    for name in _FUNCTIONS:
         functions[name] = into / name
         _copy(
             repository / "functions" / name,
@@ -56,7 +60,7 @@ def stage(repository: Path, into: Path, *, deps_layer: Path, python: str) -> Ass
         )
         shutil.copy(repository / "functions/__init__.py", into / name / "functions/__init__.py")
         _compile(into / name, "/var/task", python)
-    return Assets(core, deps_layer, functions["router"], functions["registrar"])
+    return Assets(core, deps_layer, **functions)
 
 
 def deps_layer(requirements: Path, kept: Path, *, python: str, architecture: str) -> Path:

@@ -13,11 +13,12 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 from modelport.deployments import Environment, platform_stack
-from modelport.settings import RegistrarSettings, RouterSettings
+from modelport.settings import ControllerSettings, RegistrarSettings, RouterSettings
 
 from infra import alarms, naming, permissions, review, work_permissions
 from infra.api import STREAM_LIMIT, Door, open_door
 from infra.assets import Assets
+from infra.controller import controller
 from infra.dashboard import dashboard
 from infra.function_logs import log_group, removal
 from infra.image_repository import image_repository
@@ -51,6 +52,7 @@ class PlatformStack(Stack):
         queued = queues(self, environment, key)
         router = self._router(bucket, payloads, queued, key)
         registrar = self._registrar(bucket, key)
+        self._controller(bucket, key)
         access_log = log_group(
             self,
             "AccessLog",
@@ -184,6 +186,21 @@ class PlatformStack(Stack):
             settings=RegistrarSettings(bucket.bucket_name, self._environment.name).to_env(),
             memory_mb=512,
             timeout=Duration.minutes(15),
+        )
+
+    def _controller(self, bucket: s3.Bucket, key: kms.Key) -> None:
+        controller(
+            self,
+            self._environment,
+            self._functions,
+            self._assets,
+            ControllerSettings(bucket.bucket_name, self._environment.name),
+            [
+                *permissions.read_registry(bucket, key),
+                *permissions.change_routes(bucket, key),
+                work_permissions.find_rollouts(bucket),
+                work_permissions.read_metrics(),
+            ],
         )
 
     def _watch(self, door: Door, queued: Queues) -> None:

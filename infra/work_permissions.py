@@ -8,6 +8,7 @@ from __future__ import annotations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
+from modelport.registry import keys
 
 from infra.queues import Queues
 
@@ -47,6 +48,15 @@ def read_metrics() -> iam.PolicyStatement:
         sid="ReadMetrics",
         actions=["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"],
         resources=["*"],
+    )
+
+
+def find_rollouts(bucket: s3.Bucket) -> iam.PolicyStatement:
+    """Read and write the one list of models that may have a rollout under way."""
+    return iam.PolicyStatement(
+        sid="FindRollouts",
+        actions=["s3:GetObject", "s3:PutObject"],
+        resources=[bucket.arn_for_objects(keys.ACTIVE_ROLLOUTS)],
     )
 
 

@@ -71,6 +71,12 @@ READ_REGISTRY = {
 }
 
 
+CHANGE_ROUTES = {
+    ("s3:PutObject", f"{BUCKET}/models/*/routes.json"),
+    ("s3:PutObject", f"{BUCKET}/models/*/log/*"),
+    ("s3:PutObject", f"{BUCKET}/models/*/publications/*"),
+    ("kms:GenerateDataKey", KEY),
+}
 INVOKE = {
     ("lambda:InvokeFunction", MODELS.format("prod")),
     ("sagemaker:InvokeEndpoint", ENDPOINTS.format("prod")),
@@ -141,11 +147,18 @@ def test_the_registrar_also_writes_routes_and_their_log(default: Synthesis) -> N
                 (f"logs:{action}", ENDPOINT_LOGS.format("prod-*-v*"))
                 for action in ("CreateLogGroup", "PutRetentionPolicy", "AssociateKmsKey")
             ),
-            ("s3:PutObject", f"{BUCKET}/models/*/routes.json"),
-            ("s3:PutObject", f"{BUCKET}/models/*/log/*"),
-            ("s3:PutObject", f"{BUCKET}/models/*/publications/*"),
-            ("kms:GenerateDataKey", KEY),
         }
+        | CHANGE_ROUTES
+    )
+
+
+def test_the_controller_changes_routes_sees_metrics_and_nothing_else(default: Synthesis) -> None:
+    rollouts = {
+        (f"s3:{action}", f"{BUCKET}/rollouts/active.json") for action in ("GetObject", "PutObject")
+    }
+    metrics = {(f"cloudwatch:{action}", "*") for action in ("GetMetricData", "ListMetrics")}
+    assert rights(default.platform, "modelport-prod-controller") == (
+        OWN_LOGS | READ_REGISTRY | CHANGE_ROUTES | rollouts | metrics
     )
 
 
@@ -287,7 +300,13 @@ def test_an_image_outside_ecr_needs_no_right_of_aws(synthesise: Synthesiser) -> 
 
 
 #: They know no resources.
-NOT_NARROWER = ("ecr:GetAuthorizationToken", "ec2:Describe", "cloudwatch:PutMetricData")
+NOT_NARROWER = (
+    "ecr:GetAuthorizationToken",
+    "ec2:Describe",
+    "cloudwatch:PutMetricData",
+    "cloudwatch:GetMetricData",
+    "cloudwatch:ListMetrics",
+)
 
 
 def test_no_role_has_a_wildcard_action_or_every_resource(any_environment: Synthesis) -> None:
@@ -310,14 +329,23 @@ def test_only_lambda_sagemaker_and_api_gateway_assume_roles(any_environment: Syn
                 assert rest == "amazonaws.com"
 
 
-def test_only_this_api_may_call_the_router(any_environment: Synthesis) -> None:
+def test_only_this_api_calls_the_router_and_only_its_schedule_the_controller(
+    any_environment: Synthesis,
+) -> None:
     stack = any_environment.platform
-    permissions = stack.of("AWS::Lambda::Permission")
-    assert permissions
-    for permission in permissions:
+    callers = {
+        "apigateway.amazonaws.com": "Api>",
+        "events.amazonaws.com": "<AWS::Events::Rule.Arn>",
+    }
+    seen = set()
+    for permission in stack.of("AWS::Lambda::Permission"):
         properties = permission["Properties"]
-        assert properties["Principal"] == "apigateway.amazonaws.com"
-        assert "Api>" in stack.text(properties["SourceArn"])
+        assert callers[properties["Principal"]] in stack.text(properties["SourceArn"])
+        seen.add(properties["Principal"])
+        if properties["Principal"] == "events.amazonaws.com":
+            called = stack.resources[properties["FunctionName"]["Fn::GetAtt"][0]]
+            assert called["Properties"]["FunctionName"].endswith("-controller")
+    assert seen == callers.keys()
 
 
 def test_the_key_serves_the_account_and_only_this_environments_logs(default: Synthesis) -> None:

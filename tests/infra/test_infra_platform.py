@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from modelport.settings import RegistrarSettings, RouterSettings
+from modelport.settings import ControllerSettings, RegistrarSettings, RouterSettings
 
 from infra.assets import Assets
 from tests.support.synthesis import TOPIC, Stack, Synthesis, Synthesiser
@@ -139,10 +139,14 @@ def test_functions_are_told_what_they_read(default: Synthesis) -> None:
     )
     registrar = RegistrarSettings.from_env(variables(default.platform, "modelport-prod-registrar"))
     assert registrar == RegistrarSettings("<AWS::S3::Bucket>", "prod")
+    controller = variables(default.platform, "modelport-prod-controller")
+    assert ControllerSettings.from_env(controller) == ControllerSettings(
+        "<AWS::S3::Bucket>", "prod"
+    )
 
 
 def test_handlers_lie_where_lambda_looks_for_them(default: Synthesis, synthesise: Any) -> None:
-    for name in ("router", "registrar"):
+    for name in ("router", "registrar", "controller"):
         function = default.platform.properties(
             "AWS::Lambda::Function", FunctionName=f"modelport-prod-{name}"
         )
@@ -300,6 +304,24 @@ def test_a_job_waits_no_longer_than_its_payload_is_kept(default: Synthesis) -> N
     kept = bucket_of(default.platform, "payloads")["LifecycleConfiguration"]["Rules"][0]
     waits = queue_of(default.platform, "jobs")["MessageRetentionPeriod"]
     assert waits == kept["ExpirationInDays"] * 86_400
+
+
+def test_rollouts_are_looked_at_every_minute_and_never_a_second_time(
+    any_environment: Synthesis,
+) -> None:
+    stack = any_environment.platform
+    rule = stack.one("AWS::Events::Rule")["Properties"]
+    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(1 minute)", "ENABLED")
+    (target,) = rule["Targets"]
+    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
+    function = stack.resources[target["Arn"]["Fn::GetAtt"][0]]["Properties"]
+    assert function["FunctionName"].endswith("-controller")
+    assert function["Timeout"] < 60
+    # A new account has no concurrency to reserve.
+    assert "ReservedConcurrentExecutions" not in function
+    invoked = stack.one("AWS::Lambda::EventInvokeConfig")["Properties"]
+    assert invoked["FunctionName"]["Ref"] == target["Arn"]["Fn::GetAtt"][0]
+    assert invoked["MaximumRetryAttempts"] == 0
 
 
 def test_the_router_is_told_which_hosts_webhooks_may_have(synthesise: Synthesiser) -> None:
