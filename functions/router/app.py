@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -48,7 +48,7 @@ def create_app(
     log: Log = log_json,
     threads: bool = True,
     shadows: Shadows | None = None,
-    jobs: Jobs | None = None,
+    jobs: Callable[[], Jobs] | None = None,
 ) -> FastAPI:
     """The router over a registry and one backend per deployment target.
 

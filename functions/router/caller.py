@@ -39,22 +39,35 @@ def request_id(event: Mapping[str, Any] | None) -> str:
     return known if isinstance(known, str) and known else uuid.uuid4().hex
 
 
-#: Below ``requestContext``, the surest first.
-_IDENTITIES = (
+#: Below ``requestContext``, the surest first: whom the gateway has checked, then an address.
+_AUTHENTICATED = (
     ("authorizer", "iam", "userArn"),
     ("authorizer", "jwt", "claims", "sub"),
     ("identity", "userArn"),
     ("authorizer", "claims", "sub"),
     ("authorizer", "principalId"),
     ("identity", "apiKeyId"),
-    ("http", "sourceIp"),
-    ("identity", "sourceIp"),
 )
+_IDENTITIES = (*_AUTHENTICATED, ("http", "sourceIp"), ("identity", "sourceIp"))
+
+
+def authenticated(event: Mapping[str, Any] | None) -> str:
+    """Who the gateway has found the caller to be; "" where it asks nobody. An address is nobody.
+
+    A role is the same whoever has taken it on: its sessions come and go.
+    """
+    found = _first(event, _AUTHENTICATED)
+    head, role, rest = found.partition(":assumed-role/")
+    return f"{head}{role}{rest.partition('/')[0]}" if role else found
 
 
 def _identity(event: Mapping[str, Any] | None) -> str:
+    return _first(event, _IDENTITIES)
+
+
+def _first(event: Mapping[str, Any] | None, paths: Sequence[tuple[str, ...]]) -> str:
     context = event.get("requestContext") if event else None
-    for path in _IDENTITIES:
+    for path in paths:
         value = _at(context, *path)
         if isinstance(value, str) and value:
             return value

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from modelport.envelope import REFERENCE
+from modelport.errors import UnsupportedMediaTypeError
 from modelport.sagemaker_envelope import VARIANT_HEADER
 
 _FORWARDED = frozenset(
@@ -43,6 +45,18 @@ _CONSUMED = frozenset(
 )
 #: Said by the router alone.
 _OURS_TO_SAY = frozenset({"x-modelport-fallback"})
+
+
+def by_reference(headers: Mapping[str, str]) -> bool:
+    """Whether the caller has body or answer go another way than the call."""
+    return "x-modelport-body" in headers or "x-modelport-answer" in headers
+
+
+def check_content(headers: Mapping[str, str]) -> None:
+    """Refuse a body that claims to be what only the router says to a version."""
+    said = headers.get("content-type", "")
+    if said.partition(";")[0].strip().lower() == REFERENCE:
+        raise UnsupportedMediaTypeError(REFERENCE, ("what the model reads",))
 
 
 def forwarded(headers: Mapping[str, str], variant: str | None = None) -> dict[str, str]:

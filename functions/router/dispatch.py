@@ -19,7 +19,7 @@ from modelport.envelope import Request, Response
 from modelport.errors import RouteNotFoundError
 from modelport.grammar import PREDICTIONS, Call
 from modelport.manifest import Manifest
-from modelport.refusals import no_explainer, not_at_runtime
+from modelport.refusals import no_explainer, no_jobs, not_at_runtime
 from modelport.routes import Deployment, Routes
 from modelport.signature import Signature
 
@@ -60,11 +60,12 @@ class Dispatcher:
         log: Log,
         auth: str = "none",
         shadows: Shadows | None = None,
-        jobs: Jobs | None = None,
+        jobs: Callable[[], Jobs] | None = None,
     ) -> None:
         """``auth`` is what the door asks of callers, for their documentation.
 
-        Without ``shadows`` no answers are copied, without ``jobs`` no calls are answered later.
+        Without ``shadows`` no answers are copied, without ``jobs``, which
+        makes them when they are first needed, no calls are answered later.
         """
         self._clock, self._jobs = clock, jobs
         self._manifest, self._auth = registry.manifest, auth
@@ -93,7 +94,7 @@ class Dispatcher:
         named = grammar.parse(request.method, request.path)
         call = trace.call = by_variant(named, headers)
         if call.model is None:
-            return self._about_server(call, request)
+            return self._about_server(call, request, event)
         if call.verb in ("repository-load", "repository-unload"):
             raise not_at_runtime(call.verb, call.model)
         routes = trace.routes = self._routes.get(call.model)
@@ -102,7 +103,7 @@ class Dispatcher:
         trace.deployment = deployment
         if call.verb in MODEL_VERBS:
             variant = for_endpoint(named, deployment, headers)
-            return self._versions.answer(routes, call, request, variant, fallback, trace)
+            return self._versions.answer(routes, call, request, variant, fallback, trace, event)
         if call.protocol == "docs":
             return self._docs.of_model(call, routes.model, deployment.version)
         return _json(self._about_model(call, routes, deployment, request))
@@ -132,11 +133,15 @@ class Dispatcher:
                 return metadata.v2_metadata(model, routes.deployments, signature)
         raise RouteNotFoundError(request.method, request.path)
 
-    def _about_server(self, call: Call, request: Request) -> Response:
+    def _about_server(
+        self, call: Call, request: Request, event: Mapping[str, Any] | None
+    ) -> Response:
         if call.protocol == "docs":
             return self._docs.of_server(call, self._names.get)
-        if call.protocol == "jobs" and self._jobs is not None:
-            return self._jobs.answer(call, request)
+        if call.protocol == "jobs":
+            if self._jobs is None:
+                raise no_jobs()
+            return self._jobs().answer(call, request, event)
         match call.verb:
             case "alive":
                 return _json(metadata.alive())

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from fastapi import FastAPI
@@ -21,6 +22,9 @@ from modelport.settings import RouterSettings
 from functions.router.app import create_app
 from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
 from functions.router.gateway import Event, plain, unreadable
+
+if TYPE_CHECKING:
+    from functions.router.jobs import Jobs
 
 #: Together with the time to connect just under the 29 s that gateways and the router's own function
 #: allow, so that the caller gets our answer (504, and which model it was) and not theirs.
@@ -59,8 +63,45 @@ def build(environ: Mapping[str, str]) -> Handler:
             timeout_s=ROUTER_LIMIT_S,
         ),
     }
-    app = create_app(registry, backends, settings=settings, log=log_line, threads=False)
+    app = create_app(
+        registry,
+        backends,
+        settings=settings,
+        log=log_line,
+        threads=False,
+        jobs=jobs(environ, settings, session),
+    )
     return lambda_handler(app)
+
+
+def jobs(
+    environ: Mapping[str, str], settings: RouterSettings, session: boto3.session.Session
+) -> Callable[[], Jobs] | None:
+    """What makes the jobs of an environment that has a place for them and a queue."""
+    bucket, queue = settings.payloads_bucket, settings.jobs_queue_url
+    if not bucket or not queue:
+        return None
+
+    @cache
+    def make() -> Jobs:
+        from modelport.jobs.board import Board
+        from modelport.jobs.queue import SqsQueue
+        from modelport.jobs.s3 import S3Payloads, signing_config
+        from modelport.registry.s3 import S3Store
+
+        from functions.router.jobs import Jobs, Terms
+
+        endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        signing = signing_config(endpoint).merge(REGISTRY_CONFIG)
+        store = session.client("s3", config=signing)
+        return Jobs(
+            Board(S3Store(store, bucket)),
+            S3Payloads(store, bucket),
+            SqsQueue(session.client("sqs", config=REGISTRY_CONFIG), queue),
+            Terms(settings.max_upload_bytes, settings.webhook_hosts),
+        )
+
+    return make
 
 
 _handler: Handler | None = None

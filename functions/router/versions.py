@@ -9,9 +9,9 @@ to ask anybody else.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelport import grammar
 from modelport.backends import Backend
@@ -20,7 +20,8 @@ from modelport.errors import BackendError, BackendGoneError, ModelportError, Mod
 from modelport.grammar import PREDICTIONS, Call
 from modelport.routes import Deployment, Routes
 
-from functions.router.crossing import forwarded, returned
+from functions.router.carriage import Carriage, Sent
+from functions.router.crossing import check_content, forwarded, returned
 from functions.router.routes_cache import Clock, Log
 from functions.router.statistics import Statistics
 from functions.router.trace import Trace
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 #: What failed later than this leaves a second version too little of the time that gateways allow.
 FALLBACK_WITHIN_S = 10.0
 _FAILED = frozenset({500, 502, 503})
+#: The predictions whose answer is one whole, which may come later or from elsewhere.
+_WHOLE = PREDICTIONS - {"generate-stream"}
 _CODE = re.compile(r"[a-z][a-z-]{0,63}")
 
 
@@ -46,11 +49,12 @@ class Versions:
         clock: Clock,
         log: Log,
         shadows: Shadows | None,
-        jobs: Jobs | None,
+        jobs: Callable[[], Jobs] | None,
     ) -> None:
         self._backends, self._statistics = backends, statistics
         self._clock, self._log = clock, log
         self._shadows, self._jobs = shadows, jobs
+        self._carriage = Carriage(jobs)
 
     def answer(
         self,
@@ -60,6 +64,7 @@ class Versions:
         variant: str | None,
         fallback: Deployment | None,
         trace: Trace,
+        event: Mapping[str, Any] | None = None,
     ) -> Response:
         """What ``trace.deployment``, or in its stead ``fallback``, answers to ``request``.
 
@@ -67,20 +72,22 @@ class Versions:
         """
         deployment = trace.deployment
         assert deployment is not None
+        check_content(request.headers)
         asked = _asked(call, request, trace.identity(deployment), variant)
-        predicts = call.verb in PREDICTIONS
-        if self._jobs is not None and predicts and prefers_async(request.headers):
-            return self._jobs.accept(routes, call, deployment, asked, request, None)
-        outcome, trace.backend_s = self._ask(routes.model, deployment, asked, call)
+        predicts, waits = call.verb in PREDICTIONS, call.verb in _WHOLE
+        if self._jobs is not None and waits and prefers_async(request.headers):
+            return self._jobs().accept(call, deployment, asked, request, event)
+        sent = Sent(request, event, waits)
+        outcome, trace.backend_s = self._ask(routes.model, deployment, asked, call, sent)
         answered_by = deployment
         if predicts and fallback is not None and (reason := _failure(outcome)) is not None:
-            other = self._fall_back(routes.model, fallback, call, request, reason, trace)
+            other = self._fall_back(routes.model, fallback, call, sent, reason, trace)
             if other is not None:
                 trace.failure = _ended(outcome)
                 outcome, answered_by = other, fallback
         if isinstance(outcome, ModelportError):
-            if self._jobs is not None and predicts and isinstance(outcome, ModelTimeoutError):
-                return self._jobs.accept(routes, call, deployment, asked, request, outcome)
+            if self._jobs is not None and waits and isinstance(outcome, ModelTimeoutError):
+                return self._jobs().accept(call, deployment, asked, request, event, outcome)
             raise outcome
         trace.answered_by, trace.said = answered_by, outcome.headers
         if predicts and routes.policy.shadows and self._shadows is not None:
@@ -92,7 +99,7 @@ class Versions:
         model: str,
         fallback: Deployment,
         call: Call,
-        request: Request,
+        sent: Sent,
         reason: str,
         trace: Trace,
     ) -> Response | None:
@@ -100,15 +107,15 @@ class Versions:
         if (trace.backend_s or 0.0) > FALLBACK_WITHIN_S:
             return None
         trace.fallback_reason = reason
-        asked = _asked(call, request, trace.identity(fallback), None)
-        outcome, trace.fallback_s = self._ask(model, fallback, asked, call)
+        asked = _asked(call, sent.request, trace.identity(fallback), None)
+        outcome, trace.fallback_s = self._ask(model, fallback, asked, call, sent)
         if isinstance(outcome, Response) and _failure(outcome) is None:
             return outcome
         _ended(outcome)
         return None
 
     def _ask(
-        self, model: str, deployment: Deployment, asked: Request, call: Call
+        self, model: str, deployment: Deployment, asked: Request, call: Call, sent: Sent
     ) -> tuple[Response | ModelportError, float]:
         """What ``deployment`` answers, or why it does not, and the seconds that took."""
         started = self._clock()
@@ -117,7 +124,7 @@ class Versions:
             backend = self._backends.get(deployment.target)
             if backend is None:
                 raise BackendGoneError(model, deployment.version, deployment.target)
-            outcome = backend.invoke(deployment, model, asked)
+            outcome = self._carriage.ask(backend, deployment, model, asked, sent)
         except ModelportError as error:
             outcome = error
         seconds = self._clock() - started

@@ -25,6 +25,7 @@ from modelport.errors import (
     VersionNotFoundError,
 )
 from modelport.grammar import PREDICTIONS, Call, parse
+from modelport.refusals import no_jobs
 
 from functions.runtime.codecs import CODECS, DESCRIBERS, Codec, Describer, Subject
 from functions.runtime.failures import failure
@@ -205,6 +206,8 @@ class DataPlane:
             most = self._most_fetched if trace.fetched else self._most_decompressed
             request = decompressed(request, most)
         if call.verb not in PREDICTIONS:
+            if call.protocol == "jobs":
+                raise no_jobs()
             return _described(self._describers[call.protocol].describe(call, request, self.subject))
         if call.verb.startswith("generate"):
             return self._generate(request, trace)

@@ -25,6 +25,7 @@ class Call:
     version: int | None = None
     alias: str | None = None
     query: str = ""
+    job: str = ""
 
     def option(self, name: str) -> str | None:
         """The last value of ``name`` in the query, decoded; None when it is not there."""
@@ -91,6 +92,10 @@ RULES: tuple[tuple[str, str, str, Pattern], ...] = tuple(
         ("sagemaker", "ping", "GET", r"/ping"),
         ("mlflow", "ping", "GET", r"/health"),
         ("mlflow", "version", "GET", r"/version"),
+        ("jobs", "upload", "POST", r"/uploads"),
+        ("jobs", "status", "GET", r"/jobs/(?P<job>[^/]+)"),
+        ("jobs", "answer", "GET", r"/jobs/(?P<job>[^/]+)/answer"),
+        ("jobs", "cancel", "POST", r"/jobs/(?P<job>[^/]+)/cancel"),
         ("docs", "openapi", "GET", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/openapi\.json"),
         ("docs", "page", "GET", rf"/v2/models/{_NAME}{_ANY_SELECTOR}/docs"),
         ("docs", "server-openapi", "GET", r"/openapi\.json"),
@@ -168,6 +173,7 @@ def _call(protocol: str, verb: str, groups: dict[str, str | None], query: str) -
         check_version(version) if version else None,
         check_alias(_decoded(alias)) if alias else None,
         query,
+        groups.get("job") or "",
     )
 
 

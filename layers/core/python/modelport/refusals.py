@@ -152,6 +152,13 @@ def no_explainer() -> e.NotSupportedError:
     )
 
 
+def no_jobs() -> e.NotSupportedError:
+    """What asks for jobs or uploads is answered with where there are none."""
+    return e.NotSupportedError(
+        "this path", "jobs and uploads are the API's, of an environment that has a bucket for them"
+    )
+
+
 def not_at_runtime(verb: str, model: str) -> e.NotSupportedError:
     """What ``repository-load`` and ``repository-unload`` of a model are answered with."""
     if verb == "repository-load":

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from modelport.envelope import Handler, Request, Response
-from modelport.errors import BackendError, BackendGoneError, ModelFailedError
+from modelport.envelope import Handler, Request, Response, Stream
+from modelport.errors import AnswerTooLargeError, BackendError, BackendGoneError, ModelFailedError
 from modelport.routes import Deployment
 
 
@@ -21,6 +21,13 @@ class Backend(Protocol):
     def invoke(self, deployment: Deployment, model: str, request: Request) -> Response:
         """Have ``deployment`` of ``model`` answer ``request``; raises `BackendError` and kin."""
         ...
+
+
+def says_too_large(response: Response) -> bool:
+    """Whether a version says that its transport does not carry its answer."""
+    if response.status != 413 or isinstance(response, Stream):
+        return False
+    return response.headers.get("x-modelport-error") == AnswerTooLargeError.code
 
 
 class CallableBackend:

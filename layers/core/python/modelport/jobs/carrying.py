@@ -1,8 +1,7 @@
 """Has a version answer what its backend cannot carry: by references to the payloads bucket.
 
 First as it is, where that may work; only where request or answer turn out too large by reference,
-which for an answer means that the model runs a second time. Who knows better says so at once. Knows
-no jobs and no callers.
+which for an answer means that the model runs a second time. Knows no jobs and no callers.
 """
 
 from __future__ import annotations
@@ -10,13 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from modelport.backends import Backend
-from modelport.envelope import Request, Response, Stream
-from modelport.errors import (
-    AnswerTooLargeError,
-    MalformedRequestError,
-    ModelFailedError,
-    PayloadTooLargeError,
-)
+from modelport.backends.backend import says_too_large
+from modelport.envelope import Request, Response
+from modelport.errors import MalformedRequestError, ModelFailedError, PayloadTooLargeError
 from modelport.jobs.payloads import Payloads
 from modelport.references import Put, Reference
 from modelport.routes import Deployment
@@ -39,10 +34,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a call's body goes if it has to lie somewhere, and its answer."""
+    """Where a call's body lies, or goes if it has to, and its answer."""
 
     body: str
     answer: str
+    lies: bool = False
 
 
 class Carrier:
@@ -58,57 +54,52 @@ class Carrier:
         model: str,
         asked: Request,
         places: Places,
-        *,
-        lies_at: str | None = None,
-        at_once: bool = False,
     ) -> Response | Stored:
-        """The answer to ``asked``, whose body may lie at the key ``lies_at`` already.
-
-        ``at_once`` goes by reference without trying otherwise. Raises as the backend does.
-        """
-        if lies_at is not None:
-            return self._by_reference(backend, deployment, model, asked, lies_at, places.answer)
-        too_large: Response | PayloadTooLargeError | None = None
-        if not at_once:
-            too_large = _too_large(backend, deployment, model, asked)
-            if isinstance(too_large, Response) and not _says_too_large(too_large):
+        """The answer to ``asked``, as it is if that can be; raises as the backend does."""
+        too_large: Response | PayloadTooLargeError
+        try:
+            too_large = backend.invoke(deployment, model, asked)
+        except PayloadTooLargeError as error:
+            too_large = error
+        else:
+            if not says_too_large(too_large):
                 return too_large
-        return self.again(backend, deployment, model, asked, places, too_large)
+        return self.past(backend, deployment, model, asked, places, too_large)
 
-    def again(
+    def past(
         self,
         backend: Backend,
         deployment: Deployment,
         model: str,
         asked: Request,
         places: Places,
-        too_large: Response | PayloadTooLargeError | None,
+        too_large: Response | PayloadTooLargeError | None = None,
     ) -> Response | Stored:
-        """The answer by reference, after ``too_large`` came of asking as it is.
+        """The answer by reference; ``too_large`` is what came of asking as it is, if that was done.
 
-        A version that takes no references leaves it at ``too_large``.
+        A version that takes no references leaves it at that.
         """
-        kind = asked.headers.get("content-type", "")
-        self._payloads.put(places.body, asked.body, kind or "application/octet-stream")
-        answer = self._by_reference(backend, deployment, model, asked, places.body, places.answer)
+        if not places.lies:
+            kind = asked.headers.get("content-type", "")
+            self._payloads.put(places.body, asked.body, kind or "application/octet-stream")
+        answer = self._asked(backend, deployment, model, asked, places)
         if too_large is None or isinstance(answer, Stored) or answer.status not in _REFUSED:
             return answer
         if isinstance(too_large, PayloadTooLargeError):
             raise too_large
         return too_large
 
-    def _by_reference(
+    def _asked(
         self,
         backend: Backend,
         deployment: Deployment,
         model: str,
         asked: Request,
-        body: str,
-        answer: str,
+        places: Places,
     ) -> Response | Stored:
         reference = Reference(
-            self._payloads.get_url(body, URLS_LAST_S),
-            self._payloads.put_url(answer, URLS_LAST_S),
+            self._payloads.get_url(places.body, URLS_LAST_S),
+            self._payloads.put_url(places.answer, URLS_LAST_S),
             asked.headers.get("content-type", ""),
         )
         response = backend.invoke(deployment, model, reference.of(replace(asked, body=b"")))
@@ -118,20 +109,5 @@ class Carrier:
             raise ModelFailedError(model, deployment.version, asked.request_id) from error
         if put is None:
             return response
-        own = {k: v for k, v in response.headers.items() if k != "content-type"}
-        return Stored(put.status, {**own, **put.headers}, answer, put.size)
-
-
-def _too_large(
-    backend: Backend, deployment: Deployment, model: str, asked: Request
-) -> Response | PayloadTooLargeError:
-    try:
-        return backend.invoke(deployment, model, asked)
-    except PayloadTooLargeError as error:
-        return error
-
-
-def _says_too_large(response: Response) -> bool:
-    """Whether a version says that its transport does not carry its answer."""
-    said = response.headers.get("x-modelport-error") == AnswerTooLargeError.code
-    return said and response.status == 413 and not isinstance(response, Stream)
+        own = {name: text for name, text in response.headers.items() if name != "content-type"}
+        return Stored(put.status, {**own, **put.headers}, places.answer, put.size)

@@ -1,0 +1,77 @@
+"""How request and answer travel between router and version: in one event, or past it.
+
+Nearly all go in one event, and pay for nothing else. What the caller sends another way, and what
+turns out too large, is `functions.router.jobs`' business, which is made then. It must not look into
+a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modelport.backends import Backend
+from modelport.backends.backend import says_too_large
+from modelport.envelope import Request, Response
+from modelport.errors import NotSupportedError, PayloadTooLargeError
+from modelport.routes import Deployment
+
+from functions.router.crossing import by_reference
+
+if TYPE_CHECKING:
+    from functions.router.jobs import Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the caller sent, with the gateway's event around it; ``whole``: it wants no stream."""
+
+    request: Request
+    event: Mapping[str, Any] | None
+    whole: bool
+
+
+class Carriage:
+    """Asks backends; without ``jobs`` there is only the one way."""
+
+    def __init__(self, jobs: Callable[[], Jobs] | None) -> None:
+        self._jobs = jobs
+
+    def ask(
+        self, backend: Backend, deployment: Deployment, model: str, asked: Request, sent: Sent
+    ) -> Response:
+        """What ``deployment`` answers to ``asked``, the version's form of what was ``sent``.
+
+        An answer that turns out too large is asked for once more, so the model runs twice; a caller
+        who knows can spare it that (``x-modelport-answer: by-reference``). Raises as the backend.
+        """
+        if by_reference(sent.request.headers):
+            if self._jobs is None or not sent.whole:
+                raise NotSupportedError(
+                    "a body or answer by reference", "this call or environment has only its own"
+                )
+            return self._past(self._jobs, backend, deployment, model, asked, sent, None)
+        if self._jobs is None or not sent.whole:
+            return backend.invoke(deployment, model, asked)
+        too_large: Response | PayloadTooLargeError
+        try:
+            too_large = backend.invoke(deployment, model, asked)
+        except PayloadTooLargeError as error:
+            too_large = error
+        else:
+            if not says_too_large(too_large):
+                return too_large
+        return self._past(self._jobs, backend, deployment, model, asked, sent, too_large)
+
+    @staticmethod
+    def _past(
+        jobs: Callable[[], Jobs],
+        backend: Backend,
+        deployment: Deployment,
+        model: str,
+        asked: Request,
+        sent: Sent,
+        too_large: Response | PayloadTooLargeError | None,
+    ) -> Response:
+        return jobs().carry(backend, deployment, model, asked, sent.request, sent.event, too_large)

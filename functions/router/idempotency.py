@@ -1,0 +1,78 @@
+"""One job per idempotency key, however often its request comes.
+
+What a key stands for is written before the job is: a request that comes again finds the id, and
+makes the job itself if the first one never did. Keys are each caller's own and last as long as
+jobs. (IETF draft "The Idempotency-Key HTTP Header Field".) It must not make jobs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from modelport.envelope import Request
+from modelport.errors import IntegrityError, MalformedRequestError
+from modelport.jobs import keys
+from modelport.jobs.board import Board
+from modelport.jobs.errors import JobNotFoundError, KeyReusedError
+from modelport.jobs.job import KEPT_S, Job
+
+KEY_HEADER = "idempotency-key"
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def id_for(board: Board, request: Request, owner: str) -> tuple[str, Job | None]:
+    """The id of the job to make, and the job if its request came before.
+
+    Raises `KeyReusedError` for a key that came with another request, `MalformedRequestError` for
+    one that is none.
+    """
+    id, key = keys.new_id(), request.headers.get(KEY_HEADER)
+    if key is None:
+        return id, None
+    if not _KEY.fullmatch(key):
+        raise MalformedRequestError(f"{KEY_HEADER} is 1 to 255 printable ASCII characters")
+    place, digest = keys.idempotency(owner, key), _digest(request)
+    expires = board.clock() + KEPT_S
+    body = json.dumps({"job": id, "request": digest, "expires": expires}).encode()
+    while not board.store.create(place, body):
+        document = board.store.get(place)
+        if document is None:  # it has just been deleted
+            continue
+        job, before, until = _read(document.body)
+        if until > board.clock():
+            if before != digest:
+                raise KeyReusedError(job)
+            return job, _existing(board, job)
+        if board.store.replace(place, body, document.etag):
+            break
+    return id, None
+
+
+def _existing(board: Board, id: str) -> Job | None:
+    """The job; None where whoever was to write it died before."""
+    try:
+        return board.get(id)
+    except JobNotFoundError:
+        return None
+
+
+def _digest(request: Request) -> str:
+    """What makes two requests the same one."""
+    said = [request.headers.get(name, "") for name in _MEANT]
+    head = "\n".join((request.method, request.path, *said, ""))
+    return hashlib.sha256(head.encode() + request.body).hexdigest()
+
+
+#: The headers that change what is asked.
+_MEANT = ("content-type", "content-encoding", "accept", "x-modelport-body")
+
+
+def _read(body: bytes) -> tuple[str, str, float]:
+    """What a key stands for: job, request, and until when."""
+    try:
+        found = json.loads(body)
+        return str(found["job"]), str(found["request"]), float(found["expires"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError("an idempotency key's document", "a job", repr(error)) from None
