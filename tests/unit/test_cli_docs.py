@@ -15,6 +15,8 @@ FIXED = {
     *("invoke", "log", "status", "build", "image show", "image base", "export kubernetes"),
     "export bundle",
     *("protect", "proposals", "approve", "reject"),
+    *(f"traffic {verb}" for verb in ("show", "sticky", "version-header", "rule")),
+    *("traffic fallback", "traffic shadow"),
     *(f"rollout {verb}" for verb in ("start", "status", "pause", "resume", "abort", "tick")),
 }
 TOP = typer.main.get_command(create_app()).commands  # type: ignore[attr-defined]

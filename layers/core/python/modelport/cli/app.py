@@ -26,6 +26,7 @@ from modelport.cli import (
     export,
     history,
     listing,
+    policy,
     publishing,
     rollouts,
     traffic,
@@ -185,6 +186,48 @@ GROUPS: tuple[tuple[str, str, str, tuple[Verb, ...]], ...] = (
                 "base",
                 building.base,
                 ("modelport image base public.ecr.aws/lambda/python:3.12",),
+            ),
+        ),
+    ),
+    (
+        "traffic",
+        MOVING,
+        "Say who stays where, who gets what, and who answers or looks on besides.",
+        (
+            ("show", policy.show, ("modelport traffic show magika",)),
+            (
+                "sticky",
+                policy.sticky,
+                ("modelport traffic sticky magika header:x-user cookie:session caller",),
+            ),
+            (
+                "version-header",
+                policy.version_header,
+                ("modelport traffic version-header magika off",),
+            ),
+            (
+                "rule",
+                policy.rule,
+                (
+                    "modelport traffic rule add magika x-tenant=acme canary",
+                    "modelport traffic rule remove magika x-tenant=acme",
+                ),
+            ),
+            (
+                "fallback",
+                policy.fallback,
+                (
+                    "modelport traffic fallback magika stable=3",
+                    "modelport traffic fallback magika stable=",
+                ),
+            ),
+            (
+                "shadow",
+                policy.shadow,
+                (
+                    "modelport traffic shadow magika 4 --percent 10 --of stable",
+                    "modelport traffic shadow magika 4 --off",
+                ),
             ),
         ),
     ),
