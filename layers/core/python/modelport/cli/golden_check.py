@@ -1,35 +1,30 @@
 """Asks a version its goldens before it is published, in a process of its own.
 
-The bundle is laid out as an image has it and opened by the runtime of this checkout through
-Lambda's own entry point (`functions.runtime.pipe`), so that what is read and written here is what
-callers get. Nothing of the runtime is imported: the process may crash, hang or lack a package, and
-which of these it was is told. It publishes nothing.
+The bundle is laid out as an image has it and opened by the runtime of this checkout
+(`modelport.cli.version_process`). The process may crash, hang or lack a package, and which of these
+it was is told. It publishes nothing.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import shutil
-import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelport.envelope import Request, Response
+from modelport.cli.version_process import VersionProcess
+from modelport.envelope import Request
 from modelport.errors import InvalidBundleError
 from modelport.goldens import Golden, GoldenRequest
 from modelport.goldens.forms import Uncarried, asked_of, each, uncarried
 from modelport.grammar import Call, canonical_path
 from modelport.manifest import Draft, Manifest
-from modelport.settings import RuntimeSettings
 
 #: Everything together: opening the version and all requests. The rest is asked at deploy.
 LIMIT_S = 120.0
@@ -129,7 +124,7 @@ def _laid_out(manifest: Manifest, sources: Mapping[str, Path], folder: Path) -> 
 
 
 class _Version:
-    """The process that answers; a context."""
+    """The process that answers, until time is up; a context."""
 
     def __init__(
         self,
@@ -142,71 +137,42 @@ class _Version:
     ) -> None:
         self._manifest = manifest
         self._end = end
-        settings = RuntimeSettings(manifest.model, manifest.version, manifest.digest, str(folder))
-        path = [str(sources), *(path for path in sys.path if path)]
-        self._process = subprocess.Popen(
-            [python, "-m", "functions.runtime.pipe"],
-            env={
-                **environ,
-                **settings.to_env(),
-                "MODELPORT_LOG_LEVEL": "CRITICAL",
-                "ORT_DISABLE_TELEMETRY": "1",
-                "PYTHONPATH": os.pathsep.join(path),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                # Publish may be called in any folder; a numpy.py that lies there must not run.
-                "PYTHONSAFEPATH": "1",
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        self._lines: queue.Queue[bytes] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._process = VersionProcess(manifest, folder, sources, environ, python)
 
     def __enter__(self) -> _Version:
         try:
-            self._check_loaded(self._said())
+            self._check_opened()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                assert stream is not None
-                stream.close()
+        self._process.__exit__()
 
     def problem(self, golden: Golden, one: GoldenRequest) -> str | None:
         """What is wrong with the version's answer, or None."""
         call = Call(one.protocol, one.verb, self._manifest.model)
         path = canonical_path(call, self._manifest.version)
         request = Request("POST", path, one.headers, one.body, f"publish-{golden.name}")
-        with suppress(OSError):  # it has ended; that is found below
-            assert self._process.stdin is not None
-            self._process.stdin.write(request.to_event() + b"\n")
-            self._process.stdin.flush()
-        answer = self._said()
-        if not answer:
-            return f"the version ended with {self._ending()} instead of answering"
-        response = Response.from_event(answer)
+        with _in_time():
+            response = self._process.ask(request, self._left())
+        if response is None:
+            return f"the version ended with {self._process.ending()} instead of answering"
         if response.status != 200:
             said = response.body[:300].decode(errors="replace")
             return f"expected status 200, got {response.status}: {said}"
         return one.check(response.headers, response.body)
 
-    def _check_loaded(self, line: bytes) -> None:
-        if not line:
+    def _check_opened(self) -> None:
+        with _in_time():
+            said = self._process.opened(self._left())
+        if said is None:
             raise InvalidBundleError(
                 self._manifest.content.settings.entry,
-                f"opening it ended the process with {self._ending()}",
+                f"opening it ended the process with {self._process.ending()}",
                 _AGAIN,
             )
-        said = json.loads(line)
         if "missing" in said:
             raise UncheckedError(
                 f"{said['missing']} is not installed here (pip install 'modelport[runtime]')"
@@ -217,19 +183,13 @@ class _Version:
                 raise UncheckedError(f"inference.py needs {lacks}, which is not installed here")
             raise InvalidBundleError("the version cannot be loaded", said["problem"], _AGAIN)
 
-    def _said(self) -> bytes:
-        """The next line, b"" at its end; raises `UncheckedError` when time is up."""
-        try:
-            return self._lines.get(timeout=max(0.0, self._end - time.monotonic()))
-        except queue.Empty:
-            raise UncheckedError("it took too long; deploy asks the rest") from None
+    def _left(self) -> float:
+        return self._end - time.monotonic()
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
-        self._lines.put(b"")
 
-    def _ending(self) -> str:
-        code = self._process.wait()
-        return f"signal {-code}" if code < 0 else f"status {code}"
+@contextmanager
+def _in_time() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise UncheckedError("it took too long; deploy asks the rest") from None
