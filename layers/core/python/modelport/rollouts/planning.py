@@ -159,7 +159,7 @@ def parse_duration(text: str) -> float:
 
 
 def _window_s(every_s: float) -> int:
-    return next(window for shortest, window in _WINDOWS if every_s >= shortest)
+    return next(window for shortest, window in _WINDOWS if not every_s < shortest)
 
 
 def _rounded(milliseconds: float) -> float:

@@ -1,0 +1,222 @@
+"""What is decided on what was seen: going back, going on, and everything that holds."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from modelport import telemetry
+from modelport.rollouts.decision import ADVANCE, HOLD, ROLL_BACK, SUCCEED, Decision, decide
+from modelport.rollouts.errors import ObservationsUnavailableError
+from modelport.routes import Rollout
+
+from tests.support.rollout_world import START, Recorded, rollout
+
+MINUTE = timedelta(minutes=1)
+#: Seven windows are over and settled, six of them within the first step.
+LATER = START + 8 * MINUTE
+
+
+def watched(candidate: dict[str, float], stable: dict[str, float], *, minutes: int = 8) -> Recorded:
+    """Both versions do the same every minute."""
+    observations = Recorded()
+    for minute in range(minutes):
+        at = START + minute * MINUTE + timedelta(seconds=10)
+        observations.write(2, at, **candidate)
+        observations.write(1, at, **stable)
+    return observations
+
+
+def calls(requests: float, **counts: float) -> dict[str, float]:
+    return {telemetry.REQUESTS: requests, **counts}
+
+
+def decided(observations: Recorded, one: Rollout | None = None, now: datetime = LATER) -> Decision:
+    return decide(observations, "m", one or rollout(), now)
+
+
+def at_last_step(one: Rollout) -> Rollout:
+    return one.with_(step=len(one.steps) - 1)
+
+
+def test_a_good_candidate_takes_the_next_step() -> None:
+    decision = decided(watched(calls(50, errors=0), calls(950, errors=9)))
+    assert (decision.action, decision.reason) == (
+        ADVANCE,
+        "step 1 % has passed: on to 5 %",
+    )
+    (errors, crashes) = decision.evidence
+    assert errors["candidate"] == {"bad": 0, "of": 350}
+    assert errors["stable"] == {"bad": 63, "of": 6650}
+    assert errors["needed"] == 100
+    assert not errors["alarmed"]
+    assert crashes["candidate"]["bad"] == 0
+
+
+def test_a_candidate_that_fails_goes_back_and_the_reason_has_the_figures() -> None:
+    decision = decided(watched(calls(50, errors=10), calls(950, errors=9)))
+    assert decision.action == ROLL_BACK
+    assert "guard errors: version 2 70 of 350 (20 %)" in decision.reason
+    assert "63 of 6650 (0.947 %) of version 1" in decision.reason
+    assert decision.evidence[0]["alarmed"]
+
+
+def test_going_back_waits_neither_for_time_nor_for_samples_nor_for_a_pause() -> None:
+    observations = watched(calls(9, errors=9), calls(950, errors=9), minutes=3)
+    for state in ("running", "paused"):
+        one = rollout(min_samples=10_000).with_(state=state)
+        assert decided(observations, one, START + 4 * MINUTE).action == ROLL_BACK
+
+
+def test_what_both_versions_suffer_from_is_nobodys_fault() -> None:
+    decision = decided(watched(calls(50, errors=25), calls(950, errors=475)))
+    assert decision.action == ADVANCE
+
+
+def test_an_absolute_limit_does_not_care_about_the_other() -> None:
+    observations = watched(calls(50, errors=25), calls(950, errors=475))
+    assert decided(observations, rollout(["errors<1%"])).action == ROLL_BACK
+
+
+def test_slow_is_what_the_percentile_says() -> None:
+    slow = {telemetry.slower_than(300): 20.0}
+    fast = {telemetry.slower_than(300): 1.0}
+    one = rollout(["p95<300ms"])
+    assert decided(watched(calls(50, **slow), calls(950)), one).action == ROLL_BACK
+    assert decided(watched(calls(50, **fast), calls(950)), one).action == ADVANCE
+
+
+def test_a_factor_holds_each_version_against_its_own_limit() -> None:
+    one = rollout(["p95<=1.2x"])
+    ours, theirs = telemetry.slower_than(240), telemetry.slower_than(200)
+    # A fifth slower throughout: as many of its calls above 240 ms as of the other's above 200.
+    fifth = watched(calls(500, **{ours: 25, theirs: 60}), calls(500, **{theirs: 25, ours: 5}))
+    assert decided(fifth, one).action == ADVANCE
+    twice = watched(calls(500, **{ours: 80}), calls(500, **{theirs: 25, ours: 5}))
+    assert decided(twice, one).action == ROLL_BACK
+
+
+def test_agreement_counts_comparisons() -> None:
+    one = rollout(["agreement>=99%"])
+    agreed = calls(50, compared=40, disagreed=0)
+    assert decided(watched(agreed, calls(950)), one).action == ADVANCE
+    assert decided(watched(agreed | {"disagreed": 8}, calls(950)), one).action == ROLL_BACK
+    few = decided(watched(agreed | {"compared": 2}, calls(950)), one)
+    assert (few.action, few.reason) == (HOLD, "agreement>=99%: 14 of 100 samples in this step")
+
+
+def predicted(cat: float, dog: float, **others: float) -> dict[str, float]:
+    counts = {telemetry.predicted(name): n for name, n in dict(cat=cat, dog=dog, **others).items()}
+    return calls(sum(counts.values()), **counts, **{telemetry.PREDICTIONS: sum(counts.values())})
+
+
+def distribution() -> Rollout:
+    observations = Recorded()
+    observations.write(1, START - 10 * MINUTE, **predicted(70, 30))
+    return rollout(["distribution"], observations=observations)
+
+
+def test_predictions_that_shift_go_back_in_either_direction() -> None:
+    stable = predicted(700, 300)
+    assert decided(watched(predicted(68, 32), stable), distribution()).action == ADVANCE
+    shifted = decided(watched(predicted(30, 70), stable), distribution())
+    assert shifted.action == ROLL_BACK
+    assert decided(watched(predicted(95, 5), stable), distribution()).action == ROLL_BACK
+
+
+def test_a_category_that_was_not_known_at_the_start_is_seen() -> None:
+    decision = decided(watched(predicted(50, 22, bird=28), predicted(700, 300)), distribution())
+    assert decision.action == ROLL_BACK
+    assert decision.evidence[0]["category"] == "(rest)"
+    assert "guard distribution of (rest)" in decision.reason
+
+
+@pytest.mark.parametrize("name", [telemetry.CRASHES, telemetry.SHADOW_CRASHES])
+def test_crashes_end_it_at_once_even_unsettled(name: str) -> None:
+    observations = watched(calls(1), calls(950), minutes=1)
+    observations.write(2, START + timedelta(seconds=30), **{name: 3.0})
+    decision = decided(observations, now=START + MINUTE)
+    assert (decision.action, decision.reason) == (ROLL_BACK, "version 2 died 3 times")
+    observations = watched(calls(50, **{name: 0}), calls(950))
+    observations.write(2, START, **{name: 2.0})
+    assert decided(observations).action == ADVANCE
+
+
+@pytest.mark.parametrize(
+    ("change", "now", "told"),
+    [
+        ({}, START + 4 * MINUTE, "the step has 60 s to go"),
+        ({"state": "paused"}, LATER, "paused"),
+        (
+            {"since": (LATER + MINUTE).isoformat()},
+            LATER,
+            "the step begins later than it is now: a clock is wrong; errors: 0 of 100",
+        ),
+        ({"min_samples": 400}, LATER, "errors: 350 of 400 samples in this step"),
+        ({"since": (START + 2 * MINUTE).isoformat()}, LATER, ""),
+        (
+            {},
+            START + 20 * MINUTE,
+            "no metrics of version 2 since 12:08:00 UTC; no metrics of version 1 since 12:08:00",
+        ),
+    ],
+)
+def test_what_holds_is_named(change: dict[str, Any], now: datetime, told: str) -> None:
+    observations = watched(calls(50), calls(950))
+    decision = decided(observations, rollout().with_(**change), now)
+    assert decision.reason.startswith(told)
+    assert decision.action == (HOLD if told else ADVANCE)
+
+
+def test_without_any_metrics_it_holds() -> None:
+    decision = decided(Recorded())
+    assert decision.action == HOLD
+    assert decision.reason.startswith(
+        "no metrics of version 2 since the start; no metrics of version 1 since the start"
+    )
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_without_metrics_of_one_version_it_holds(gone: int) -> None:
+    none: dict[str, float] = {}
+    observations = watched(none if gone == 2 else calls(50), none if gone == 1 else calls(950))
+    decision = decided(observations)
+    assert decision.action == HOLD
+    assert f"no metrics of version {gone}" in decision.reason
+
+
+def test_metrics_that_cannot_be_read_are_said() -> None:
+    observations = watched(calls(50), calls(950))
+    observations.away = True
+    with pytest.raises(ObservationsUnavailableError):
+        decided(observations)
+
+
+def test_the_last_step_succeeds_without_anything_to_compare_with() -> None:
+    observations = watched(calls(500), {})
+    one = at_last_step(rollout(["errors", "agreement>=99%"]))
+    decision = decided(observations, one)
+    assert (decision.action, decision.reason) == (SUCCEED, "step 100 % has passed, the last one")
+
+
+def test_the_last_step_still_wants_calls_of_the_candidate() -> None:
+    decision = decided(watched({}, calls(500)), at_last_step(rollout()))
+    assert decision.action == HOLD
+    assert "no metrics of version 2" in decision.reason
+
+
+def test_windows_do_not_count_before_the_start_while_weights_move_or_unsettled() -> None:
+    began = START + timedelta(seconds=30)
+    one = rollout(at=began)
+    moved = one.with_(moved=(*one.moved, (START + timedelta(minutes=3, seconds=20)).isoformat()))
+    observations = watched(calls(50), calls(950))
+    # Minutes 1, 2, 4, 5 and 6 of 0 to 7: not the one it began in, one with a move, nor the newest.
+    assert decided(observations, moved).evidence[0]["candidate"]["of"] == 5 * 50
+
+
+def test_counts_that_contradict_each_other_are_no_crash() -> None:
+    odd = calls(5, errors=50, compared=1, disagreed=9)
+    one = rollout(["errors", "agreement>=99%"])
+    decision = decided(watched(odd, calls(-3, errors=9)), one)
+    assert decision.evidence[0]["candidate"] == {"bad": 35, "of": 35}
