@@ -37,6 +37,7 @@ NOT_SHIPPED = (
     "sagemaker_settings.py",
     "tuning.py",
     "tuning_probe.py",
+    "upkeep",
     "weights_layout.py",
 )
 #: Parts that only the functions around the models use: no image carries them.
