@@ -139,8 +139,8 @@ class Job:
         return replace(self, state="failed", ended=now, leased_until=0.0, error=failure)
 
     def given_up(self, now: float) -> Job | None:
-        """The job whose message was received too often, whoever holds it."""
-        if self.over:
+        """The job whose message was received too often; None while a run still holds it."""
+        if self.over or (self.state == "running" and self.leased_until > now):
             return None
         last = f"; the last time: {self.trouble.message}" if self.trouble else ""
         tries = "1 try" if self.attempts == 1 else f"{self.attempts} tries"

@@ -1,0 +1,1 @@
+"""The worker: what the router hands on without waiting, done message by message."""

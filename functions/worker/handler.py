@@ -1,0 +1,109 @@
+"""The worker's Lambda entry point: reads the environment, wires, has messages done.
+
+The composition root: the only module of the worker that reads the environment and creates clients.
+It decides nothing about messages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import boto3
+from botocore.config import Config
+from modelport.backends import Backend, LambdaBackend, SageMakerBackend
+from modelport.jobs.board import Board
+from modelport.jobs.queue import SqsQueue
+from modelport.jobs.s3 import S3Payloads, signing_config
+from modelport.registry.s3 import S3Registry, S3Store
+from modelport.settings import WorkerSettings
+
+from functions.worker.jobs import JobRunner, Work
+from functions.worker.messages import Runner, consume
+from functions.worker.webhooks import post
+
+#: A model is waited for so long: what is left of the longest that a function runs keeps the answer.
+MODELS_LIMIT_S = 870.0
+_MODELS = Config(
+    connect_timeout=5,
+    read_timeout=MODELS_LIMIT_S,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    tcp_keepalive=True,
+)
+_STORES: Any = {
+    "connect_timeout": 5,
+    "read_timeout": 60,
+    "retries": {"mode": "standard", "total_max_attempts": 4},
+}
+
+
+class Context(Protocol):
+    """What is used of the Lambda context."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class Worker:
+    """Everything that one environment keeps between messages."""
+
+    def __init__(self, runners: Mapping[str, Runner], dead_arn: str | None) -> None:
+        self._runners, self._dead_arn = runners, dead_arn
+
+    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """Answer one event of SQS."""
+        until = time.time() + context.get_remaining_time_in_millis() / 1000
+        return consume(event, self._runners, until, log, self._dead_arn)
+
+
+def build(environ: Mapping[str, str]) -> Worker:
+    """The worker for an environment; raises `InvalidSettingError` naming what is wrong."""
+    settings = WorkerSettings.from_env(environ)
+    session = boto3.session.Session()
+    registry = S3Registry(session.client("s3", config=Config(**_STORES)), settings.bucket)
+    backends: dict[str, Backend] = {
+        "lambda": LambdaBackend(session.client("lambda", config=_MODELS), timeout_s=MODELS_LIMIT_S),
+        "sagemaker": SageMakerBackend(
+            lambda: session.client("sagemaker-runtime", config=_MODELS), timeout_s=MODELS_LIMIT_S
+        ),
+    }
+    runners: dict[str, Runner] = {}
+    if settings.payloads_bucket and settings.jobs_queue_url:
+        endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        payloads = session.client("s3", config=signing_config(endpoint, **_STORES))
+        work = Work(
+            registry,
+            backends,
+            Board(S3Store(payloads, settings.payloads_bucket)),
+            S3Payloads(payloads, settings.payloads_bucket),
+            SqsQueue(session.client("sqs", config=Config(**_STORES)), settings.jobs_queue_url),
+            post,
+            log,
+        )
+        runners["job"] = JobRunner(work)
+    return Worker(runners, settings.jobs_dead_arn)
+
+
+def log(record: Mapping[str, Any]) -> None:
+    """One record, one line of JSON on standard output, where Lambda collects it."""
+    sys.stdout.write(json.dumps(record, separators=(",", ":"), default=str) + "\n")
+    sys.stdout.flush()
+
+
+_worker: Worker | None = None
+
+
+def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
+    """What Lambda calls."""
+    global _worker
+    if _worker is None:
+        _worker = build(os.environ)
+    return _worker(event, context)
+
+
+if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    # Built while the environment starts; a wrong setting fails the start and is named in its log.
+    _worker = build(os.environ)
