@@ -70,10 +70,9 @@ def chosen(
 
     There is no fallback for a caller who names a version. Raises `NotFoundError` and kin.
     """
-    version, alias, policy = call.version, call.alias, routes.policy
-    explicit = version is not None
-    if policy.rules and version is None and alias is None:
-        version, alias = _ruled(routes, headers)
+    policy = routes.policy
+    explicit = call.version is not None
+    version, alias = meant(routes, call, headers)
     try:
         split = routes.meaning(version, alias)
         if len(split) == 1:
@@ -91,6 +90,13 @@ def chosen(
     if spare is None or spare == deployment.version:
         return deployment, None
     return deployment, routes.deployments.get(spare)
+
+
+def meant(routes: Routes, call: Call, headers: Mapping[str, str]) -> tuple[int | None, str | None]:
+    """Version or alias that a call means: what it selects, else what the model's rules say."""
+    if routes.policy.rules and not _selects(call):
+        return _ruled(routes, headers)
+    return call.version, call.alias
 
 
 def _ruled(routes: Routes, headers: Mapping[str, str]) -> tuple[int | None, str | None]:

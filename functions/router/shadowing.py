@@ -22,6 +22,7 @@ class Shadows(Protocol):
     ) -> None:
         """Note that ``deployment`` answered ``asked`` (as the version got it) with ``response``.
 
+        ``call`` names the version or alias that was meant, by the path, a header or a rule.
         Called only for predictions of models whose policy has shadows. It must return at once and
         must not touch the pieces of a `Stream`; what it raises is logged and goes no further.
         """

@@ -21,6 +21,7 @@ from modelport.grammar import PREDICTIONS, Call
 from modelport.routes import Deployment, Routes
 
 from functions.router.carriage import Carriage, Sent
+from functions.router.choice import meant
 from functions.router.crossing import check_content, forwarded, returned
 from functions.router.routes_cache import Clock, Log
 from functions.router.statistics import Statistics
@@ -91,7 +92,9 @@ class Versions:
             raise outcome
         trace.answered_by, trace.said = answered_by, outcome.headers
         if predicts and routes.policy.shadows and self._shadows is not None:
-            self._offer(routes, call, asked, answered_by, outcome)
+            version, alias = meant(routes, call, request.headers)
+            means = replace(call, version=version, alias=alias)
+            self._offer(routes, means, asked, answered_by, outcome)
         return replace(outcome, headers=returned(outcome.headers))
 
     def _fall_back(
