@@ -22,6 +22,7 @@ from modelport.settings import RouterSettings
 from functions.router.app import create_app
 from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
 from functions.router.gateway import Event, plain, unreadable
+from functions.router.shadowing import shadows_of
 
 if TYPE_CHECKING:
     from functions.router.jobs import Jobs
@@ -70,8 +71,14 @@ def build(environ: Mapping[str, str]) -> Handler:
         log=log_line,
         threads=False,
         jobs=jobs(environ, settings, session),
+        shadows=shadows_of(settings, _queue_client, log_line),
     )
     return lambda_handler(app)
+
+
+def _queue_client() -> Any:
+    # A session of its own: clients of one may not be made by two threads at a time.
+    return boto3.session.Session().client("sqs", config=REGISTRY_CONFIG)
 
 
 def jobs(

@@ -28,7 +28,7 @@ from modelport.signature import Signature, TensorSpec
 from functions.runtime.tensors import Array
 
 HEADER = "x-modelport-predicted"
-#: Categories that are named and characters of the whole; the rows of all others are ``other``.
+#: Categories, ``other`` for the rows of all that are not named among them, and characters in all.
 MOST_CATEGORIES, LONGEST = 32, 200
 #: Elements and rows from which on an output is not looked at.
 MOST_ELEMENTS, MOST_ROWS = 2**16, 2**10
@@ -129,7 +129,8 @@ def _written(counted: Mapping[str, int]) -> str:
     for at, (category, rows) in enumerate(ranked):
         part = f"{category}={rows}"
         room -= len(part) + 1
-        if category == _OTHER or at >= MOST_CATEGORIES or room < 0:
+        last = at == MOST_CATEGORIES - 1 and len(ranked) > MOST_CATEGORIES
+        if category == _OTHER or last or room < 0:
             parts.append(f"{_OTHER}={sum(rows for _, rows in ranked[at:])}")
             break
         parts.append(part)

@@ -39,6 +39,7 @@ _BUDGET = {
     "functions.router.handler",
     "functions.router.lines",
     "functions.router.routes_cache",
+    "functions.router.shadowing",
     "functions.router.statistics",
     "functions.router.trace",
     "functions.router.versions",

@@ -16,6 +16,7 @@ from modelport.goldens.form import Asked
 from modelport.goldens.golden import Golden, Tensor
 from modelport.goldens.v2 import build_binary
 from modelport.signature import Signature, TensorSpec
+from modelport.telemetry import PREDICTED_HEADER, categories
 
 from functions.runtime.prediction_summary import (
     HEADER,
@@ -132,14 +133,18 @@ def test_what_is_large_is_left_out() -> None:
 
 
 def test_many_categories_are_bounded_and_none_is_lost() -> None:
+    few = told(np.arange(MOST_CATEGORIES), LABEL)
+    assert few is not None
+    assert "other" not in few
     for labels in ((), tuple(f"a-rather-long-label-{at}" for at in range(1000))):
         text = told(np.arange(1000), LABEL, labels=labels)
         assert text is not None
         assert len(text) <= LONGEST
         parts = [part.rsplit("=", 1) for part in text.split(",")]
-        assert len(parts) <= MOST_CATEGORIES + 1
+        assert len(parts) <= MOST_CATEGORIES
         assert parts[-1][0] == "other"
         assert sum(int(rows) for _, rows in parts) == 1000
+        assert sum(categories(text).values()) == 1000  # and who counts takes all of it
 
 
 _DATATYPES = {"float16": "FP16", "float32": "FP32", "float64": "FP64", "int8": "INT8",
@@ -183,6 +188,10 @@ def test_raw_tensors_carry_it_too(tmp_path: Path) -> None:
     answer = plane.post(V2, body, headers)
     assert answer.status == 200
     assert answer.headers[HEADER] == "1=1"
+
+
+def test_who_counts_and_who_tells_call_it_the_same() -> None:
+    assert HEADER == PREDICTED_HEADER
 
 
 def test_refusals_and_scripts_say_nothing_of_predictions(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelport.shadows.agreement import Agreement, compare
-from modelport.shadows.message import PREDICTED, Answered, digest_of, predictions
+from modelport.shadows.message import Answered, digest_of
 from modelport.shadows.reading import MOST_BYTES, UnreadableError, read
+from modelport.telemetry import PREDICTED_HEADER as PREDICTED
 
 JSON = {"content-type": "application/json"}
 
@@ -235,13 +236,6 @@ def test_a_large_answer_is_compared_by_digest_and_then_by_summary() -> None:
     assert compare(other, shadow).agrees is False
     silent = Answered(JSON, None, "sha256:other")
     assert compare(silent, shadow).agrees is None
-
-
-def test_a_summary_reads_back_and_nothing_else_does() -> None:
-    assert predictions({PREDICTED: "cat=3,dog=1"}) == {"cat": 3, "dog": 1}
-    assert predictions({}) == {}
-    hostile = "a=1,b,=2,c=x,d=99999999999,e =1," + "f=1," * 10_000
-    assert predictions({PREDICTED: hostile}) == {"a": 1, "f": 1}
 
 
 # --- properties -----------------------------------------------------------------------------------

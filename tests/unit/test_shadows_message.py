@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelport.envelope import Request, Response
 from modelport.errors import MalformedRequestError
-from modelport.shadows.message import PREDICTED, ShadowCall, digest_of
+from modelport.shadows.message import ShadowCall, digest_of
+from modelport.telemetry import PREDICTED_HEADER as PREDICTED
 
 AT = "2026-01-01T00:00:00+00:00"
 PATH = "/v1/models/magika:predict"

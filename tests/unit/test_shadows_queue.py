@@ -13,6 +13,7 @@ from modelport.backends import CallableBackend
 from modelport.envelope import REFERENCE, Handler, Request, Response, Stream
 from modelport.grammar import Call
 from modelport.routes import Policy, Routes, Rule, Shadow
+from modelport.settings import RouterSettings
 from modelport.shadows.message import LIMIT, ShadowCall
 
 from functions.router.app import create_app
@@ -20,10 +21,12 @@ from functions.router.shadow_queue import (
     MOST_BYTES,
     MOST_COPIES,
     TOLD_EVERY_S,
+    QueueClient,
     ShadowQueue,
     SqsSender,
     sampled,
 )
+from functions.router.shadowing import shadows_of
 from tests.support.router_world import (
     MODEL,
     Answer,
@@ -372,3 +375,23 @@ def test_the_sender_makes_one_client_and_sends_the_text() -> None:
         {"QueueUrl": "https://sqs/queue", "MessageBody": "two"},
     ]
     assert len(made) == 1
+
+
+def test_shadows_are_made_for_the_first_copy_where_there_is_a_queue() -> None:
+    def never() -> QueueClient:
+        raise AssertionError("nothing has been copied yet")
+
+    assert shadows_of(RouterSettings("bucket", "test"), never, print) is None
+    sent = threading.Event()
+
+    class Client:
+        def send_message(self, **parameters: str) -> None:
+            sent.set()
+
+    settings = RouterSettings("bucket", "test", shadow_queue_url="https://sqs/queue")
+    shadows = shadows_of(settings, Client, print)
+    assert shadows is not None
+    routes = shadowed(Shadow(3))
+    asked = Request("POST", PATH, {}, b"{}", "id")
+    shadows.offer(routes, Call("v1", "predict", MODEL), asked, routes.deployments[1], ANSWER)
+    assert sent.wait(LONG_S)

@@ -23,8 +23,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelport.shadows.message import PREDICTED, Answered, digest_of
+from modelport.shadows.message import Answered, digest_of
 from modelport.shadows.reading import MOST_BYTES, Outputs, UnreadableError, read
+from modelport.telemetry import PREDICTED_HEADER
 
 #: What tells a candidate from the same model built, rounded or accelerated in another way.
 RTOL, ATOL = 1e-2, 1e-3
@@ -106,7 +107,7 @@ def compare_outputs(
 def _by_summary(live: Answered, shadow: Answered, answered: bytes) -> Agreement:
     if live.digest == digest_of(answered):
         return Agreement(True, 1, 1)
-    told, tells = live.headers.get(PREDICTED), shadow.headers.get(PREDICTED)
+    told, tells = live.headers.get(PREDICTED_HEADER), shadow.headers.get(PREDICTED_HEADER)
     if told is None or tells is None:
         return Agreement(None, why="the caller's answer was too large to travel")
     same = told == tells

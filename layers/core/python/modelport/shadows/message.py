@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from modelport import grammar
 from modelport.envelope import Request, Response
 from modelport.errors import MalformedRequestError, ModelportError
 from modelport.refs import check_name, check_version
+from modelport.telemetry import PREDICTED_HEADER
 
 KIND = "shadow"
 SCHEMA = 1
@@ -35,16 +35,13 @@ REQUEST_HEADERS = frozenset(
         "x-amzn-sagemaker-custom-attributes",
     }
 )
-PREDICTED = "x-modelport-predicted"
 #: What reading an answer takes.
 ANSWER_HEADERS = frozenset(
-    {"content-encoding", "content-type", "inference-header-content-length", PREDICTED}
+    {"content-encoding", "content-type", "inference-header-content-length", PREDICTED_HEADER}
 )
 #: Verbs whose answers can be compared: the same question has the same answer.
 VERBS = frozenset({"predict", "classify", "regress", "infer", "invocations"})
 _LONGEST_HEADER = 2048
-_LONGEST_SUMMARY = 400
-_COUNTED = re.compile(r"([A-Za-z0-9_.-]{1,64})=([0-9]{1,9})")
 _LONGEST_ID = 256
 
 
@@ -160,16 +157,6 @@ class ShadowCall:
 def digest_of(body: bytes) -> str:
     """The digest of an answer that is too large to travel."""
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
-
-
-def predictions(headers: Mapping[str, str]) -> dict[str, int]:
-    """What an answer tells of its predictions, category → rows; empty where it tells nothing."""
-    found = {}
-    for part in headers.get(PREDICTED, "")[:_LONGEST_SUMMARY].split(","):
-        match = _COUNTED.fullmatch(part)
-        if match:
-            found[match[1]] = int(match[2])
-    return found
 
 
 def _kept(headers: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
