@@ -166,7 +166,12 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
         history.log,
         ("modelport log magika", "modelport log magika --verify --json"),
     ),
-    ("status", LOOKING, history.status, ("modelport status", "modelport status --json")),
+    (
+        "status",
+        LOOKING,
+        history.status,
+        ("modelport status", "modelport status magika --watch", "modelport status --json"),
+    ),
 )
 
 Verb = tuple[str, Callable[..., None], tuple[str, ...]]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -68,6 +68,27 @@ class Output:
         else:
             render(_console(self.stdout, self.environ))
         self.stdout.flush()
+
+    def line(self, document: Any) -> None:
+        """Write one of many documents, each on a line of its own."""
+        self.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self.stdout.flush()
+
+    @contextmanager
+    def redrawn(self) -> Iterator[Callable[[Callable[[int, bool], RenderableType]], None]]:
+        """A callback that draws over what it drew last, on standard output while the block runs.
+
+        It is given what to draw for a width in columns, and whether only ASCII can be shown.
+        """
+        from rich.live import Live  # one command draws so
+
+        console = _console(self.stdout, self.environ, live=True)
+        with Live(console=console, auto_refresh=False) as live, self._drawing(console):
+
+            def draw(drawn: Callable[[int, bool], RenderableType]) -> None:
+                live.update(drawn(console.width, console.options.ascii_only), refresh=True)
+
+            yield draw
 
     def raw(self, body: bytes) -> None:
         """Write bytes that are no text to standard output, unless that is a terminal."""

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from modelport.cli.console import short, table
-from modelport.cli.listing import all_routes, when
+from modelport.cli.listing import all_routes, routes_of, when
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session
-from modelport.cli.traffic import ModelName, alias_json, change_of
+from modelport.cli.traffic import ModelName, alias_json, change_of, shares
 from modelport.deployments import DeploymentEntry, Deployments
 from modelport.refs import check_name
 from modelport.registry.changes import verify_chain
@@ -73,6 +73,16 @@ def log(
 
 def status(
     context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A model; without it: all.", show_default=False),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show rates, latency and rollouts, live, until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        str, typer.Option("--every", metavar="TIME", help="How often to look: 2s, 1m.")
+    ] = "2s",
     bucket: Bucket = None,
     deployments: DeploymentsFile = None,
     as_json: AsJson = False,
@@ -81,12 +91,19 @@ def status(
     """Show what runs: models, versions, aliases and weights, and where desired and real differ.
 
     A version that stands in deployments.toml but does not run, or runs but does not stand there, is
-    flagged.
+    flagged. With --watch, what versions did in the last minutes: calls, failures, latency by part,
+    cold starts, shadows, and what each rollout's guards make of it. A look asks for some 15 metrics
+    of each version, of which CloudWatch charges by the thousand.
     """
     session = Session.of(context, as_json, bucket, deployments)
+    if watch:
+        from modelport.cli import watching  # loads what only it needs
+
+        return watching.watch(session, name, every)
     desired = session.deployments
-    found = list(all_routes(session))
-    drift = differences(desired.deployments, found)
+    found = list(all_routes(session)) if name is None else [routes_of(session, check_name(name))]
+    entries = [each for each in desired.deployments if name in (None, each.model)]
+    drift = differences(entries, found)
     document = {
         "environment": desired.environment.name,
         "deployments_file": str(session.deployments_path),
@@ -139,21 +156,10 @@ def _model_json(routes: Routes) -> dict[str, Any]:
         "rollouts": {name: each.to_json() for name, each in sorted(routes.rollouts.items())},
         "proposals": {name: each.to_json() for name, each in sorted(routes.proposals.items())},
         "deployments": [
-            {**asdict(deployment), "aliases": _shares(routes, deployment.version)}
+            {**asdict(deployment), "aliases": shares(routes, deployment.version)}
             for deployment in routes.deployments.values()
         ],
     }
-
-
-def _shares(routes: Routes, version: int) -> dict[str, float]:
-    """The version's part, in percent, of the traffic of each alias that names it."""
-    shares = {}
-    for name, alias in sorted(routes.aliases.items()):
-        whole = sum(part.weight for part in alias)
-        for part in alias:
-            if part.version == version:
-                shares[name] = round(100 * part.weight / whole, 2)
-    return shares
 
 
 def _print_status(
@@ -191,7 +197,7 @@ def _rows(routes: Routes) -> list[tuple[object, ...]]:
             routes.model,
             deployment.version,
             deployment.target,
-            _traffic(_shares(routes, deployment.version)),
+            _traffic(shares(routes, deployment.version)),
             deployment.resource,
             routes.revision,
         )

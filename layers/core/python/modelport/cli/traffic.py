@@ -123,6 +123,17 @@ def rollback(
     change_alias(session, check_name(name), alias, edit, "rollback", message, {})
 
 
+def shares(routes: Routes, version: int) -> dict[str, float]:
+    """The version's part, in percent, of the traffic of each alias that names it."""
+    found = {}
+    for name, alias in sorted(routes.aliases.items()):
+        whole = sum(part.weight for part in alias)
+        for part in alias:
+            if part.version == version:
+                found[name] = round(100 * part.weight / whole, 2)
+    return found
+
+
 def parse_assignment(text: str) -> tuple[str, Alias]:
     """Parse ``ALIAS=WEIGHTS``; no weights mean that the alias shall go."""
     alias, equals, weights = text.partition("=")
