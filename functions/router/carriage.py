@@ -32,6 +32,11 @@ class Sent:
     whole: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere(Response):
+    """Says where the version's answer lies; all of its headers are for the caller."""
+
+
 class Carriage:
     """Asks backends; without ``jobs`` there is only the one way."""
 

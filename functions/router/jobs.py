@@ -44,6 +44,7 @@ from modelport.routes import Deployment
 from modelport.sagemaker_envelope import TIME_LIMIT_S
 
 from functions.router.caller import authenticated
+from functions.router.carriage import Elsewhere
 from functions.router.crossing import returned
 from functions.router.idempotency import KEY_HEADER, id_for
 from functions.router.uploads import Uploads
@@ -56,6 +57,7 @@ OPEN_S = 3_600
 LONGEST_WAIT_S = 20.0
 _LOOK_EVERY_S = 0.25
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
+_IDENTITY = tuple(f"x-modelport-{name}" for name in ("model", "version", "digest", "route"))
 _JSON = {"content-type": "application/json", "cache-control": "no-store"}
 
 Event = Mapping[str, Any] | None
@@ -178,7 +180,7 @@ class Jobs:
     def _answer_of(self, job: Job, request: Request, protocol: str) -> Response:
         answer, failure = job.answer, job.error
         if answer is not None:
-            headers = {**returned(answer.headers), "x-modelport-job": job.id}
+            headers = {**returned(answer.headers), **_of(job)}
             if answer.size > CARRIED:
                 return self._elsewhere(Stored(answer.status, headers, answer.key, answer.size))
             body = self._payloads.get(answer.key)
@@ -189,7 +191,7 @@ class Jobs:
             response = refusal(
                 failure.status, failure.message, failure.code, request.request_id, protocol
             )
-            response.headers["x-modelport-job"] = job.id
+            response.headers.update(_of(job))
             return response
         pause = None if job.over else _pause(self._board.clock() - job.created)
         raise JobNotDoneError(job.id, job.state, pause)
@@ -203,7 +205,7 @@ class Jobs:
         }
         headers["location"] = self._payloads.get_url(answer.key, OPEN_S)
         headers["cache-control"] = "no-store"
-        return Response(303, headers)
+        return Elsewhere(303, headers)
 
     # --- taking -----------------------------------------------------------------------------------
 
@@ -264,6 +266,12 @@ class Jobs:
             except RegistryUnavailableError:
                 return job
         return job
+
+
+def _of(job: Job) -> dict[str, str]:
+    """Which job an answer is of, and who answered it, or should have."""
+    said = {name: job.asked.headers[name] for name in _IDENTITY if name in job.asked.headers}
+    return {**said, "x-modelport-job": job.id}
 
 
 def _owner(event: Event) -> str:

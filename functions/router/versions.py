@@ -20,7 +20,7 @@ from modelport.errors import BackendError, BackendGoneError, ModelportError, Mod
 from modelport.grammar import PREDICTIONS, Call
 from modelport.routes import Deployment, Routes
 
-from functions.router.carriage import Carriage, Sent
+from functions.router.carriage import Carriage, Elsewhere, Sent
 from functions.router.choice import meant
 from functions.router.crossing import check_content, forwarded, returned
 from functions.router.routes_cache import Clock, Log
@@ -95,6 +95,8 @@ class Versions:
             version, alias = meant(routes, call, request.headers)
             means = replace(call, version=version, alias=alias)
             self._offer(routes, means, asked, answered_by, outcome)
+        if isinstance(outcome, Elsewhere):
+            return outcome
         return replace(outcome, headers=returned(outcome.headers))
 
     def _fall_back(

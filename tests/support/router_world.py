@@ -169,6 +169,7 @@ class World:
         max_body_bytes: int = 6_000_000,
         threads: bool = False,
         registry: SwitchableRegistry | None = None,
+        jobs: Callable[[], Any] | None = None,
     ) -> None:
         self.registry = registry or SwitchableRegistry(*documents)
         self.clock = HandClock()
@@ -184,6 +185,7 @@ class World:
             clock=self.clock,
             log=lambda record: self.records.append(dict(record)),
             threads=threads,
+            jobs=jobs,
         )
 
     @property

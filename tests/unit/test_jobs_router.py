@@ -1,0 +1,515 @@
+"""Calls that are answered later, as callers see them: taking, asking, canceling, uploading."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from modelport.envelope import REFERENCE, Request, Response
+from modelport.errors import (
+    MalformedRequestError,
+    ModelportError,
+    ModelTimeoutError,
+    PayloadTooLargeError,
+)
+from modelport.grammar import Call
+from modelport.jobs import keys
+from modelport.jobs.errors import (
+    JobEndedError,
+    JobNotDoneError,
+    JobNotFoundError,
+    KeyReusedError,
+    QueueUnavailableError,
+    UploadNotFoundError,
+    WebhookRefusedError,
+)
+from modelport.jobs.job import KEPT_S, Job
+from modelport.jobs.webhooks import allowed
+from modelport.references import Put
+from modelport.routes import Deployment
+
+from functions.router.caller import authenticated
+from functions.router.uploads import Uploads
+from tests.support.jobs_world import (
+    MODEL,
+    PATH,
+    JobsWorld,
+    KilledError,
+    deployment,
+    event,
+    killed,
+)
+from tests.support.router_world import Answer, World, deployed
+
+ADA = keys.owner_of("arn:aws:iam::1:user/ada")
+
+
+def id_of(response: Response | Answer) -> str:
+    id: str = json.loads(response.body)["id"]
+    return id
+
+
+# --- taking a call --------------------------------------------------------------------------------
+
+
+def test_a_job_is_answered_with_where_it_is() -> None:
+    world = JobsWorld()
+    response = world.accept()
+    told = json.loads(response.body)
+    assert response.status == 202
+    assert response.headers["location"] == f"../../../jobs/{told['id']}"
+    assert response.headers["preference-applied"] == "respond-async"
+    assert response.headers["retry-after"] == "1"
+    assert (told["status"], told["model"], told["version"]) == ("queued", MODEL, "1")
+    assert "headers" not in told
+    assert ADA not in response.body.decode()
+
+
+def test_the_location_is_right_below_any_stage_and_for_any_path() -> None:
+    from urllib.parse import urljoin
+
+    world = JobsWorld()
+    for path in ("/v1/models/m:predict", "/v2/models/m/infer?a=b/c", "/endpoints/m/invocations"):
+        request = Request("POST", path, {"prefer": "respond-async"}, b"x", "r-1")
+        asked = Request("POST", path, {}, b"x", "r-1")
+        call = Call("v1", "predict", MODEL)
+        response = world.jobs.accept(call, deployment(), asked, request, None)
+        for stage in ("", "/prod"):
+            url = urljoin(f"https://api.example{stage}{path}", response.headers["location"])
+            assert url == f"https://api.example{stage}/jobs/{id_of(response)}"
+
+
+def test_a_caller_who_waits_a_little_gets_the_answer_at_once() -> None:
+    world = JobsWorld()
+    world.line.before[4] = lambda: world.deliver("m-1")  # the first look at it
+    response = world.accept(prefer="respond-async, wait=5")
+    assert (response.status, response.body) == (200, b"rowrow")
+    assert response.headers["preference-applied"] == "respond-async, wait=5"
+
+
+def test_a_wait_that_is_over_leaves_a_job() -> None:
+    world = JobsWorld()
+    before = world.clock()
+    response = world.accept(prefer='wait="999999", respond-async')
+    assert response.status == 202
+    assert world.clock() - before <= 20.5
+
+
+def test_a_call_that_outlived_the_gateway_becomes_a_job_only_where_that_helps() -> None:
+    world = JobsWorld()
+    request = Request("POST", PATH, {}, b"row", "r-1")
+    late = ModelTimeoutError(MODEL, 1, 27.0)
+    call = Call("v2", "infer", MODEL)
+
+    def accept(of: Deployment) -> Response:
+        return world.jobs.accept(call, of, request, request, event("ada"), late)
+
+    for patient in (deployment(timeout_s=300), deployment(target="sagemaker")):
+        response = accept(patient)
+        assert response.status == 202
+        assert "preference-applied" not in response.headers
+    for hasty in (deployment(timeout_s=20), deployment(), deployment(timeout_s="300")):
+        with pytest.raises(ModelTimeoutError):
+            accept(hasty)
+
+
+CALLS = ["store.create", "payloads.put", "store.create", "queue.send"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", range(1, 5), ids=lambda n: CALLS[n - 1])
+def test_a_router_that_dies_while_it_takes_a_call_leaves_one_job_per_key(
+    call: int, after: bool
+) -> None:
+    world = JobsWorld()
+    (world.line.after if after else world.line.before)[call] = killed
+    with pytest.raises(KilledError):
+        world.accept(idempotency_key="k-1")
+    assert world.line.names == CALLS[:call]
+    world.line.cut()
+    id = id_of(world.accept(idempotency_key="k-1"))
+    assert id_of(world.accept(idempotency_key="k-1")) == id
+    world.settle()
+    assert world.ask("answer", id).body == b"rowrow"
+    assert world.runs == 1
+    assert [job.id for job in world.board.jobs()] == [id]
+
+
+def test_a_key_is_one_callers_and_one_requests() -> None:
+    world = JobsWorld()
+    id = id_of(world.accept(b"row", "ada", idempotency_key="k-1"))
+    assert id_of(world.accept(b"row", "eve", idempotency_key="k-1")) != id
+    with pytest.raises(KeyReusedError, match=id):
+        world.accept(b"another row", "ada", idempotency_key="k-1")
+    with pytest.raises(KeyReusedError):
+        world.accept(b"row", "ada", idempotency_key="k-1", content_type="text/csv")
+    world.clock.now += KEPT_S + 1
+    assert id_of(world.accept(b"another row", "ada", idempotency_key="k-1")) != id
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "naïve", "a b", "a\n"])
+def test_a_key_that_is_none_is_refused(key: str) -> None:
+    with pytest.raises(MalformedRequestError, match="idempotency-key"):
+        JobsWorld().accept(idempotency_key=key)
+
+
+def test_a_queue_that_is_away_is_told_and_leaves_no_job_that_waits_for_ever() -> None:
+    def gone() -> None:
+        raise QueueUnavailableError("gone")
+
+    world = JobsWorld()
+    world.line.before[3] = gone
+    with pytest.raises(QueueUnavailableError):
+        world.accept()
+    assert [job.state for job in world.board.jobs()] == ["canceled"]
+
+
+# --- webhooks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example/x",
+        "https://hooks.example.evil/x",
+        "https://evil.example/?hooks.example",
+        "https://hooks.example@evil.example/x",
+        "https://user:pw@hooks.example/x",
+        "https://hooks.example:8443/x",
+        "https://hooks.example:x/",
+        "https://other.example/x",
+        "https:///x",
+        "https://[::1/x",
+        "file:///etc/passwd",
+        "ftp://hooks.example/x",
+        "https://hooks.example/x#y",
+        "https://hooks.example/ x",
+        "https://hooks.example\\@evil.example/",
+        "https://hooks.exаmple/x",
+        "https://169.254.169.254/latest",
+        "https://hooks.example/" + "x" * 2000,
+        " https://hooks.example/",
+    ],
+)
+def test_only_the_hosts_that_are_allowed_are_told(url: str) -> None:
+    world = JobsWorld()
+    with pytest.raises(WebhookRefusedError):
+        world.accept(x_modelport_webhook=url)
+    assert not list(world.board.jobs())
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://hooks.example", "https://HOOKS.example:443/x?y", "https://other.example:8443/x"],
+)
+def test_allowed_hosts_are_told(url: str) -> None:
+    assert JobsWorld().accept(x_modelport_webhook=url).status == 202
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_refused_in_words(text: str) -> None:
+    with pytest.raises(WebhookRefusedError):
+        allowed(text, "hooks.example")
+    with pytest.raises(WebhookRefusedError):
+        allowed(f"https://{text}", None)
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+def test_what_runs_has_no_answer_yet() -> None:
+    world = JobsWorld()
+    id = id_of(world.accept())
+    with pytest.raises(JobNotDoneError, match="queued") as caught:
+        world.ask("answer", id)
+    assert caught.value.retry_after_s == 1
+    world.clock.now += 100
+    assert world.ask("status", id).headers["retry-after"] == "5"
+
+
+def test_canceled_is_final_and_done_cannot_be_canceled() -> None:
+    world = JobsWorld()
+    id = id_of(world.accept())
+    for _ in range(2):
+        assert json.loads(world.ask("cancel", id).body)["status"] == "canceled"
+    with pytest.raises(JobNotDoneError, match="canceled"):
+        world.ask("answer", id)
+    world.settle()
+    assert world.runs == 0
+    done = id_of(world.accept())
+    world.settle()
+    with pytest.raises(JobEndedError, match="succeeded"):
+        world.ask("cancel", done)
+
+
+@pytest.mark.parametrize("verb", ["status", "answer", "cancel"])
+def test_nobody_else_sees_a_job(verb: str) -> None:
+    world = JobsWorld()
+    id = id_of(world.accept())
+    for who in ("eve", ""):
+        with pytest.raises(JobNotFoundError):
+            world.ask(verb, id, who)
+    # Where the gateway knows nobody, the id is the secret.
+    unknown = id_of(world.accept(who=""))
+    assert world.ask("status", unknown, "").status == 200
+    with pytest.raises(JobNotFoundError):
+        world.ask(verb, unknown, "eve")
+
+
+@pytest.mark.parametrize("id", ["", "0" * 32, "../../keys/x", "%2e%2e", "0" * 31 + "G", "x" * 9999])
+def test_ids_that_are_none_are_not_found(id: str) -> None:
+    with pytest.raises(JobNotFoundError) as caught:
+        JobsWorld().ask("status", id)
+    assert len(caught.value.message) < 300
+
+
+def test_a_job_is_gone_when_its_time_is_over() -> None:
+    world = JobsWorld()
+    id = id_of(world.accept())
+    world.settle()
+    world.clock.now += KEPT_S
+    with pytest.raises(JobNotFoundError):
+        world.ask("answer", id)
+    assert not list(world.board.jobs())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("authorizer", "iam", "userArn"),
+        ("authorizer", "jwt", "claims", "sub"),
+        ("identity", "userArn"),
+        ("identity", "apiKeyId"),
+    ],
+)
+def test_whom_the_gateway_has_checked_is_the_owner(said: tuple[str, ...]) -> None:
+    inner: Any = "ada"
+    for name in reversed(said):
+        inner = {name: inner}
+    assert authenticated({"requestContext": inner}) == "ada"
+
+
+def test_an_address_is_nobody_and_a_role_is_one_in_all_its_sessions() -> None:
+    assert authenticated({"requestContext": {"http": {"sourceIp": "10.0.0.1"}}}) == ""
+    assert authenticated(None) == ""
+    role = "arn:aws:sts::1:assumed-role/trainer"
+    for session in ("one", "two"):
+        context = {"identity": {"userArn": f"{role}/{session}"}}
+        assert authenticated({"requestContext": context}) == role
+
+
+# --- uploading ------------------------------------------------------------------------------------
+
+
+def test_an_upload_says_where_and_how_large() -> None:
+    world = JobsWorld()
+    told = json.loads(world.ask("upload", body=b'{"content_length": 5000000}').body)
+    assert told["url"].startswith(f"memory://payloads/uploads/{ADA}/{told['upload']}")
+    assert told["headers"] == {"content-length": "5000000"}
+    assert (told["method"], told["limit"]) == ("PUT", 10_000_000)
+    assert json.loads(world.ask("upload").body)["headers"] == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b"x", b'{"content_length": 0}', b'{"content_length": -1}', b'{"content_length": "5"}',
+     b'{"content_length": true}', b'{"content_length": 1.5}', b"[" * 10_000, b"\xff"],
+)  # fmt: skip
+def test_an_upload_that_is_asked_for_wrongly_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedRequestError, match="content_length"):
+        JobsWorld().ask("upload", body=body)
+
+
+def test_an_upload_over_the_limit_is_refused_before_it_is_sent_and_after() -> None:
+    world = JobsWorld()
+    with pytest.raises(PayloadTooLargeError, match=r"10,000,001 bytes; the limit is 10,000,000"):
+        world.ask("upload", body=b'{"content_length": 10000001}')
+    id = json.loads(world.ask("upload").body)["upload"]
+    world.payloads.put(keys.upload(ADA, id), b"x" * 10_000_001, "")
+    with pytest.raises(PayloadTooLargeError, match=r"10,000,001 bytes; the limit is 10,000,000"):
+        world.accept(b"", x_modelport_body=id)
+
+
+def test_an_upload_is_its_callers_alone_and_must_be_there() -> None:
+    world = JobsWorld()
+    id = json.loads(world.ask("upload").body)["upload"]
+    with pytest.raises(UploadNotFoundError, match="POST /uploads"):
+        world.accept(b"", x_modelport_body=id)
+    world.payloads.put(keys.upload(ADA, id), b"row", "")
+    with pytest.raises(UploadNotFoundError):
+        world.accept(b"", "eve", x_modelport_body=id)
+    with pytest.raises(MalformedRequestError, match="has a body and names one"):
+        world.accept(b"x", x_modelport_body=id)
+    for other in (f"../{ADA}/{id}", "", "jobs", id.upper() + "/"):
+        with pytest.raises(UploadNotFoundError):
+            world.accept(b"", x_modelport_body=other)
+    world.settle()
+    done = id_of(world.accept(b"", x_modelport_body=id))
+    world.settle()
+    assert world.ask("answer", done).body == b"rowrow"
+
+
+# --- through the whole router ---------------------------------------------------------------------
+
+
+class Over:
+    """A router with jobs, over an HTTP API."""
+
+    def __init__(self, model: Any) -> None:
+        self.jobs = JobsWorld()
+        self.made = 0
+
+        def make() -> Any:
+            self.made += 1
+            return self.jobs.jobs
+
+        self.world = World(deployed(1), models={1: model}, jobs=make)
+
+
+def test_a_call_that_wants_nothing_makes_no_jobs() -> None:
+    over = Over(lambda request: Response(200, {}, b"{}"))
+    assert over.world.post(f"/v1/models/{MODEL}:predict").status == 200
+    assert over.made == 0
+
+
+def test_a_large_body_reaches_the_version_as_a_reference_and_a_large_answer_the_caller() -> None:
+    seen: list[Request] = []
+
+    def model(request: Request) -> Response:
+        seen.append(request)
+        put = Put(200, {"content-type": "a/b", "inference-header-content-length": "7"}, 9_000_000)
+        return put.response({"x-modelport-version": "1"})
+
+    over = Over(model)
+    told = over.world.post("/uploads", b"").json()
+    key = keys.upload(keys.ANYONE, told["upload"])
+    over.jobs.payloads.put(key, b"x" * 5_000_000, "")
+    path = f"/v2/models/{MODEL}/infer"
+    answer = over.world.post(path, b"", content_type="a/c", x_modelport_body=told["upload"])
+    assert answer.status == 303
+    assert answer.headers["location"].startswith("memory://payloads/calls/")
+    assert answer.headers["inference-header-content-length"] == "7"
+    assert answer.headers["x-modelport-version"] == "1"
+    sent = json.loads(seen[0].body)
+    assert (sent["get"], sent["content_type"]) == (f"memory://payloads/{key}?get", "a/c")
+    assert seen[0].headers["content-type"] == REFERENCE
+    assert "x-modelport-body" not in seen[0].headers
+
+
+def test_an_answer_that_turns_out_too_large_is_asked_for_once_more() -> None:
+    seen: list[str] = []
+
+    def model(request: Request) -> Response:
+        seen.append(request.headers["content-type"])
+        if len(seen) == 1:
+            return Response(413, {"x-modelport-error": "answer-too-large"}, b'{"error":"x"}')
+        return Put(200, {}, 7_000_000).response({})
+
+    over = Over(model)
+    assert over.world.post(f"/v1/models/{MODEL}:predict", b"{}").status == 303
+    assert seen == ["application/json", REFERENCE]
+    lying = list(over.jobs.payloads.bodies.values())
+    assert lying == [b"{}"]
+
+
+def test_a_version_that_takes_no_references_says_what_it_said_at_first() -> None:
+    def model(request: Request) -> Response:
+        if request.headers["content-type"] == REFERENCE:
+            return Response(400, {}, b'{"error":"what is this"}')
+        return Response(413, {"x-modelport-error": "answer-too-large"}, b'{"error":"too large"}')
+
+    answer = Over(model).world.post(f"/v1/models/{MODEL}:predict", b"{}")
+    assert (answer.status, answer.body) == (413, b'{"error":"too large"}')
+
+
+def test_a_caller_who_knows_spares_the_model_the_first_run() -> None:
+    seen: list[Request] = []
+
+    def model(request: Request) -> Response:
+        seen.append(request)
+        return Put(200, {}, 7_000_000).response({})
+
+    over = Over(model)
+    path = f"/v1/models/{MODEL}:predict"
+    assert over.world.post(path, b"{}", x_modelport_answer="by-reference").status == 303
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("kind", [REFERENCE, REFERENCE.upper(), f" {REFERENCE} ; a=b"])
+def test_callers_cannot_say_what_only_the_router_says(kind: str) -> None:
+    seen: list[Request] = []
+
+    def model(request: Request) -> Response:
+        seen.append(request)
+        return Response(200, {}, b"{}")
+
+    body = b'{"get":"http://169.254.169.254/","put":"","content_type":""}'
+    for world in (Over(model).world, World(deployed(1), models={1: model})):
+        answer = world.post(f"/v1/models/{MODEL}:predict", body, content_type=kind)
+        assert answer.status == 415
+    assert not seen
+
+
+def test_a_router_without_jobs_refuses_what_needs_them() -> None:
+    world = World(deployed(1))
+    path = f"/v1/models/{MODEL}:predict"
+    assert world.post("/uploads", b"").status == 501
+    assert world.post(path, b"", x_modelport_body="0" * 32).status == 501
+    assert world.post(path, b"{}", prefer="respond-async").status == 200  # a preference, no more
+
+
+def test_a_job_through_the_gateway_from_first_to_last() -> None:
+    over = Over(lambda request: Response(200, {}, b"{}"))
+    path = f"/v1/models/{MODEL}:predict"
+    taken = over.world.post(path, b"row", prefer="respond-async", content_type="text/plain")
+    assert taken.status == 202
+    assert taken.headers["x-modelport-version"] == "1"
+    id = id_of(taken)
+    assert over.world.get(f"/jobs/{id}").json()["status"] == "queued"
+    waiting = over.world.get(f"/jobs/{id}/answer")
+    assert (waiting.status, waiting.headers["x-modelport-error"]) == (409, "job-not-done")
+    over.jobs.settle()
+    answer = over.world.get(f"/jobs/{id}/answer")
+    assert (answer.status, answer.body) == (200, b"rowrow")
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.headers["x-modelport-version"] == "1"
+    assert answer.headers["x-modelport-job"] == id
+    assert "server" not in answer.headers
+    assert over.world.post(f"/jobs/{id}/cancel", b"").status == 409
+    assert over.world.get("/jobs/x").status == 404
+
+
+def test_a_stream_is_no_job() -> None:
+    over = Over(lambda request: Response(200, {}, b"data: {}"))
+    path = f"/v2/models/{MODEL}/generate_stream"
+    assert over.world.post(path, b"{}", prefer="respond-async").status == 200
+    refused = over.world.post(path, b"{}", x_modelport_answer="by-reference")
+    assert refused.status == 501
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+
+def test_a_job_is_read_as_it_was_written_and_nothing_else_is() -> None:
+    world = JobsWorld()
+    job = world.job(id_of(world.accept(x_modelport_webhook="https://hooks.example/")))
+    assert Job.from_bytes(job.to_bytes()) == job
+    document = json.loads(job.to_bytes())
+    for broken in (
+        b"", b"[]", b"[" * 5000, b"{}",
+        json.dumps({**document, "state": "lost"}).encode(),
+        json.dumps({**document, "schema": 2}).encode(),
+        json.dumps({**document, "asked": None}).encode(),
+        json.dumps({**document, "more": 1}).encode(),
+    ):  # fmt: skip
+        with pytest.raises(ModelportError):
+            Job.from_bytes(broken)
+
+
+def test_uploads_need_no_event() -> None:
+    world = JobsWorld()
+    uploads = Uploads(world.payloads, 10, world.clock)
+    assert uploads.found(Request("POST", "/"), keys.ANYONE) is None
