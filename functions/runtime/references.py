@@ -66,15 +66,15 @@ def fetched(request: Request, base: str | None, most: int) -> tuple[Request, Pla
         raise ReferenceRefusedError("it is set up to fetch nothing")
     if named.content_type == REFERENCE:
         raise MalformedRequestError("a reference to a reference is none")
-    place = Place(_checked(named.put, base) if named.put else None)
-    body = _get(_checked(named.get, base), most)
+    place = Place(checked(named.put, base) if named.put else None)
+    body = _get(checked(named.get, base), most)
     headers = {name: text for name, text in request.headers.items() if name != "content-type"}
     if named.content_type:
         headers["content-type"] = named.content_type
     return Request(request.method, request.path, headers, body, request.request_id), place
 
 
-def _checked(url: str, base: str) -> SplitResult:
+def checked(url: str, base: str) -> SplitResult:
     """The parts of a URL below ``base``.
 
     Nothing is normalised: what would have to be is refused.
