@@ -142,39 +142,41 @@ class Together(RuleBasedStateMachine):
 
     @invariant()
     def what_is_published_is_whole(self) -> None:
-        registry = registry_on(self.store)
-        for model in registry.models():
-            self._check(registry, model)
+        for model in registry_on(self.store).models():
+            check_whole(self.store, model, self.numbers)
 
-    def _check(self, registry: BucketRegistry, model: str) -> None:
-        routes = registry.routes(model).routes  # type: ignore[union-attr]
-        published: dict[str, int] = {}
-        for version in range(1, routes.latest + 1):
-            found = read(self.store, model, version)
-            assert found is not None, f"number {version} is free again"
-            digest = self.numbers.setdefault((model, version), found[0].digest)
-            assert digest == found[0].digest, f"number {version} was given twice"
-            if version in routes.removed or not self._is_published(routes, found[0]):
-                continue
-            assert isinstance(found[0], Manifest), f"{version} is buried and not removed"
-            for file in found[0].files:
-                assert self.store.stat(keys.blob(file.digest)), f"{model}:{version} {file.path}"
-            assert digest not in published, f"{published.get(digest)} and {version} are the same"
-            published[digest] = version
-        for version in routes.removed:
-            assert version not in routes.deployments
-            tags = notes.as_of(self.store, routes, version).tags
-            assert KEEP not in tags, f"{version} is tagged and removed"
 
-    def _is_published(self, routes: Any, found: Manifest | Tombstone) -> bool:
-        """Whether a publication was committed: by the change on top, or noted in its record."""
-        detail = {"version": found.version, "digest": found.digest}
-        change = routes.change
-        if change.action == "publish" and change.detail == detail:
-            return True
-        document = self.store.get(keys.publication(routes.model, found.digest))
-        assert document is not None
-        return f'"version": {found.version}\n' in document.body.decode()
+def check_whole(store: Store, model: str, numbers: dict[tuple[str, int], str]) -> None:
+    """See the module's docstring; ``numbers`` remembers which content had which number."""
+    routes = registry_on(store).routes(model).routes  # type: ignore[union-attr]
+    published: dict[str, int] = {}
+    for version in range(1, routes.latest + 1):
+        found = read(store, model, version)
+        assert found is not None, f"number {version} is free again"
+        digest = numbers.setdefault((model, version), found[0].digest)
+        assert digest == found[0].digest, f"number {version} was given twice"
+        if version in routes.removed or not _is_published(store, routes, found[0]):
+            continue
+        assert isinstance(found[0], Manifest), f"{version} is buried and not removed"
+        for file in found[0].files:
+            assert store.stat(keys.blob(file.digest)), f"{model}:{version} {file.path}"
+        assert digest not in published, f"{published.get(digest)} and {version} are the same"
+        published[digest] = version
+    for version in routes.removed:
+        assert version not in routes.deployments
+        tags = notes.as_of(store, routes, version).tags
+        assert KEEP not in tags, f"{version} is tagged and removed"
+
+
+def _is_published(store: Store, routes: Any, found: Manifest | Tombstone) -> bool:
+    """Whether a publication was committed: by the change on top, or noted in its record."""
+    detail = {"version": found.version, "digest": found.digest}
+    change = routes.change
+    if change.action == "publish" and change.detail == detail:
+        return True
+    document = store.get(keys.publication(routes.model, found.digest))
+    assert document is not None
+    return f'"version": {found.version}\n' in document.body.decode()
 
 
 Together.TestCase.settings = settings(
@@ -184,7 +186,6 @@ Together.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestTogether = Together.TestCase
-TestTogether.pytestmark = [pytest.mark.timeout(300)]
 
 
 # --- the orders that matter, one by one -----------------------------------------------------------
@@ -212,29 +213,85 @@ def an_old_unused_blob(folder: Path, clock: Clock) -> tuple[MemoryStore, Draft]:
     return store, draft
 
 
-def test_a_blob_taken_for_waste_and_published_meanwhile_stays(tmp_path: Path) -> None:
-    """At every two points of the two programs, and with days in between."""
-    for first in range(12):
-        for second in range(1, 40):
-            clock = Clock()
+@pytest.mark.parametrize("slept", [0.4, 1.5])
+def test_a_blob_taken_for_waste_and_published_meanwhile_stays(tmp_path: Path, slept: float) -> None:
+    """Either sleeps for hours, or for days, between any two of its requests."""
+    clock = Clock()
+    for first in (0, 1, 2, 4, 6, 7):
+        for second in range(1, 30):
             store, draft = an_old_unused_blob(tmp_path, clock)
-            publishing = Program(
-                store, lambda s, d=draft: registry_on(s).publish("magika", d, who=ADA)
-            )
+            publishing = published_by(store, draft)
             collecting = Program(store, lambda s: sweep(s, who=ADA, threads=1))
             for _ in range(first):
                 collecting.step()
             for _ in range(second):
                 publishing.step()
-            clock.now += GRACE_S * 0.4
+            clock.now += GRACE_S * slept
             collecting.run()
             publishing.run()
             assert collecting.error is None
             manifest = publishing.result
             assert isinstance(manifest, Manifest)
             assert manifest.version == 3
-            registry = registry_on(store)
-            assert b"".join(registry.read(manifest.files[0])) == b"weights"
+            assert b"".join(registry_on(store).read(manifest.files[0])) == b"weights"
+
+
+def published_by(store: Store, draft: Draft) -> Program:
+    """A program that publishes."""
+    return Program(store, lambda inner: registry_on(inner).publish("magika", draft, who=ADA))
+
+
+@pytest.mark.parametrize("again", [0, 9, 11, 13, 15, 17, 19, 100])
+def test_a_publisher_that_slept_through_the_removal_of_its_version(
+    tmp_path: Path, again: int
+) -> None:
+    """And wakes while another, after so many requests, publishes the same content again."""
+    drafts = [make_draft(tmp_path / str(n), model=b"weights %d" % n) for n in range(4)]
+    for step in range(1, 14):
+        store, numbers = MemoryStore(), dict[tuple[str, int], str]()
+        registry = registry_on(store)
+        registry.publish("magika", drafts[1], who=ADA)
+        asleep = published_by(store, drafts[0])
+        for _ in range(step):
+            asleep.step()
+        version = registry.publish("magika", drafts[0], who=ADA).version
+        check_whole(store, "magika", numbers)
+        registry.publish("magika", drafts[2], who=ADA)
+        assert remove(registry, "magika", [version], who=ADA, threads=1) == [version]
+        another = published_by(store, drafts[0])
+        for _ in range(again):
+            another.step()
+        registry.publish("magika", drafts[3], who=ADA)
+        asleep.run()
+        check_whole(store, "magika", numbers)
+        another.run()
+        assert registry.publish("magika", drafts[0], who=ADA) == another.result
+        check_whole(store, "magika", numbers)
+        published = [c.detail["version"] for c in registry.log("magika") if c.action == "publish"]
+        assert sorted(published) == [1, 2, 3, 4, 5]
+        registry.verify_log("magika")
+
+
+def test_a_publication_that_nobody_finished_is_not_removed_and_can_be_finished(
+    tmp_path: Path,
+) -> None:
+    drafts = [make_draft(tmp_path / str(n), model=b"weights %d" % n) for n in range(3)]
+    for step in range(1, 20):
+        clock = Clock()
+        store, numbers = MemoryStore(clock), dict[tuple[str, int], str]()
+        registry = registry_on(store)
+        dead = published_by(store, drafts[0])
+        for _ in range(step):
+            dead.step()
+        dead.kill()
+        for draft in drafts[1:]:
+            registry.publish("magika", draft, who=ADA)
+        clock.now += 2 * GRACE_S
+        collected(store, 1)
+        registry.publish("magika", drafts[0], who=ADA)
+        check_whole(store, "magika", numbers)
+        for file in drafts[0].files:
+            assert store.stat(keys.blob(file.digest))
 
 
 def test_a_collection_that_slept_removes_no_newer_state(tmp_path: Path) -> None:
