@@ -23,6 +23,7 @@ from modelport.cli import (
     building,
     calling,
     deploying,
+    evaluating,
     export,
     history,
     listing,
@@ -115,6 +116,17 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
             "modelport invoke magika:3 --data '{\"bytes\": [[1, 2, 3]]}'",
             "modelport invoke magika:3 --data '{\"instances\": [[1, 2, 3]]}'",
             "cat request.json | modelport invoke magika@canary --data - --protocol v2 --json",
+        ),
+    ),
+    (
+        "evaluate",
+        RUNNING,
+        evaluating.evaluate,
+        (
+            "modelport evaluate magika:3 --data test.csv --task classification",
+            "modelport evaluate magika:4 -d s3://sets/test.npz --task classification --compare"
+            " stable --report ./report",
+            "modelport evaluate ./bundle -d all.csv --task regression --labels price --k-fold 5",
         ),
     ),
     (
@@ -347,6 +359,7 @@ def process_world(stdout: TextIO | None = None) -> World:
         credentials=aws.credentials,
         region=lambda: aws.region,
         container_login=aws.container_login,
+        download=aws.download,
         commit=commit_of,
         observations=aws.observations,
         http=lambda: httpx.Client(timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10)),

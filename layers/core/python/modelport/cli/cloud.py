@@ -11,6 +11,7 @@ import getpass
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelport.cli.failures import AwsUnavailableError
@@ -90,6 +91,11 @@ class Aws:
         if not found or found[0]["StackStatus"] in ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS"):
             return None
         return {o["OutputKey"]: o["OutputValue"] for o in found[0].get("Outputs", [])}
+
+    def download(self, bucket: str, key: str, to: Path) -> None:
+        """Write an object of S3 to a file."""
+        with _answering(f"s3://{bucket}/{key}"):
+            self._client("s3").download_file(bucket, key, str(to))
 
     def credentials(self) -> Credentials | None:
         """The credentials requests are signed with, if there are any."""

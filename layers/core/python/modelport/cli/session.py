@@ -82,6 +82,10 @@ def unobserved(environment: str) -> Observations:
     raise ObservationsUnavailableError(f"nothing observes environment {environment} here")
 
 
+def _no_download(bucket: str, key: str, to: Path) -> None:
+    raise AwsUnavailableError(f"s3://{bucket}/{key}", "nothing here reads S3")
+
+
 @dataclass(frozen=True)
 class World:
     """Everything the commands reach outside themselves, handed in."""
@@ -101,6 +105,8 @@ class World:
     container_login: Callable[[str], tuple[str, str] | None] = lambda registry: None
     #: The git commit of a folder; "" where there is none.
     commit: Callable[[Path], str] = lambda folder: ""
+    #: Writes an object of S3 (bucket, key) to a file.
+    download: Callable[[str, str, Path], None] = _no_download
     #: What the versions of an environment did, as rollouts see it.
     observations: Callable[[str], Observations] = unobserved
 

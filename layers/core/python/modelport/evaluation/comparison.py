@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from modelport.evaluation import bootstrap
+from modelport.evaluation.conditions import MORE_IS_BETTER
 from modelport.evaluation.evaluated import Evaluated
 from modelport.evaluation.pairs import SIGNIFICANCE, mcnemar
 from modelport.raw_tensors import Array
@@ -30,8 +31,8 @@ def compared(first: Evaluated, second: Evaluated, *, resamples: int, seed: int) 
         draws = bootstrap.value_draws(first.actual, answers, resamples=resamples, seed=seed)
         test = _wilcoxon(first.outcomes, second.outcomes)
     differences = {}
-    for name in first.metrics:
-        if name not in second.metrics:
+    for name in MORE_IS_BETTER:
+        if name not in first.metrics or name not in second.metrics:
             continue
         ends: tuple[float | None, float | None] = (None, None)
         if name in draws[0] and name in draws[1]:

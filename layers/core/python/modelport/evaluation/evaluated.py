@@ -56,7 +56,7 @@ def evaluated(
     resamples: int,
     seed: int,
 ) -> Evaluated:
-    """Every metric of answers [N] or [N,K] to rows with these labels.
+    """Every metric of answers [N] or [N,K] to rows with these labels; no intervals if no resamples.
 
     ``names`` are the classes' names where the version has some, ``ref`` is the version in messages.
     Raises `DataSetError` for a label that is no class, `UnusableAnswerError` for answers without
@@ -93,7 +93,9 @@ def _regression(
         values["r2"] = float(metrics.r2_score(actual, predicted))
     else:
         left_out["r2"] = "the labels do not vary"
-    intervals = bootstrap.of_values(actual, predicted, resamples=resamples, seed=seed)
+    intervals = {}
+    if resamples:
+        intervals = bootstrap.of_values(actual, predicted, resamples=resamples, seed=seed)
     errors = np.abs(predicted - actual)
     return Evaluated("regression", actual, predicted, errors, figures(values, intervals), left_out)
 
@@ -128,8 +130,10 @@ def _of_scores(
     values["log_loss"] = float(losses.mean())
     calibrated = calibration(chances, actual, predicted)
     values["ece"] = calibrated["ece"]
-    intervals = {"log_loss": bootstrap.of_mean(losses, resamples=resamples, seed=seed)}
-    if "roc_auc" in values:
+    intervals = {}
+    if resamples:
+        intervals["log_loss"] = bootstrap.of_mean(losses, resamples=resamples, seed=seed)
+    if resamples and "roc_auc" in values:
         ranked = bootstrap.of_ranks(actual, chances, resamples=resamples, seed=seed)
         intervals |= {"roc_auc": ranked} if ranked else {}
     details = {**found.details, "scores": rule, "calibration": calibrated}
@@ -207,7 +211,9 @@ def _classified(
         for place, precision, recall, f1, rows in zip(there.tolist(), *of_classes, strict=True)
     ]
     details = {"classes": listed, **_confusion(actual, predicted, there, classes)}
-    intervals = bootstrap.of_classes(actual, predicted, resamples=resamples, seed=seed)
+    intervals = {}
+    if resamples:
+        intervals = bootstrap.of_classes(actual, predicted, resamples=resamples, seed=seed)
     return Evaluated(
         "classification",
         actual,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from modelport.signature import Signature, TensorSpec
 
 #: Characters of one line; whoever has more in a row has arrays, which go as .npz.
 LONGEST_LINE = 16 << 20
-_FIRST_LINE = 2
 
 
 class CommaSeparated:
@@ -31,8 +30,8 @@ class CommaSeparated:
     ) -> None:
         """Reads the header; ``labels`` names a column, unless they are ``elsewhere``."""
         self.path, self.size = path, path.stat().st_size
-        with path.open("rb") as file:
-            _, columns = next(self._lines(file), (1, []))
+        with closing(self._lines()) as lines:
+            _, columns, _ = next(lines, (1, [], 0))
         if not columns:
             raise DataSetError(path, "it is empty; its first line must name the columns")
         self.columns = columns
@@ -41,19 +40,18 @@ class CommaSeparated:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """The rows, ``size`` at a time."""
-        with self.path.open("rb") as file:
-            lines = self._lines(file)
+        with closing(self._lines()) as lines:
             next(lines)
             rows: list[list[str]] = []
             places: list[int] = []
-            for line, row in lines:
+            for line, row, done in lines:
                 if len(row) != len(self.columns):
                     problem = f"{len(row)} values, where the header has {len(self.columns)}"
                     raise DataSetError(f"{self.path}:{line}", problem)
                 rows.append(row)
                 places.append(line)
                 if len(rows) == size:
-                    yield self._batch(rows, places, file.tell())
+                    yield self._batch(rows, places, done)
                     rows, places = [], []
             if rows:
                 yield self._batch(rows, places, self.size)
@@ -66,20 +64,19 @@ class CommaSeparated:
         labels = columns[self.label] if self.label else []
         return Batch(self._plan.tensors(columns, _places(self.path, places)), labels, done)
 
-    def _lines(self, file: Any) -> Iterator[tuple[int, list[str]]]:
-        """Line numbers and cells; empty lines are none."""
+    def _lines(self) -> Generator[tuple[int, list[str], int]]:
+        """Line numbers, cells, and bytes read so far; empty lines are none."""
         previous = csv.field_size_limit(LONGEST_LINE)
-        # Closing the wrapper would close the file, which its owner does.
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        reader = csv.reader(text)
-        try:
-            for row in reader:
-                if row:
-                    yield reader.line_num, row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataSetError(f"{self.path}:{reader.line_num + 1}", str(error)) from None
-        finally:
-            csv.field_size_limit(previous)
+        with self.path.open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(text)
+            try:
+                for row in reader:
+                    if row:
+                        yield reader.line_num, row, text.buffer.tell()
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise DataSetError(f"{self.path}:{reader.line_num + 1}", str(error)) from None
+            finally:
+                csv.field_size_limit(previous)
 
 
 class JsonLines:
