@@ -24,6 +24,8 @@ from modelport.settings import WorkerSettings
 
 from functions.worker.jobs import JobRunner, Work
 from functions.worker.messages import Runner, consume
+from functions.worker.shadows import LIMIT_S as SHADOW_LIMIT_S
+from functions.worker.shadows import ShadowRunner
 from functions.worker.webhooks import post
 
 #: A model is waited for so long: what is left of the longest that a function runs keeps the answer.
@@ -70,7 +72,7 @@ def build(environ: Mapping[str, str]) -> Worker:
             lambda: session.client("sagemaker-runtime", config=_MODELS), timeout_s=MODELS_LIMIT_S
         ),
     }
-    runners: dict[str, Runner] = {}
+    runners: dict[str, Runner] = {"shadow": _shadows(session, registry, settings.environment)}
     if settings.payloads_bucket and settings.jobs_queue_url:
         endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         payloads = session.client("s3", config=signing_config(endpoint, **_STORES))
@@ -85,6 +87,22 @@ def build(environ: Mapping[str, str]) -> Worker:
         )
         runners["job"] = JobRunner(work)
     return Worker(runners, settings.jobs_dead_arn)
+
+
+def _shadows(
+    session: boto3.session.Session, registry: S3Registry, environment: str
+) -> ShadowRunner:
+    """What asks shadow versions, with a patience of its own: nobody waits for them."""
+    patience = _MODELS.merge(Config(read_timeout=SHADOW_LIMIT_S))
+    backends: dict[str, Backend] = {
+        "lambda": LambdaBackend(
+            session.client("lambda", config=patience), timeout_s=SHADOW_LIMIT_S
+        ),
+        "sagemaker": SageMakerBackend(
+            lambda: session.client("sagemaker-runtime", config=patience), timeout_s=SHADOW_LIMIT_S
+        ),
+    }
+    return ShadowRunner(registry, backends, environment, log)
 
 
 def log(record: Mapping[str, Any]) -> None:

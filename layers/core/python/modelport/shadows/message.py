@@ -111,8 +111,8 @@ class ShadowCall:
         try:
             model = check_name(_string(data, "model"))
             live, shadow = (check_version(_number(data, key)) for key in ("live", "shadow"))
-        except ModelportError as error:
-            raise _malformed(error.message) from None
+        except ModelportError:
+            raise _malformed("its model is none, or one of its versions") from None
         asked = _object(data.get("request"), "its request")
         path = _string(asked, "path")
         _check_asks(path, model)
