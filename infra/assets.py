@@ -27,7 +27,7 @@ _GLIBC_SINCE = (2, 28)
 _ARCHITECTURES: dict[str, Architecture] = {"arm64": "arm64", "x86_64": "amd64"}
 
 
-_FUNCTIONS = ("router", "registrar", "controller")
+_FUNCTIONS = ("router", "registrar", "worker", "controller")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Assets:
     deps_layer: Path
     router: Path
     registrar: Path
+    worker: Path
     controller: Path
 
 

@@ -1,7 +1,15 @@
-"""What an environment shares: key, registry bucket, router, API, registrar, alarms, dashboard.
+"""What an environment shares: key, registry, payloads and queues, router, API, registrar, worker,
+controller, alarms, dashboard.
 
 Version stacks import the key and the registrar from here, so CloudFormation itself refuses to
 delete the platform under a deployed version. Nothing in this stack depends on which versions run.
+
+What it costs a month when nobody calls, at list prices without free tiers (us-east-1): key 1 $.
+Alarms 0.10 $ each, twelve of them 1.20 $. Dashboard 3 $ (the account's first three are free). The
+controller's 43,200 looks of a tenth of a second each 0.03 $, and as many reads of one small object
+0.02 $; metrics it reads only while there is a rollout. Lambda asks the three queues for work all
+the time, about 650,000 times each: 0.78 $, less the first million, which is free. Bucket, queues,
+functions and API cost nothing idle.
 """
 
 from __future__ import annotations
@@ -13,7 +21,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 from modelport.deployments import Environment, platform_stack
-from modelport.settings import ControllerSettings, RegistrarSettings, RouterSettings
+from modelport.settings import ControllerSettings, RegistrarSettings, RouterSettings, WorkerSettings
 
 from infra import alarms, naming, permissions, review, work_permissions
 from infra.api import STREAM_LIMIT, Door, open_door
@@ -24,6 +32,7 @@ from infra.function_logs import log_group, removal
 from infra.image_repository import image_repository
 from infra.payloads import payloads_bucket
 from infra.queues import Queues, queues
+from infra.worker import worker
 from infra.zip_functions import ZipFunctions
 
 #: Just under what an HTTP API waits for, so that the router's own answer gets out.
@@ -52,6 +61,7 @@ class PlatformStack(Stack):
         queued = queues(self, environment, key)
         router = self._router(bucket, payloads, queued, key)
         registrar = self._registrar(bucket, key)
+        self._worker(bucket, payloads, queued, key)
         self._controller(bucket, key)
         access_log = log_group(
             self,
@@ -188,20 +198,32 @@ class PlatformStack(Stack):
             timeout=Duration.minutes(15),
         )
 
-    def _controller(self, bucket: s3.Bucket, key: kms.Key) -> None:
-        controller(
-            self,
-            self._environment,
-            self._functions,
-            self._assets,
-            ControllerSettings(bucket.bucket_name, self._environment.name),
-            [
-                *permissions.read_registry(bucket, key),
-                *permissions.change_routes(bucket, key),
-                work_permissions.find_rollouts(bucket),
-                work_permissions.read_metrics(),
-            ],
+    def _worker(self, bucket: s3.Bucket, payloads: s3.Bucket, queued: Queues, key: kms.Key) -> None:
+        environment = self._environment
+        settings = WorkerSettings(
+            bucket.bucket_name,
+            environment.name,
+            payloads_bucket=payloads.bucket_name,
+            jobs_queue_url=queued.jobs.queue_url,
+            jobs_dead_arn=queued.dead.queue_arn,
         )
+        rights = [
+            *permissions.read_registry(bucket, key),
+            *permissions.invoke_models(self, environment.name),
+            *work_permissions.do_work(queued, payloads, key),
+        ]
+        worker(self, environment, self._functions, self._assets, queued, settings, rights)
+
+    def _controller(self, bucket: s3.Bucket, key: kms.Key) -> None:
+        environment = self._environment
+        settings = ControllerSettings(bucket.bucket_name, environment.name)
+        rights = [
+            *permissions.read_registry(bucket, key),
+            *permissions.change_routes(bucket, key),
+            work_permissions.find_rollouts(bucket),
+            work_permissions.read_metrics(),
+        ]
+        controller(self, environment, self._functions, self._assets, settings, rights)
 
     def _watch(self, door: Door, queued: Queues) -> None:
         alarm = cloudwatch.Alarm(

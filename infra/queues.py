@@ -1,7 +1,7 @@
 """What the router hands on without waiting: jobs, and copies of requests for shadow versions.
 
-A job is delivered until a worker has finished it; one that ends five workers lies in the dead
-letters, where an alarm sees it. A copy is worth minutes: nothing is kept of one that is late.
+A job is delivered until a worker has finished it; one that six deliveries did not finish goes to
+the dead letters, which an alarm sees. A copy is worth minutes: nothing is kept of one that is late.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ WORK_LIMIT = Duration.minutes(15)
 #: A message is invisible for as long as its worker may run, and a little; a worker that knows that
 #: it cannot finish gives its message back at once.
 _INVISIBLE = Duration.minutes(16)
-_DELIVERIES = 5
+#: Several, because a version without capacity just now counts as well: 20 minutes of that.
+_DELIVERIES = 6
 _COPIES_KEPT = Duration.minutes(10)
 _DEAD_KEPT = Duration.days(14)
 #: SQS asks KMS again only after this.

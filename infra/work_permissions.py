@@ -8,25 +8,28 @@ from __future__ import annotations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
-from modelport.registry import keys
+from modelport.jobs import keys
+from modelport.registry import keys as registry_keys
 
 from infra.queues import Queues
 
 
 def hand_work_on(queues: Queues, payloads: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
     """Take uploads and jobs, and queue work; what a signed URL allows is what its signer may do."""
+    places = (keys.UPLOADS, keys.CALLS, keys.JOBS, keys.IDEMPOTENCY)
     return [
         iam.PolicyStatement(
             sid="HandWorkOn",
             actions=["sqs:SendMessage"],
             resources=[queues.jobs.queue_arn, queues.shadows.queue_arn],
         ),
-        *_keep("KeepPayloads", ("uploads/*", "calls/*", "jobs/*", "keys/*"), payloads, key),
+        _objects("KeepPayloads", ("s3:GetObject", "s3:PutObject"), places, payloads),
+        *_whole(payloads, key),
     ]
 
 
-def run_jobs(queues: Queues, payloads: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
-    """Take queued work, and finish jobs."""
+def do_work(queues: Queues, payloads: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
+    """Take queued work, read what was uploaded for it, and finish jobs."""
     return [
         iam.PolicyStatement(
             sid="TakeWork",
@@ -36,9 +39,11 @@ def run_jobs(queues: Queues, payloads: s3.Bucket, key: kms.Key) -> list[iam.Poli
                 "sqs:GetQueueAttributes",
                 "sqs:ReceiveMessage",
             ],
-            resources=[queues.jobs.queue_arn, queues.shadows.queue_arn],
+            resources=[each.queue_arn for each in (queues.jobs, queues.dead, queues.shadows)],
         ),
-        *_keep("RunJobs", ("jobs/*",), payloads, key),
+        _objects("ReadUploads", ("s3:GetObject",), (keys.UPLOADS,), payloads),
+        _objects("FinishJobs", ("s3:GetObject", "s3:PutObject"), (keys.JOBS,), payloads),
+        *_whole(payloads, key),
     ]
 
 
@@ -56,26 +61,28 @@ def find_rollouts(bucket: s3.Bucket) -> iam.PolicyStatement:
     return iam.PolicyStatement(
         sid="FindRollouts",
         actions=["s3:GetObject", "s3:PutObject"],
-        resources=[bucket.arn_for_objects(keys.ACTIVE_ROLLOUTS)],
+        resources=[bucket.arn_for_objects(registry_keys.ACTIVE_ROLLOUTS)],
     )
 
 
-def _keep(
-    sid: str, where: tuple[str, ...], payloads: s3.Bucket, key: kms.Key
-) -> list[iam.PolicyStatement]:
-    """Read and write objects below these places; without listing, S3 answers 403 for none."""
+def _objects(
+    sid: str, actions: tuple[str, ...], places: tuple[str, ...], payloads: s3.Bucket
+) -> iam.PolicyStatement:
+    below = [payloads.arn_for_objects(f"{place}*") for place in places]
+    return iam.PolicyStatement(sid=sid, actions=list(actions), resources=below)
+
+
+def _whole(payloads: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
+    """What goes with it: without listing, S3 answers 403 for what is not there.
+
+    To decrypt with the key is among `permissions.read_registry`'s.
+    """
     return [
-        iam.PolicyStatement(
-            sid=sid,
-            actions=["s3:GetObject", "s3:PutObject"],
-            resources=[payloads.arn_for_objects(each) for each in where],
-        ),
         iam.PolicyStatement(
             sid="KnowWhichPayloadsAreMissing",
             actions=["s3:ListBucket"],
             resources=[payloads.bucket_arn],
         ),
-        # Reading what is encrypted with the key is `permissions.read_registry`'s.
         iam.PolicyStatement(
             sid="EncryptPayloads", actions=["kms:GenerateDataKey"], resources=[key.key_arn]
         ),

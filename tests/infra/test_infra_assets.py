@@ -37,7 +37,7 @@ def test_the_core_layer_leaves_out_what_only_people_at_a_terminal_need(assets: A
         assert not (package / name).exists()
 
 
-@pytest.mark.parametrize("function", ["router", "registrar", "controller"])
+@pytest.mark.parametrize("function", ["router", "registrar", "worker", "controller"])
 def test_a_function_holds_its_own_code_only(assets: Assets, function: str) -> None:
     folder = getattr(assets, function) / "functions"
     assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {"__init__.py", function}

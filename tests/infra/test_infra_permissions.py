@@ -104,6 +104,19 @@ def test_the_router_reads_records_calls_models_hands_work_on_and_nothing_else(
     assert got == OWN_LOGS | READ_REGISTRY | INVOKE | work
 
 
+def test_the_worker_takes_work_finishes_jobs_and_nothing_else(default: Synthesis) -> None:
+    take = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")
+    uploads = {("s3:GetObject", f"{BUCKET}/uploads/*")}
+    stack, worker = default.platform, "modelport-prod-worker"
+    queues = {(f"sqs:{action}", QUEUE) for action in take}
+    assert rights(stack, worker) == (
+        OWN_LOGS | READ_REGISTRY | INVOKE | uploads | payloads("jobs") | queues
+    )
+    assert reached(stack, worker, "s3:PutObject") == {"modelport-prod-payloads/jobs/*"}
+    all_three = {f"modelport-prod-{each}" for each in ("jobs", "dead-jobs", "shadows")}
+    assert reached(stack, worker, "sqs:ReceiveMessage") == all_three
+
+
 def reached(stack: Stack, function: str, action: str) -> set[str]:
     """Of a function, the names of the resources that it may do ``action`` with."""
     role_id = stack.properties("AWS::Lambda::Function", FunctionName=function)["Role"]

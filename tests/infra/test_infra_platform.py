@@ -7,7 +7,12 @@ import os
 from typing import Any
 
 import pytest
-from modelport.settings import ControllerSettings, RegistrarSettings, RouterSettings
+from modelport.settings import (
+    ControllerSettings,
+    RegistrarSettings,
+    RouterSettings,
+    WorkerSettings,
+)
 
 from infra.assets import Assets
 from tests.support.synthesis import TOPIC, Stack, Synthesis, Synthesiser
@@ -139,6 +144,14 @@ def test_functions_are_told_what_they_read(default: Synthesis) -> None:
     )
     registrar = RegistrarSettings.from_env(variables(default.platform, "modelport-prod-registrar"))
     assert registrar == RegistrarSettings("<AWS::S3::Bucket>", "prod")
+    worker = variables(default.platform, "modelport-prod-worker")
+    assert WorkerSettings.from_env(worker) == WorkerSettings(
+        "<AWS::S3::Bucket>",
+        "prod",
+        payloads_bucket="<AWS::S3::Bucket>",
+        jobs_queue_url="<AWS::SQS::Queue>",
+        jobs_dead_arn="<AWS::SQS::Queue.Arn>",
+    )
     controller = variables(default.platform, "modelport-prod-controller")
     assert ControllerSettings.from_env(controller) == ControllerSettings(
         "<AWS::S3::Bucket>", "prod"
@@ -146,7 +159,7 @@ def test_functions_are_told_what_they_read(default: Synthesis) -> None:
 
 
 def test_handlers_lie_where_lambda_looks_for_them(default: Synthesis, synthesise: Any) -> None:
-    for name in ("router", "registrar", "controller"):
+    for name in ("router", "registrar", "worker", "controller"):
         function = default.platform.properties(
             "AWS::Lambda::Function", FunctionName=f"modelport-prod-{name}"
         )
@@ -291,10 +304,10 @@ def test_queues_are_encrypted_with_the_key_and_reached_by_tls_only(
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_a_job_that_ends_five_workers_is_kept_apart(default: Synthesis) -> None:
+def test_a_job_that_nobody_finishes_is_kept_apart(default: Synthesis) -> None:
     stack = default.platform
     jobs, dead = (queue_of(stack, what) for what in ("jobs", "dead-jobs"))
-    assert jobs["RedrivePolicy"]["maxReceiveCount"] == 5
+    assert jobs["RedrivePolicy"]["maxReceiveCount"] == 6
     assert stack.text(jobs["RedrivePolicy"]["deadLetterTargetArn"]) == "<AWS::SQS::Queue.Arn>"
     assert dead["MessageRetentionPeriod"] == 14 * 86_400
     assert "RedrivePolicy" not in queue_of(stack, "shadows")
@@ -304,6 +317,25 @@ def test_a_job_waits_no_longer_than_its_payload_is_kept(default: Synthesis) -> N
     kept = bucket_of(default.platform, "payloads")["LifecycleConfiguration"]["Rules"][0]
     waits = queue_of(default.platform, "jobs")["MessageRetentionPeriod"]
     assert waits == kept["ExpirationInDays"] * 86_400
+
+
+def test_the_worker_says_of_each_message_whether_it_is_done(synthesise: Synthesiser) -> None:
+    text = '[environment]\nname = "prod"\njobs_at_once = 40\n'
+    stack = synthesise.fresh(text, "busy").platform
+    taken = {}
+    for mapping in stack.of("AWS::Lambda::EventSourceMapping"):
+        properties = mapping["Properties"]
+        function = stack.resources[properties["FunctionName"]["Ref"]]["Properties"]
+        queue = stack.resources[properties["EventSourceArn"]["Fn::GetAtt"][0]]["Properties"]
+        assert function["FunctionName"] == "modelport-prod-worker"
+        assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        # Lambda refuses a queue whose messages come again while they are worked on.
+        assert queue["VisibilityTimeout"] > function["Timeout"] == 900
+        taken[queue["QueueName"].removeprefix("modelport-prod-")] = (
+            properties["BatchSize"],
+            properties["ScalingConfig"]["MaximumConcurrency"],
+        )
+    assert taken == {"jobs": (1, 40), "dead-jobs": (1, 2), "shadows": (10, 2)}
 
 
 def test_rollouts_are_looked_at_every_minute_and_never_a_second_time(

@@ -75,6 +75,8 @@ class Environment(BaseModel):
     log_retention_days: Literal[1, 3, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653] = 30
     #: ARN of the SNS topic that alarms notify; alarms without one only show on the dashboard.
     alarm_topic: Annotated[str, Field(pattern=r"^arn:[^:]+:sns:")] | None = None
+    #: How many jobs run beside each other; the others wait in their queue.
+    jobs_at_once: Annotated[int, Field(ge=2, le=1_000)] = 10
     #: Hosts that may be told of finished jobs; a job that names another is refused.
     webhook_hosts: tuple[Annotated[str, Field(pattern=_HOST)], ...] = ()
     #: Where model versions find what is too large for an event; not said = the bucket's address.

@@ -11,6 +11,7 @@ import re
 import secrets
 
 JOBS = "jobs/"
+UPLOADS, CALLS, IDEMPOTENCY = "uploads/", "calls/", "keys/"
 RECORD = "job.json"
 #: Owner of what callers leave whom the gateway does not know: whoever has the id.
 ANYONE = "anyone"
@@ -49,14 +50,14 @@ def answer(id: str, run: str) -> str:
 
 def upload(owner: str, id: str) -> str:
     """A body that a caller uploads."""
-    return f"uploads/{owner}/{id}"
+    return f"{UPLOADS}{owner}/{id}"
 
 
 def call(id: str, part: str) -> str:
     """The ``request`` or ``answer`` of a call that is no job."""
-    return f"calls/{id}/{part}"
+    return f"{CALLS}{id}/{part}"
 
 
 def idempotency(owner: str, key: str) -> str:
     """What a caller's idempotency key stands for."""
-    return f"keys/{hashlib.sha256(f'{owner}/{key}'.encode()).hexdigest()}.json"
+    return f"{IDEMPOTENCY}{hashlib.sha256(f'{owner}/{key}'.encode()).hexdigest()}.json"
