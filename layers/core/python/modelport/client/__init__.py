@@ -21,7 +21,7 @@ except ImportError as missing:
     raise ImportError(f"{missing}; pip install 'modelport[client]'") from missing
 
 from modelport.client.arrays import bfloat16
-from modelport.client.asynchronous import AsyncClient, AsyncModel
+from modelport.client.asynchronous import AsyncClient, AsyncJob, AsyncModel
 from modelport.client.conversation import AnsweredBy, Reply
 from modelport.client.errors import (
     AnswerError,
@@ -30,21 +30,24 @@ from modelport.client.errors import (
     DeadlineError,
     EndpointUnavailableError,
     InvalidValueError,
+    JobPendingError,
     NothingThereError,
     ServerFailedError,
     StateForbidsError,
     TooBusyError,
     UnreadableAnswerError,
 )
+from modelport.client.jobs import JobStatus
 from modelport.client.messages import Outputs
 from modelport.client.retries import Retries
 from modelport.client.signing import Signer
-from modelport.client.sync import Client, Model
+from modelport.client.sync import Client, Job, Model
 
 __all__ = [
     "AnswerError",
     "AnsweredBy",
     "AsyncClient",
+    "AsyncJob",
     "AsyncModel",
     "CallRefusedError",
     "CallerDeniedError",
@@ -52,6 +55,9 @@ __all__ = [
     "DeadlineError",
     "EndpointUnavailableError",
     "InvalidValueError",
+    "Job",
+    "JobPendingError",
+    "JobStatus",
     "Model",
     "NothingThereError",
     "Outputs",

@@ -14,11 +14,13 @@ from typing import Any, Self
 
 import httpx
 
+from modelport.client import jobs
 from modelport.client.calls import Compression, Wanted
 from modelport.client.conversation import LostError, Reply, Send, Steps, T, Wait
-from modelport.client.messages import Outputs, Parameter
+from modelport.client.jobs import JobStatus
+from modelport.client.messages import Outputs, Parameter, read_outputs
 from modelport.client.paths import path_of
-from modelport.client.retries import Retries
+from modelport.client.retries import Retries, Terms
 from modelport.client.sending import (
     CONNECTIONS,
     MAX_ANSWER_BYTES,
@@ -79,6 +81,32 @@ class AsyncClient:
         """Send a body as it is to a path of the API, with the same retries as everything."""
         left = self._timeout if timeout is None else timeout
         return await self._run(self._questions.post(path, body, headers, key=key, timeout_s=left))
+
+    async def post_later(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        key: str = "",
+        webhook: str = "",
+        timeout: float | None = None,
+    ) -> AsyncJob:
+        """Send a body as it is, to be answered later; see `AsyncModel.predict_later`."""
+        left = self._timeout if timeout is None else timeout
+        steps = self._questions.post_later(
+            path, body, headers, key=key, webhook=webhook, timeout_s=left
+        )
+        return self._job(await self._run(steps))
+
+    def job(self, id: str) -> AsyncJob:
+        """A job that was taken before. Sends nothing."""
+        return AsyncJob(self, id)
+
+    def _job(self, reply: Reply) -> AsyncJob:
+        if reply.status != jobs.ACCEPTED:
+            return AsyncJob(self, "", reply)
+        return AsyncJob(self, jobs.status_of(reply, self.endpoint).id)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -161,6 +189,23 @@ class AsyncModel:
         wanted = Wanted(outputs, parameters or {}, request_id, key, left)
         return await self._client._run(self._questions.predict(self.ref, inputs, wanted))
 
+    async def predict_later(
+        self,
+        inputs: Any,
+        *,
+        outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+        request_id: str = "",
+        key: str = "",
+        webhook: str = "",
+        timeout: float | None = None,
+    ) -> AsyncJob:
+        """Have the model run later; see `Model.predict_later`."""
+        left = self._client._timeout if timeout is None else timeout
+        wanted = Wanted(outputs, parameters or {}, request_id, key, left)
+        steps = self._questions.predict_later(self.ref, inputs, wanted, webhook)
+        return self._client._job(await self._client._run(steps))
+
     async def invoke(
         self,
         body: bytes,
@@ -184,3 +229,39 @@ class AsyncModel:
         """Whether the model answers."""
         left = self._client._timeout
         return await self._client._run(self._questions.ready(self.ref, timeout_s=left))
+
+
+class AsyncJob:
+    """`Job` for asyncio."""
+
+    def __init__(self, client: AsyncClient, id: str, reply: Reply | None = None) -> None:
+        """``reply`` is the answer where the server has made no job but answered at once."""
+        self._client, self.id, self._reply = client, id, reply
+
+    async def status(self) -> JobStatus:
+        """How far it is."""
+        if self._reply is not None:
+            return JobStatus(self.id, "succeeded")
+        return await self._client._run(jobs.status(self.id, self._terms, self._client._timeout))
+
+    async def reply(self, timeout: float | None = None) -> Reply:
+        """The model's answer as it came, waited for at most ``timeout`` seconds.
+
+        Raises `JobPendingError` when there is none in time, and what the call itself would raise.
+        """
+        if self._reply is None:
+            left = self._client._timeout if timeout is None else timeout
+            self._reply = await self._client._run(jobs.answer(self.id, self._terms, left))
+        return self._reply
+
+    async def result(self, timeout: float | None = None) -> Outputs:
+        """The outputs of `AsyncModel.predict_later` by name, as arrays; waits as `reply` does."""
+        return read_outputs(await self.reply(timeout), self._client.endpoint)
+
+    async def cancel(self) -> JobStatus:
+        """Give it up; raises `StateForbidsError` when it is over."""
+        return await self._client._run(jobs.cancel(self.id, self._terms, self._client._timeout))
+
+    @property
+    def _terms(self) -> Terms:
+        return self._client._questions.terms

@@ -7,10 +7,12 @@ models share: where the API is, on what terms, and the signatures that were aske
 from __future__ import annotations
 
 import gzip
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from modelport.client import elsewhere, jobs
 from modelport.client.arrays import declared, typed
 from modelport.client.conversation import KEY_HEADER, Reply, Send, Steps
 from modelport.client.errors import AnswerError, CallRefusedError, InvalidValueError
@@ -100,13 +102,70 @@ class Questions:
         key: str = "",
         timeout_s: float,
     ) -> Steps[Reply]:
-        """Send a body to a path of the API, compressed where the client compresses."""
+        """Send a body to a path of the API, compressed where the client compresses.
+
+        A body too large for the API is uploaded first, an answer too large is fetched from where it
+        lies, and a job is waited for; all within ``timeout_s``.
+        """
+        clock = self.terms.retries.clock
+        deadline = clock() + timeout_s
+        reply = yield from self._posted(path, body, headers, key, timeout_s)
+        left = max(deadline - clock(), 0.001)
+        if reply.status == elsewhere.SEE_OTHER:
+            return (yield from elsewhere.fetched(reply, self.terms, left))
+        if reply.status == jobs.ACCEPTED:
+            job = jobs.status_of(reply, self.terms.endpoint)
+            return (yield from jobs.answer(job.id, self.terms, left))
+        return reply
+
+    def post_later(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        key: str = "",
+        webhook: str = "",
+        timeout_s: float,
+    ) -> Steps[Reply]:
+        """The same, but the answer is the job's; where the server makes none, the call's own."""
+        wishes = jobs.wishes(uuid.uuid4().hex, webhook)
+        reply = yield from self._posted(path, body, {**headers, **wishes}, key, timeout_s)
+        if reply.status == elsewhere.SEE_OTHER:
+            return (yield from elsewhere.fetched(reply, self.terms, timeout_s))
+        return reply
+
+    def predict_later(
+        self, ref: ModelRef, inputs: Any, wanted: Wanted, webhook: str = ""
+    ) -> Steps[Reply]:
+        """Infer later; the reply is a job's, as of `post_later`."""
+        arrays, _ = yield from self._arrays(ref, inputs, wanted)
+        headers, body = infer_body(arrays, wanted.outputs, wanted.parameters, wanted.request_id)
+        return (
+            yield from self.post_later(
+                path_of(ref, "v2"),
+                body,
+                headers,
+                key=wanted.key,
+                webhook=webhook,
+                timeout_s=wanted.timeout_s,
+            )
+        )
+
+    def _posted(
+        self, path: str, body: bytes, headers: Mapping[str, str], key: str, timeout_s: float
+    ) -> Steps[Reply]:
         if self.compression and len(body) >= _WORTH_PACKING:
             body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
             headers = {**headers, "content-encoding": self.compression}
-        return (
-            yield from self.ask("POST", path, body, headers=headers, key=key, timeout_s=timeout_s)
-        )
+        clock = self.terms.retries.clock
+        deadline = clock() + timeout_s
+        if len(body) > elsewhere.CARRIED:
+            id = yield from elsewhere.uploaded(body, self.terms, timeout_s)
+            if id is not None:
+                body, headers = b"", {**headers, elsewhere.BODY_HEADER: id}
+        left = deadline - clock()
+        return (yield from self.ask("POST", path, body, headers=headers, key=key, timeout_s=left))
 
     def ask(
         self,

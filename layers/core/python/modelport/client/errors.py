@@ -14,6 +14,7 @@ those handles these.
     │   └── ServerFailedError            every other 5xx (BackendError)
     ├── EndpointUnavailableError         nobody answered (BackendError)
     ├── DeadlineError                    no answer within the time given (BackendError)
+    │   └── JobPendingError              … and there is a job that will have it
     ├── UnreadableAnswerError            an answer that breaks its protocol (BackendError)
     └── InvalidValueError                an input that cannot be sent (InvalidInputError)
 """
@@ -128,6 +129,17 @@ class DeadlineError(BackendError):
             f"{endpoint} gave no answer within {timeout_s:.3g} s ({tries}){because}",
             hint="give the call more time (timeout=, --timeout)",
         )
+
+
+class JobPendingError(DeadlineError):
+    """The call has become job ``job``, which is not over yet: its answer can be asked for later."""
+
+    code = "job-pending"
+
+    def __init__(self, endpoint: str, timeout_s: float, job: str) -> None:
+        super().__init__(endpoint, timeout_s, 1, f"job {job} is not over")
+        self.job = job
+        self.hint = f"ask again: client.job({job!r}), or modelport jobs wait {job}"
 
 
 class UnreadableAnswerError(BackendError):

@@ -112,12 +112,14 @@ def persistent(request: Send, terms: Terms) -> Steps[Reply]:
             error = EndpointUnavailableError(terms.endpoint, last)
         else:
             assert reply is not None  # a Send is always answered
-            if reply.ok:
+            if reply.ok or (reply.status == 303 and "location" in reply.headers):
                 if attempt == 1:
                     terms.budget.earn()
                 return replace(reply, attempts=attempt)
             error = _judged(reply, terms.endpoint)
             took = clock() - started
+            if "x-modelport-job" in reply.headers:  # the answer of a job is the same every time
+                raise error
             if not _is_passing(error, attempt, took, deadline - clock()):
                 raise error
             asked_s = error.retry_after_s if isinstance(error, AnswerError) else None

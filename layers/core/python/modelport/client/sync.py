@@ -13,11 +13,13 @@ from typing import Any, Self
 
 import httpx
 
+from modelport.client import jobs
 from modelport.client.calls import Compression, Wanted
 from modelport.client.conversation import LostError, Reply, Send, Steps, T, Wait
-from modelport.client.messages import Outputs, Parameter
+from modelport.client.jobs import JobStatus
+from modelport.client.messages import Outputs, Parameter, read_outputs
 from modelport.client.paths import path_of
-from modelport.client.retries import Retries
+from modelport.client.retries import Retries, Terms
 from modelport.client.sending import (
     CONNECTIONS,
     MAX_ANSWER_BYTES,
@@ -82,6 +84,32 @@ class Client:
         """Send a body as it is to a path of the API, with the same retries as everything."""
         left = self._timeout if timeout is None else timeout
         return self._run(self._questions.post(path, body, headers, key=key, timeout_s=left))
+
+    def post_later(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        key: str = "",
+        webhook: str = "",
+        timeout: float | None = None,
+    ) -> Job:
+        """Send a body as it is, to be answered later; see `Model.predict_later`."""
+        left = self._timeout if timeout is None else timeout
+        steps = self._questions.post_later(
+            path, body, headers, key=key, webhook=webhook, timeout_s=left
+        )
+        return self._job(self._run(steps))
+
+    def job(self, id: str) -> Job:
+        """A job that was taken before. Sends nothing."""
+        return Job(self, id)
+
+    def _job(self, reply: Reply) -> Job:
+        if reply.status != jobs.ACCEPTED:
+            return Job(self, "", reply)
+        return Job(self, jobs.status_of(reply, self.endpoint).id)
 
     def close(self) -> None:
         """Close the connections."""
@@ -159,11 +187,35 @@ class Model:
         ``inputs`` is a dict of arrays, lists or numbers by input name, or one alone where the model
         has one input. Arrays keep their dtype; lists get the one the model declares. ``outputs``
         asks for some outputs only; ``key`` keeps a caller on one side of a split; ``request_id``
-        comes back with the answer. Raises what `modelport.client.errors` draws.
+        comes back with the answer. What is too large for the API goes past it; where the API makes
+        a job of a call that takes long, the job is waited for, within ``timeout``. Raises what
+        `modelport.client.errors` draws.
         """
         left = self._client._timeout if timeout is None else timeout
         wanted = Wanted(outputs, parameters or {}, request_id, key, left)
         return self._client._run(self._questions.predict(self.ref, inputs, wanted))
+
+    def predict_later(
+        self,
+        inputs: Any,
+        *,
+        outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+        request_id: str = "",
+        key: str = "",
+        webhook: str = "",
+        timeout: float | None = None,
+    ) -> Job:
+        """Have the model run later: the job of it, at once. Arguments as of `predict`.
+
+        The job outlives this process and the API's own limits: a run may take 14 minutes. It is
+        kept for a day. ``webhook`` is told when it is over, if the API allows its host. Tries of
+        this call that were lost on the way make no second job.
+        """
+        left = self._client._timeout if timeout is None else timeout
+        wanted = Wanted(outputs, parameters or {}, request_id, key, left)
+        steps = self._questions.predict_later(self.ref, inputs, wanted, webhook)
+        return self._client._job(self._client._run(steps))
 
     def invoke(
         self,
@@ -188,3 +240,39 @@ class Model:
         """Whether the model answers."""
         left = self._client._timeout
         return self._client._run(self._questions.ready(self.ref, timeout_s=left))
+
+
+class Job:
+    """A call that is answered later. Its id is all that another process needs: `Client.job`."""
+
+    def __init__(self, client: Client, id: str, reply: Reply | None = None) -> None:
+        """``reply`` is the answer where the server has made no job but answered at once."""
+        self._client, self.id, self._reply = client, id, reply
+
+    def status(self) -> JobStatus:
+        """How far it is."""
+        if self._reply is not None:
+            return JobStatus(self.id, "succeeded")
+        return self._client._run(jobs.status(self.id, self._terms, self._client._timeout))
+
+    def reply(self, timeout: float | None = None) -> Reply:
+        """The model's answer as it came, waited for at most ``timeout`` seconds.
+
+        Raises `JobPendingError` when there is none in time, and what the call itself would raise.
+        """
+        if self._reply is None:
+            left = self._client._timeout if timeout is None else timeout
+            self._reply = self._client._run(jobs.answer(self.id, self._terms, left))
+        return self._reply
+
+    def result(self, timeout: float | None = None) -> Outputs:
+        """The outputs of `Model.predict_later` by name, as arrays; waits as `reply` does."""
+        return read_outputs(self.reply(timeout), self._client.endpoint)
+
+    def cancel(self) -> JobStatus:
+        """Give it up; raises `StateForbidsError` when it is over."""
+        return self._client._run(jobs.cancel(self.id, self._terms, self._client._timeout))
+
+    @property
+    def _terms(self) -> Terms:
+        return self._client._questions.terms
