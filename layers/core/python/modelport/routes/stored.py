@@ -44,8 +44,8 @@ def to_bytes(routes: Routes) -> bytes:
 
 
 def content_digest(routes: Routes) -> str:
-    """The digest of all of a document but its change."""
-    return digest_of(canonical(_content(routes)))
+    """The digest of all of a document but its change, whichever way its numbers are written."""
+    return _digest(json.dumps(_content(routes)))
 
 
 def from_bytes(body: bytes, document: type[Routes]) -> Routes:
@@ -58,7 +58,7 @@ def from_bytes(body: bytes, document: type[Routes]) -> Routes:
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']!r}")
         routes = _read(data, document)
-        _check_change(routes, data)
+        _check_change(routes, body)
         _check_names(routes)
         _check_versions(routes)
     except _MISSHAPEN as error:
@@ -109,20 +109,31 @@ def _read(data: dict[str, Any], document: type[Routes]) -> Routes:
     )
 
 
+def _digest(document: str | bytes) -> str:
+    content = json.loads(document, parse_float=_number)
+    content.pop("change", None)
+    return digest_of(canonical(content))
+
+
+def _number(text: str) -> float:
+    """A number as read: 90 and 90.0 are the same weight, and must have the same digest."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
 def _whole(value: object) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"{value!r:.40} is no count")
     return value
 
 
-def _check_change(routes: Routes, data: dict[str, Any]) -> None:
+def _check_change(routes: Routes, body: bytes) -> None:
     change = routes.change
     if change is None:
         return
     if change.revision != routes.revision or not change.intact:
         raise ValueError("the latest change does not match the document")
-    del data["change"]
-    if change.document and digest_of(canonical(data)) != change.document:
+    if change.document and _digest(body) != change.document:
         raise ValueError(
             f"it is not what the change of revision {change.revision} wrote: edited by hand"
         )
@@ -131,9 +142,11 @@ def _check_change(routes: Routes, data: dict[str, Any]) -> None:
 def _check_names(routes: Routes) -> None:
     for name in (*routes.aliases, *routes.history):
         check_alias(name)
-    for name, held in (*routes.rollouts.items(), *routes.proposals.items()):
-        if held.alias != name:
-            raise ValueError(f"what is kept for alias {name} is about {held.alias}")
+    held = [(name, rollout.alias) for name, rollout in routes.rollouts.items()]
+    held += [(name, proposal.alias) for name, proposal in routes.proposals.items()]
+    for name, alias in held:
+        if alias != name:
+            raise ValueError(f"what is kept for alias {name} is about {alias!r:.40}")
 
 
 def _check_versions(routes: Routes) -> None:
