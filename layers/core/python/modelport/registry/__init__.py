@@ -18,6 +18,7 @@ from modelport.routes import Change, Routes
 
 if TYPE_CHECKING:
     from modelport.registry.notes import NoteEdit, Notes
+    from modelport.registry.publish import Supply
 
 __all__ = ["Actor", "Progress", "Registry", "Snapshot", "silent"]
 
@@ -58,6 +59,10 @@ class Registry(Protocol):
         self, model: str, draft: Draft, *, who: Actor, progress: Progress = silent
     ) -> Manifest:
         """Store ``draft`` as the next version; the same content again is the same version."""
+        ...
+
+    def publish_supplied(self, model: str, draft: Draft, *, who: Actor, supply: Supply) -> Manifest:
+        """The same for a draft whose blobs ``supply`` brings, from anywhere."""
         ...
 
     def manifest(self, model: str, version: int) -> Manifest:

@@ -36,3 +36,12 @@ class InvalidArchiveError(IntegrityError):
     def __init__(self, what: str, expected: str, got: str) -> None:
         super().__init__(what, expected, got)
         self.hint = "export it again: modelport export version NAME:V FILE.modelport"
+
+
+class InvalidFilterError(InvalidInputError):
+    """Something to search for that cannot be searched for."""
+
+    code = "invalid-filter"
+
+    def __init__(self, what: str, allowed: str) -> None:
+        super().__init__(f"{what} cannot be searched for; allowed: {allowed}")
