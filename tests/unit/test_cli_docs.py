@@ -13,7 +13,7 @@ from modelport.cli.failures import EXIT_CODES
 FIXED = {
     *("publish", "list", "show", "deploy", "undeploy", "route", "promote", "rollback"),
     *("invoke", "log", "status", "build", "image show", "image base", "export kubernetes"),
-    *("export bundle", "evaluate"),
+    *("export bundle", "evaluate", "replay"),
     *("protect", "proposals", "approve", "reject"),
     *(f"traffic {verb}" for verb in ("show", "sticky", "version-header", "rule")),
     *("traffic fallback", "traffic shadow"),

@@ -29,6 +29,7 @@ from modelport.cli import (
     listing,
     policy,
     publishing,
+    replaying,
     rollouts,
     traffic,
 )
@@ -116,6 +117,15 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
             "modelport invoke magika:3 --data '{\"bytes\": [[1, 2, 3]]}'",
             "modelport invoke magika:3 --data '{\"instances\": [[1, 2, 3]]}'",
             "cat request.json | modelport invoke magika@canary --data - --protocol v2 --json",
+        ),
+    ),
+    (
+        "replay",
+        RUNNING,
+        replaying.replay,
+        (
+            "modelport replay magika --goldens --to 4",
+            "modelport replay magika --requests calls.jsonl --from 3 --to 4 --limit 1000",
         ),
     ),
     (
