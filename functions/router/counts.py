@@ -10,6 +10,7 @@ import re
 
 from modelport import telemetry
 from modelport.envelope import Request, Response
+from modelport.errors import ModelportError
 from modelport.refusals import status_of
 from modelport.routes import Routes
 
@@ -41,8 +42,7 @@ def of_asked(
     counts[telemetry.ROUTER_MS] = _ms(seconds - backend_s - (trace.fallback_s or 0.0))
     if trace.fell_back:
         counts[telemetry.FALLBACKS] = 1
-        failure = trace.failure
-        _add_failure(counts, failure.code if failure else None, _status_of_failure(trace))
+        _add_failure(counts, *_raised(trace.failure))
         return counts
     _add_failure(counts, raised, response.status)
     _add_answer(counts, response, trace)
@@ -50,9 +50,12 @@ def of_asked(
 
 
 def of_fallback(request: Request, response: Response, trace: Trace) -> Counts:
-    """The counts of the fallback that answered."""
+    """The counts of the fallback, which answered or failed too."""
     counts = _of_call(request, trace, trace.fallback_s or 0.0)
-    _add_answer(counts, response, trace)
+    if trace.fell_back:
+        _add_answer(counts, response, trace)
+    else:
+        _add_failure(counts, *_raised(trace.fallback_failure))
     return counts
 
 
@@ -104,9 +107,9 @@ def _limits(routes: Routes | None) -> set[float]:
     }
 
 
-def _status_of_failure(trace: Trace) -> int:
-    """The status that the chosen version's failure would have had."""
-    return status_of(trace.failure) if trace.failure is not None else 500
+def _raised(failure: ModelportError | None) -> tuple[str | None, int]:
+    """Code and status of what was raised; None is a failure that the version answered itself."""
+    return (failure.code, status_of(failure)) if failure is not None else (None, 500)
 
 
 def _ms(seconds: float) -> float:

@@ -1,8 +1,8 @@
 """The line that a request leaves in the log: always the same keys, never a payload or a caller.
 
 The line of a prediction is its metrics too (`modelport.embedded_metrics`), of the version that was
-asked. A fallback's answer leaves a second one, of the version that answered: so the first has the
-failure, and the other the request that it took over.
+asked. A fallback that is asked leaves a second one: the first version has its failure, and the
+other the request that it took over.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def lines(
     else:
         counted = counts.of_asked(request, response, trace, duration_s, error)
         yield line | members(environment, call.model, deployment.version, counted, at_ms)
-        if answered_by is not None and trace.fell_back:
+        if trace.fallback is not None:
             counted = counts.of_fallback(request, response, trace)
-            fallback = {"event": "fallback", "request_id": request.request_id}
-            yield fallback | members(environment, call.model, answered_by.version, counted, at_ms)
+            about = {"event": "fallback", "request_id": request.request_id}
+            yield about | members(environment, call.model, trace.fallback.version, counted, at_ms)
 
 
 def _ms(seconds: float | None) -> float | None:

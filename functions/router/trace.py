@@ -22,9 +22,10 @@ class Trace:
 
     ``deployment`` is what the routes chose, ``answered_by`` what gave the answer: the same, the
     fallback, or None as long as no version answered. ``fallback_reason`` is the code of the failure
-    for which the fallback was asked, whether it could help or not; ``failure`` is that failure
-    where it was raised. ``backend_s`` is the chosen version's time, ``fallback_s`` the fallback's.
-    ``said`` are the headers that the answering version sent, all of them.
+    for which ``fallback`` was asked, whether it could help or not; ``failure`` is that failure
+    where it was raised, ``fallback_failure`` the fallback's own. ``backend_s`` is the chosen
+    version's time, ``fallback_s`` the fallback's. ``said`` are the headers that the answering
+    version sent, all of them.
     """
 
     call: Call | None = None
@@ -33,6 +34,8 @@ class Trace:
     answered_by: Deployment | None = None
     fallback_reason: str | None = None
     failure: ModelportError | None = None
+    fallback: Deployment | None = None
+    fallback_failure: ModelportError | None = None
     backend_s: float | None = None
     fallback_s: float | None = None
     said: Mapping[str, str] = field(default_factory=dict)

@@ -111,12 +111,12 @@ class Versions:
         """The fallback's answer; None when there is no time for one, or it fails too."""
         if (trace.backend_s or 0.0) > FALLBACK_WITHIN_S:
             return None
-        trace.fallback_reason = reason
+        trace.fallback_reason, trace.fallback = reason, fallback
         asked = _asked(call, sent.request, trace.identity(fallback), None)
         outcome, trace.fallback_s = self._ask(model, fallback, asked, call, sent)
         if isinstance(outcome, Response) and _failure(outcome) is None:
             return outcome
-        _ended(outcome)
+        trace.fallback_failure = _ended(outcome)
         return None
 
     def _ask(

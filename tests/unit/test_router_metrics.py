@@ -206,6 +206,27 @@ def test_a_fallbacks_answer_is_an_error_of_the_first_and_a_request_of_the_second
     assert first["request_id"] == other["request_id"]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "failures"),
+    [
+        (ModelFailedError(MODEL, 2, "r"), {"errors", "crashes"}),
+        (refusal(503, "not yet", "not-ready"), {"errors"}),
+        (ThrottledError("it"), {"throttles"}),
+    ],
+)
+def test_a_fallback_that_fails_too_has_its_own_failure(
+    outcome: Response | ModelportError, failures: set[str]
+) -> None:
+    routes = deployed(1, 2, stable="1").with_policy(Policy(fallbacks={"stable": 2}))
+    gone = Version(BackendGoneError(MODEL, 1, "lambda"))
+    first, other = counted(routes, gone, Version(outcome))
+    assert (dimensions_of(first)[2], dimensions_of(other)[2]) == ("1", "2")
+    kinds = {telemetry.ERRORS, telemetry.CRASHES, telemetry.THROTTLES, telemetry.FALLBACKS}
+    assert metrics_of(first).keys() & kinds == {"errors", "crashes"}
+    assert metrics_of(other).keys() & kinds == failures
+    assert metrics_of(other)["requests"] == 1
+
+
 def test_a_throttled_version_with_a_fallback_is_no_error() -> None:
     routes = deployed(1, 2, stable="1").with_policy(Policy(fallbacks={"stable": 2}))
     first, _ = counted(routes, Version(ThrottledError("it")), Version(answer()))
