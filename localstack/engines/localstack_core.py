@@ -4,6 +4,9 @@ It wants Python 3.13 and its dependencies as they were when it was released, so 
 environment of its own. Its functions, model images and zip functions alike, come to the
 Lambda host through its runtime-executor plugin point, and SageMaker's resource types to the
 SageMaker host through its plugin point for those (``localstack_plugin/``).
+
+It keeps no log of functions that run elsewhere, so the metrics in their lines are not taken out:
+``modelport status --watch`` shows calls of nobody, and rollouts hold.
 """
 
 import os

@@ -5,7 +5,9 @@ no call, no agent. (Amazon CloudWatch, "Specification: Embedded metric format".)
 environment, model and version, never a caller, a path or a value. Pure; it writes and reads
 nothing.
 
-What did not happen is not written: a count that is missing is 0, and costs nothing.
+The router is the one home of what callers' predictions count; a version tells it what only a
+version knows, in the headers of its answer (``server-timing``, `PREDICTED_HEADER`), so nothing is
+counted twice. What did not happen is not written: a count that is missing is 0, and costs nothing.
 """
 
 from __future__ import annotations

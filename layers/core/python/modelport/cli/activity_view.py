@@ -62,12 +62,16 @@ def _version_json(version: VersionActivity) -> dict[str, Any]:
         "target": version.target,
         "aliases": dict(version.shares),
         "requests_per_s": round(version.requests_per_s, 3),
-        "error_rate": version.error_rate,
-        "percentiles_ms": {f"{p:g}": ms for p, ms in version.percentiles_ms.items()},
-        "means_ms": {name: version.mean_ms(metric) for name, metric in _PARTS},
+        "error_rate": _rounded(version.error_rate),
+        "percentiles_ms": {f"{p:g}": _rounded(ms) for p, ms in version.percentiles_ms.items()},
+        "means_ms": {name: _rounded(version.mean_ms(metric)) for name, metric in _PARTS},
         "counts": {name: version.total(name) for name in _COUNTS},
         "series": {name: version.series(name) for name in (telemetry.REQUESTS, telemetry.ERRORS)},
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 _PARTS = (

@@ -41,7 +41,15 @@ NOT_SHIPPED = (
     "weights_layout.py",
 )
 #: Parts that only the functions around the models use: no image carries them.
-NOT_IN_IMAGES = (*NOT_SHIPPED, "backends", "jobs", "rollouts", "shadows")
+NOT_IN_IMAGES = (
+    *NOT_SHIPPED,
+    "backends",
+    "embedded_metrics.py",
+    "jobs",
+    "rollouts",
+    "shadows",
+    "telemetry.py",
+)
 CORE = "layers/core/python/modelport"
 RUNTIME = ("functions/__init__.py", "functions/runtime")
 #: The lock of an image's wheels, by accelerator.
