@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from modelport.client.conversation import Reply, Send, Steps, Wait, retry_after
 from modelport.client.elsewhere import SEE_OTHER, fetched
-from modelport.client.errors import JobPendingError, UnreadableAnswerError
+from modelport.client.errors import DeadlineError, JobPendingError, UnreadableAnswerError
 from modelport.client.retries import Terms, persistent
 
 ACCEPTED = 202
@@ -83,22 +83,34 @@ def answer(id: str, terms: Terms, timeout_s: float) -> Steps[Reply]:
 
     An answer with an error status is raised, as if it had come at once.
     """
-    clock = terms.retries.clock
-    deadline = clock() + timeout_s
+    deadline = terms.retries.clock() + timeout_s
+    try:
+        yield from _over(id, terms, deadline)
+        reply = yield from persistent(
+            _asking("GET", id, "/answer", terms, _left(terms, deadline)), terms
+        )
+        if reply.status != SEE_OTHER:
+            return reply
+        return (yield from fetched(reply, terms, _left(terms, deadline)))
+    except DeadlineError as error:
+        raise JobPendingError(terms.endpoint, timeout_s, id) from error
+
+
+def _over(id: str, terms: Terms, deadline: float) -> Steps[None]:
+    """Ask until the job is over; raises `DeadlineError` when it is not in time."""
     while True:
-        left = max(deadline - clock(), 0.001)
+        left = _left(terms, deadline)
         reply = yield from persistent(_asking("GET", id, "", terms, left), terms)
         if status_of(reply, terms.endpoint).over:
-            break
+            return
         pause = min(retry_after(reply.headers.get("retry-after", "")) or _PAUSE_S, _LONGEST_PAUSE_S)
-        if clock() + pause >= deadline:
-            raise JobPendingError(terms.endpoint, timeout_s, id)
+        if _left(terms, deadline) <= pause:
+            raise DeadlineError(terms.endpoint, left, 1)
         yield Wait(pause)
-    left = max(deadline - clock(), 0.001)
-    reply = yield from persistent(_asking("GET", id, "/answer", terms, left), terms)
-    if reply.status != SEE_OTHER:
-        return reply
-    return (yield from fetched(reply, terms, max(deadline - clock(), 0.001)))
+
+
+def _left(terms: Terms, deadline: float) -> float:
+    return max(deadline - terms.retries.clock(), 0.001)
 
 
 def wishes(key: str, webhook: str = "") -> Mapping[str, str]:
