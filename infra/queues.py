@@ -1,7 +1,7 @@
 """What the router hands on without waiting: jobs, and copies of requests for shadow versions.
 
 A job is delivered until a worker has finished it; one that six deliveries did not finish goes to
-the dead letters, which an alarm sees. A copy is worth minutes: nothing is kept of one that is late.
+the dead letters, which an alarm sees. A copy is worth little and is kept for an hour.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORK_LIMIT = Duration.minutes(15)
 _INVISIBLE = Duration.minutes(16)
 #: Several, because a version without capacity just now counts as well: 20 minutes of that.
 _DELIVERIES = 6
-_COPIES_KEPT = Duration.minutes(10)
+_COPIES_KEPT = Duration.hours(1)
 _DEAD_KEPT = Duration.days(14)
 #: SQS asks KMS again only after this.
 _KEY_REUSED = Duration.hours(1)

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import boto3
 from modelport.backends import (
@@ -32,7 +31,6 @@ from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
 from functions.router.gateway import PROBLEM, Event, plain, query_of
 from functions.router.runtime_loop import report_error, serve
-from functions.router.shadowing import shadows_of
 
 #: As long as a model function can run at most.
 LIMIT_S = 900.0
@@ -72,14 +70,8 @@ def build(environ: Mapping[str, str]) -> Exchange:
         clock=time.monotonic,
         log=log_line,
         auth=settings.auth,
-        shadows=shadows_of(settings, _queue_client, log_line),
     )
     return Exchange(dispatcher, time.monotonic, log_line, settings.environment)
-
-
-def _queue_client() -> Any:
-    # A session of its own: clients of one may not be made by two threads at a time.
-    return boto3.session.Session().client("sqs", config=REGISTRY_CONFIG)
 
 
 def main(environ: Mapping[str, str]) -> int:
