@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from modelport import grammar
 from modelport.backends import Backend
-from modelport.envelope import Request, Response, Stream
+from modelport.envelope import REFERENCE, Request, Response, Stream
 from modelport.errors import BackendError, BackendGoneError, ModelportError, ModelTimeoutError
 from modelport.grammar import PREDICTIONS, Call
 from modelport.routes import Deployment, Routes
 
 from functions.router.carriage import Carriage, Elsewhere, Sent
 from functions.router.choice import meant
-from functions.router.crossing import check_content, forwarded, returned
+from functions.router.crossing import by_reference, check_content, forwarded, returned
 from functions.router.routes_cache import Clock, Log
 from functions.router.statistics import Statistics
 from functions.router.trace import Trace
@@ -94,7 +94,7 @@ class Versions:
         if predicts and routes.policy.shadows and self._shadows is not None:
             version, alias = meant(routes, call, request.headers)
             means = replace(call, version=version, alias=alias)
-            self._offer(routes, means, asked, answered_by, outcome)
+            self._offer(routes, means, _got(asked, request), answered_by, outcome)
         if isinstance(outcome, Elsewhere):
             return outcome
         return replace(outcome, headers=returned(outcome.headers))
@@ -157,6 +157,13 @@ def prefers_async(headers: Mapping[str, str]) -> bool:
     return any(
         wish.partition(";")[0].strip().lower() == "respond-async" for wish in wishes.split(",")
     )
+
+
+def _got(asked: Request, request: Request) -> Request:
+    """What a version got; of a body that lies elsewhere, that it does and no more."""
+    if not by_reference(request.headers):
+        return asked
+    return replace(asked, headers={**asked.headers, "content-type": REFERENCE}, body=b"")
 
 
 def _asked(

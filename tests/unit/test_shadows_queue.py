@@ -99,6 +99,7 @@ class Door:
         *,
         most_copies: int = MOST_COPIES,
         most_bytes: int = MOST_BYTES,
+        jobs: Any = None,
     ) -> None:
         self.clock, self.records = HandClock(), list[dict[str, Any]]()
         self.world = World(routes)
@@ -123,6 +124,7 @@ class Door:
             log=log,
             threads=False,
             shadows=self.queue,
+            jobs=None if jobs is None else lambda: jobs,
         )
 
     def post(self, path: str = PATH, body: bytes = b'{"instances":[1]}', **headers: str) -> Answer:
@@ -299,6 +301,22 @@ def test_what_no_message_can_carry_is_lost_at_once(body: bytes, kind: str, probl
     (line,) = records
     assert (line["shadows_lost"], line["problem"]) == (1, problem)
     assert not box.texts
+
+
+def test_a_body_that_was_uploaded_is_nothing_to_copy() -> None:
+    class Elsewhere:
+        """Answers calls whose bodies lie elsewhere, as jobs do."""
+
+        def carry(self, *given: Any) -> Response:
+            return ANSWER
+
+    box = Box()
+    door = Door(shadowed(Shadow(3)), box, jobs=Elsewhere())
+    assert door.post(body=b"", x_modelport_body="id").status == 200
+    assert door.post().status == 200
+    (copy,) = box.wait_for(1)
+    assert copy.request.body == b'{"instances":[1]}'
+    assert [line["problem"] for line in door.lost] == ["carried-by-reference"]
 
 
 def test_what_proves_too_large_as_a_message_is_lost_too() -> None:
