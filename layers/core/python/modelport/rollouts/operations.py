@@ -49,7 +49,6 @@ def started(routes: Routes, rollout: Rollout) -> Routes:
 def check_possible(routes: Routes, rollout: Rollout) -> None:
     """Raise what stands in the way of beginning ``rollout`` now; see `started`."""
     alias, model = rollout.alias, routes.model
-    routes.check_free(alias)
     check_startable(routes, alias, rollout.candidate)
     if routes.aliases[alias] != rollout.before or rollout.before[0].version != rollout.stable:
         again = f"modelport rollout start {model}:{rollout.candidate} --alias {alias}"
@@ -67,6 +66,7 @@ def check_possible(routes: Routes, rollout: Rollout) -> None:
 def check_startable(routes: Routes, alias: str, candidate: int) -> Weighted:
     """The whole of what ``alias`` means, if a rollout of ``candidate`` can be held against it."""
     model = routes.model
+    routes.check_free(alias)
     if alias not in routes.aliases:
         raise AliasNotFoundError(model, alias, routes.aliases)
     before = routes.aliases[alias]

@@ -129,10 +129,10 @@ class Routes:
         """
         if name not in self.aliases:
             raise AliasNotFoundError(self.model, name, self.aliases)
+        self.check_free(name)
         earlier = self.history.get(name, ())
         if not earlier:
             raise NothingToRollBackError(self.model, name)
-        self.check_free(name)
         back = replace(self, history={**self.history, name: ()}).with_moved(name, earlier[-1])
         return replace(back, history={**self.history, name: earlier[:-1]})
 
