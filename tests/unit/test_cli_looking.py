@@ -26,18 +26,18 @@ def terminal(tmp_path: Path) -> Terminal:
     return terminal
 
 
-def test_list_names_the_models_the_latest_change_first(terminal: Terminal) -> None:
+def test_list_names_the_models(terminal: Terminal) -> None:
     terminal.published("other")
     told = terminal.ok("list", "--json").json["models"]
-    assert [model["model"] for model in told] == ["other", "magika"]
-    assert (told[1]["latest"], told[1]["deployed"]) == (2, [2, 1])
+    assert [model["model"] for model in told] == ["magika", "other"]
+    assert (told[0]["latest"], told[0]["deployed"]) == (2, [2, 1])
     assert "magika" in terminal.ok("list").out
 
 
 def test_list_of_an_empty_registry_says_what_to_do(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     assert "modelport publish" in terminal.ok("list").out
-    assert terminal.ok("list", "--json").json == {"models": []}
+    assert terminal.ok("list", "--json").json == {"models": [], "next": None}
 
 
 def test_list_of_a_model_has_its_versions_newest_first(terminal: Terminal) -> None:
@@ -45,7 +45,7 @@ def test_list_of_a_model_has_its_versions_newest_first(terminal: Terminal) -> No
     told = terminal.ok("list", "magika", "--json").json
     assert [version["version"] for version in told["versions"]] == [2, 1]
     assert [version["aliases"] for version in told["versions"]] == [[], ["stable"]]
-    assert len(terminal.ok("list", "magika", "--limit", "1", "--json").json["versions"]) == 1
+    assert len(terminal.ok("list", "magika", "--page-size", "1", "--json").json["versions"]) == 1
     lines = terminal.ok("list", "magika").out.splitlines()
     assert lines[0].split()[:3] == ["VERSION", "CREATED", "SIZE"]
     assert [line.split()[0] for line in lines[1:]] == ["2", "1"]

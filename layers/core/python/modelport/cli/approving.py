@@ -12,7 +12,8 @@ from rich.console import Console
 
 from modelport import approvals
 from modelport.cli.console import table
-from modelport.cli.listing import routes_of, when
+from modelport.cli.finding import when
+from modelport.cli.listing import routes_of
 from modelport.cli.session import AsJson, Bucket, Debug, Message, Session
 from modelport.cli.traffic import (
     AliasName,

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from modelport.cli.console import short, table
-from modelport.cli.listing import all_routes, routes_of, when
+from modelport.cli.finding import when
+from modelport.cli.listing import all_routes, routes_of
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session
 from modelport.cli.traffic import ModelName, alias_json, change_of, shares
 from modelport.deployments import DeploymentEntry, Deployments

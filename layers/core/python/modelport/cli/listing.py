@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -12,15 +11,24 @@ from rich.console import Console
 
 from modelport import tuning
 from modelport.cli.console import facts, short, size, table
+from modelport.cli.finding import (
+    Page,
+    list_matches,
+    list_models,
+    list_versions,
+    tags_told,
+    when,
+)
 from modelport.cli.session import AsJson, Bucket, Debug, Session
 from modelport.cli.traffic import alias_json, weights
 from modelport.errors import AliasNotFoundError, NoVersionDeployedError
 from modelport.manifest import Manifest
-from modelport.refs import ModelRef, check_name, parse_ref
+from modelport.refs import ModelRef, check_alias, check_name, parse_ref
 from modelport.routes import STABLE, Routes
 from modelport.signature import TensorSpec
+from modelport.upkeep.search import Condition, Filter, Row, parse_since, parse_tags
 
-LIMIT = 20
+PAGE = 20
 
 
 def list_(
@@ -29,19 +37,82 @@ def list_(
         str | None,
         typer.Argument(metavar="[NAME]", help="A model; without it: all.", show_default=False),
     ] = None,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, help="At most this many versions of a model.")
-    ] = LIMIT,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="KEY[=VALUE]", help="With this tag.", show_default=False),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME>=NUMBER",
+            help="With such a metric; also <=, >, <, =, !=.",
+            show_default=False,
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="DATE",
+            help="Published since: 2026-01-31, or 7d.",
+            show_default=False,
+        ),
+    ] = None,
+    deployed: Annotated[bool, typer.Option("--deployed", help="Only what runs.")] = False,
+    alias: Annotated[
+        str | None,
+        typer.Option("--alias", help="Only what this alias, or stage, names.", show_default=False),
+    ] = None,
+    input_dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--input-dtype", metavar="FP32", help="With such an input.", show_default=False
+        ),
+    ] = None,
+    text: Annotated[
+        str,
+        typer.Option(
+            "--text",
+            metavar="WORDS",
+            help="With these words in its name, description, tags or lineage.",
+            show_default=False,
+        ),
+    ] = "",
+    page_size: Annotated[int, typer.Option("--page-size", min=1, help="At most this many.")] = PAGE,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after", metavar="CURSOR", help="Go on behind a page: its next.", show_default=False
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All pages at once.")] = False,
     bucket: Bucket = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """List the models, or the versions of one; the newest first."""
+    """List the models, or versions: those of one model, or all that filters let through.
+
+    Versions come newest first, all filters must fit, and pages go on with --after. Stages are plain
+    aliases: whatever name a team gives one (modelport route NAME staging=3), --alias finds it.
+    """
     session = Session.of(context, as_json, bucket)
-    if name is None:
-        _list_models(session)
+    wanted = Filter(
+        parse_tags(tags or []),
+        tuple(Condition.parse(metric) for metric in metrics or ()),
+        parse_since(since) if since else None,
+        deployed,
+        check_alias(alias) if alias else None,
+        input_dtype.upper() if input_dtype else None,
+        text,
+    )
+    page = Page(None if everything else page_size, after)
+    if name is not None:
+        list_versions(session, check_name(name), wanted, page)
+    elif wanted == Filter({}):
+        list_models(session, page)
     else:
-        _list_versions(session, check_name(name), limit)
+        list_matches(session, wanted, page)
 
 
 def show(
@@ -66,7 +137,7 @@ def show(
     else:
         routes = routes_of(session, target.name)
         manifest = session.registry.manifest(target.name, chosen(routes, target))
-    _show(session, manifest, routes)
+    _show(session, Row(manifest, session.registry.notes(target.name, manifest.version)), routes)
 
 
 def routes_of(session: Session, name: str) -> Routes:
@@ -93,88 +164,19 @@ def chosen(routes: Routes, ref: ModelRef) -> int:
     return version
 
 
-def _list_models(session: Session) -> None:
-    found = sorted(all_routes(session), key=lambda r: r.change.at if r.change else "", reverse=True)
-    document = {
-        "models": [
-            {
-                "model": routes.model,
-                "latest": routes.latest,
-                "deployed": sorted(routes.deployments, reverse=True),
-                "aliases": {name: alias_json(a) for name, a in sorted(routes.aliases.items())},
-                "revision": routes.revision,
-                "changed": routes.change.at if routes.change else None,
-            }
-            for routes in found
-        ]
-    }
-
-    def render(console: Console) -> None:
-        if not found:
-            console.print("nothing is published yet: modelport publish PATH --name NAME")
-            return
-        rows = [
-            (
-                routes.model,
-                routes.latest,
-                _joined(sorted(routes.deployments, reverse=True)),
-                _aliases(routes),
-                when(routes.change.at if routes.change else ""),
-            )
-            for routes in found
-        ]
-        console.print(table(("MODEL", "LATEST", "DEPLOYED", "ALIASES", "CHANGED"), rows))
-
-    session.output.result(document, render)
-
-
-def _list_versions(session: Session, name: str, limit: int) -> None:
-    routes = routes_of(session, name)
-    numbers = list(islice(session.registry.versions(name), limit))
-    found = [session.registry.manifest(name, number) for number in numbers]
-    document = {
-        "model": name,
-        "latest": routes.latest,
-        "versions": [
-            {
-                "version": manifest.version,
-                "digest": manifest.digest,
-                "created": manifest.created,
-                "bytes": manifest.content.size,
-                "description": manifest.content.description,
-                "metrics": manifest.content.metrics,
-                "deployed": manifest.version in routes.deployments,
-                "aliases": list(routes.aliases_of(manifest.version)),
-            }
-            for manifest in found
-        ],
-    }
-
-    def render(console: Console) -> None:
-        rows = [
-            (
-                manifest.version,
-                when(manifest.created),
-                size(manifest.content.size),
-                "yes" if manifest.version in routes.deployments else "no",
-                _joined(routes.aliases_of(manifest.version)),
-                short(manifest.digest),
-                manifest.content.description,
-            )
-            for manifest in found
-        ]
-        headers = ("VERSION", "CREATED", "SIZE", "DEPLOYED", "ALIASES", "DIGEST", "DESCRIPTION")
-        console.print(table(headers, rows))
-
-    session.output.result(document, render)
-
-
-def _show(session: Session, manifest: Manifest, routes: Routes) -> None:
+def _show(session: Session, row: Row, routes: Routes) -> None:
+    manifest = row.manifest
     running = routes.deployments.get(manifest.version)
     names = routes.aliases_of(manifest.version)
     document = {
         **manifest.to_json(),
         "latest": routes.latest,
+        "notes": {
+            "tags": dict(row.notes.tags),
+            "description": row.notes.description,
+            "who": row.notes.who,
+            "at": row.notes.at,
+        },
         "deployment": asdict(running) if running else None,
         "aliases": {name: alias_json(routes.aliases[name]) for name in names},
     }
@@ -186,7 +188,8 @@ def _show(session: Session, manifest: Manifest, routes: Routes) -> None:
         where = f"{running.target} {running.resource}" if running else "not deployed"
         aliases = ", ".join(f"{name}={weights(routes.aliases[name])}" for name in names)
         pairs = [
-            ("description", content.description),
+            ("description", row.description),
+            ("tags", tags_told(dict(row.notes.tags))),
             ("digest", manifest.digest),
             ("created", when(manifest.created)),
             ("metrics", metrics),
@@ -235,16 +238,3 @@ def _plain(value: object) -> str:
 
 def _packages(lineage: dict[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in lineage.get("packages", {}).items())
-
-
-def _aliases(routes: Routes) -> str:
-    return "  ".join(f"{name}={weights(alias)}" for name, alias in sorted(routes.aliases.items()))
-
-
-def _joined(values: Sequence[object]) -> str:
-    return ", ".join(map(str, values)) or "-"
-
-
-def when(stamp: str) -> str:
-    """An ISO time to the second, for people."""
-    return stamp[:19].replace("T", " ")

@@ -10,9 +10,9 @@ from typing import Any
 from modelport.evaluation.report import Report
 from modelport.manifest import Manifest
 from modelport.registry import Registry
-from modelport.registry.notes import Notes
 from modelport.signature import Signature
 from modelport.upkeep.archive import reports_of
+from modelport.upkeep.search import Row
 
 #: Metrics of an evaluation that are shown side by side, where both reports have them.
 HEADLINES = ("accuracy", "f1", "f1_macro", "roc_auc", "log_loss", "mae", "rmse", "r2")
@@ -20,17 +20,10 @@ HEADLINES = ("accuracy", "f1", "f1_macro", "roc_auc", "log_loss", "mae", "rmse",
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: its record, what is noted, and its latest report on each data set."""
+    """One of the two: its record with what is noted, and its latest report on each data set."""
 
-    manifest: Manifest
-    notes: Notes
+    row: Row
     reports: Mapping[str, Report]
-
-    @property
-    def description(self) -> str:
-        """What people say of it now."""
-        noted = self.notes.description
-        return self.manifest.content.description if noted is None else noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +47,13 @@ def side(registry: Registry, model: str, version: int) -> Side:
     reports: dict[str, Report] = {}
     for _, report in reports_of(registry, model, version):
         reports[report.data.digest] = report  # Ids are in order of time.
-    return Side(registry.manifest(model, version), registry.notes(model, version), reports)
+    row = Row(registry.manifest(model, version), registry.notes(model, version))
+    return Side(row, reports)
 
 
 def changes(before: Side, after: Side) -> list[Change]:
     """All that is different, by part; of metrics also what both have, to see that it is equal."""
-    old, new = before.manifest, after.manifest
+    old, new = before.row.manifest, after.row.manifest
     found = [
         *_signature(old.content.signature, new.content.signature),
         *_files(old, new),
@@ -68,10 +62,11 @@ def changes(before: Side, after: Side) -> list[Change]:
         *_evaluations(before.reports, after.reports),
         *_goldens(old, new),
         *_lineage(old.lineage, new.lineage),
-        *_differing("tags", dict(before.notes.tags), dict(after.notes.tags)),
+        *_differing("tags", dict(before.row.notes.tags), dict(after.row.notes.tags)),
     ]
-    if before.description != after.description:
-        found.append(Change("notes", "description", before.description, after.description))
+    said = before.row.description, after.row.description
+    if said[0] != said[1]:
+        found.append(Change("notes", "description", *said))
     return found
 
 

@@ -114,6 +114,12 @@ class Row:
     manifest: Manifest
     notes: Notes
 
+    @property
+    def description(self) -> str:
+        """What people say of it now."""
+        noted = self.notes.description
+        return self.manifest.content.description if noted is None else noted
+
 
 def versions(
     registry: Registry, routes: Routes, wanted: Filter, *, below: int | None = None
