@@ -19,7 +19,7 @@ from modelport.envelope import Handler, Request, Response
 from modelport.errors import ModelNotFoundError, RegistryUnavailableError, VersionNotFoundError
 from modelport.manifest import Content, Manifest
 from modelport.registry import Snapshot
-from modelport.routes import Deployment, Routes, parse_weights
+from modelport.routes import Deployment, Policy, Routes, parse_weights
 from modelport.settings import RouterSettings
 from modelport.signature import Signature, TensorSpec
 
@@ -112,6 +112,13 @@ def deployed(*versions: int, model: str = MODEL, target: str = "lambda", **alias
     )
 
 
+def ruled(routes: Routes, **policy: Any) -> Routes:
+    """The same routes under a policy with these fields, at their first revision."""
+    return Routes(MODEL).changed(
+        routes.with_policy(Policy(**policy)), action="test", detail={}, who="tests", at=""
+    )
+
+
 def echo(request: Request) -> Response:
     """A model that answers with what it was sent, header for header."""
     headers = {"content-type": request.headers.get("content-type", "application/json")}
@@ -170,6 +177,7 @@ class World:
         threads: bool = False,
         registry: SwitchableRegistry | None = None,
         jobs: Callable[[], Any] | None = None,
+        shadows: Any = None,
     ) -> None:
         self.registry = registry or SwitchableRegistry(*documents)
         self.clock = HandClock()
@@ -186,6 +194,7 @@ class World:
             log=lambda record: self.records.append(dict(record)),
             threads=threads,
             jobs=jobs,
+            shadows=shadows,
         )
 
     @property
