@@ -72,6 +72,7 @@ bench: setup ## Measure codecs, router and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_images
 	@$(BIN)/python -m tests.bench.bench_cold_start
 	@$(BIN)/python -m tests.bench.bench_batching
+	@$(BIN)/python -m tests.bench.bench_rollouts
 
 # What onnxruntime declares and only its converters import: no image carries it.
 UNUSED := flatbuffers packaging

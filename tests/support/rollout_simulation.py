@@ -50,7 +50,8 @@ def moving_rates(generator: np.random.Generator, base: float, windows: int) -> N
     if generator.random() < 0.5:
         begin = generator.integers(0, windows)
         rates[begin : begin + 5] *= 8
-    return np.minimum(rates, 0.5)
+    capped: NDArray[np.float64] = np.minimum(rates, 0.5)
+    return capped
 
 
 def worse_by(odds_ratio: float, rates: NDArray[np.float64]) -> NDArray[np.float64]:

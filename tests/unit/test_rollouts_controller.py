@@ -234,6 +234,10 @@ def looks(world: World) -> Callable[[Store], object]:
     return lambda store: world.tick(store)
 
 
+def starts(world: World) -> Callable[[Store], object]:
+    return lambda store: world.start(store=store)
+
+
 def due(world: World, *, bad: bool = False, last: bool = False) -> None:
     """A rollout for which something is to be done now."""
     world.start()
@@ -325,7 +329,7 @@ def test_no_order_of_requests_loses_a_rollout_from_the_list() -> None:
             for starter_first in (True, False):
                 world = World()
                 ended(world)
-                starter = Program(world.store, lambda store, w=world: w.start(store=store))
+                starter = Program(world.store, starts(world))
                 looker = Program(world.store, looks(world))
                 for _ in range(first):
                     starter.step()
@@ -341,7 +345,7 @@ def test_no_order_of_requests_loses_a_rollout_from_the_list() -> None:
 def test_a_start_that_dies_is_at_most_listed_in_vain() -> None:
     for alive in range(10):
         world = World()
-        starter = Program(world.store, lambda store, w=world: w.start(store=store))
+        starter = Program(world.store, starts(world))
         for _ in range(alive):
             starter.step()
         starter.kill()
