@@ -76,6 +76,8 @@ class PlatformStack(Stack):
         outputs = self._outputs(door, bucket, registrar, key)
         if (images := image_repository(self, environment, key)) is not None:
             outputs["ImageRepositoryUri"] = ("image-repository-uri", images.repository_uri)
+        outputs["PayloadsBucketName"] = ("payloads-bucket-name", payloads.bucket_name)
+        outputs["JobsQueueUrl"] = ("jobs-queue-url", queued.jobs.queue_url)
         for id, (what, value) in outputs.items():
             CfnOutput(self, id, value=value, export_name=naming.export(environment.name, what))
 

@@ -485,6 +485,7 @@ def test_the_dashboard_shows_every_version_without_being_told(default: Synthesis
 
 
 OUTPUTS = {"ApiEndpoint", "ApiId", "BucketName", "RegistrarArn", "KeyArn"}
+OUTPUTS |= {"PayloadsBucketName", "JobsQueueUrl"}
 
 
 def test_the_outputs_have_the_names_that_tools_read(any_environment: Synthesis) -> None:
