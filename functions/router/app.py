@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from functions.router.jobs import Jobs
     from functions.router.shadowing import Shadows
 
+_FEWER_ROWS = "send fewer rows per request"
+_UPLOAD = f"{_FEWER_ROWS}, or upload the body: POST /uploads"
+
 logger = logging.getLogger(__name__)
 
 
@@ -74,6 +77,7 @@ def create_app(
         Exchange(dispatcher, clock, log, settings.environment),
         settings.max_body_bytes,
         app.router.default,
+        _UPLOAD if jobs else _FEWER_ROWS,
         threads=threads,
     )
     return app
@@ -87,17 +91,18 @@ class _Endpoint:
         exchange: Exchange,
         max_body: int,
         not_http: ASGIApp,
+        way_out: str,
         *,
         threads: bool,
     ) -> None:
-        self._exchange, self._max_body = exchange, max_body
+        self._exchange, self._max_body, self._way_out = exchange, max_body, way_out
         self._threads, self._not_http = threads, not_http
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._not_http(scope, receive, send)
         headers = _headers(scope)
-        body = await _read(receive, headers, self._max_body)
+        body = await _read(receive, headers, self._max_body, self._way_out)
         if body is None:
             return
         if self._threads:
@@ -123,12 +128,12 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 async def _read(
-    receive: Receive, headers: Mapping[str, str], limit: int
+    receive: Receive, headers: Mapping[str, str], limit: int, way_out: str
 ) -> bytes | PayloadTooLargeError | None:
     """The body; an error instead once it is over the limit; None when the caller hung up."""
     declared = headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > limit:
-        return _too_large(int(declared), limit)
+        return _too_large(int(declared), limit, way_out)
     chunks, size = [], 0
     while True:
         message = await receive()
@@ -138,13 +143,13 @@ async def _read(
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
-            return _too_large(size, limit)
+            return _too_large(size, limit, way_out)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _too_large(size: int, limit: int) -> PayloadTooLargeError:
-    return PayloadTooLargeError(size, limit, "the request body", "send fewer rows per request")
+def _too_large(size: int, limit: int, way_out: str) -> PayloadTooLargeError:
+    return PayloadTooLargeError(size, limit, "the request body", way_out)
 
 
 async def _send(send: Send, response: Response, *, head: bool) -> None:

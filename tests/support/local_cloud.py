@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from modelport.cli.cdk import find_cdk
+from modelport.deployments import DeploymentEntry, version_stack, with_entry
 
 from tests.conftest import ROOT
 from tests.support.turns import turn
@@ -52,6 +54,19 @@ class LocalCloud:
         assert done.returncode != 0, done.stdout
         assert "Traceback" not in done.stderr + done.stdout
         return done.returncode, json.loads(done.stdout)["error"]
+
+    def deployed(self, *bundles: Path, model: str, **settings: Any) -> None:
+        """Publish bundles as versions of a model and deploy all of them by one run of cdk."""
+        desired = Path(self.environment["MODELPORT_DEPLOYMENTS"])
+        stacks = []
+        for bundle in bundles:
+            made = self.modelport("publish", str(bundle), "--name", model)
+            version, digest = made["version"], made["digest"]
+            entry = DeploymentEntry(model=model, version=version, digest=digest, **settings)
+            with_entry(desired, entry)
+            stacks.append(version_stack(self.environment["MODELPORT_ENVIRONMENT"], model, version))
+        cdk = find_cdk(self.environment, starts=[ROOT], logs=self.home / "logs")
+        cdk.deploy(stacks, lambda line: None)
 
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
         """POST JSON, or bytes as they are."""
