@@ -101,6 +101,10 @@ class AroundStore:
         with self.call("objects", prefix):
             return self.inner.objects(prefix)
 
+    def check_erasable(self) -> None:
+        with self.call("check_erasable", ""):
+            self.inner.check_erasable()
+
     def delete(self, key: str, generation: str) -> None:
         with self.call("delete", key):
             self.inner.delete(key, generation)

@@ -22,16 +22,21 @@ from modelport.cli import (
     approving,
     building,
     calling,
+    cleaning,
+    comparing,
     deploying,
     evaluating,
     export,
     history,
+    jobs,
     listing,
     policy,
     publishing,
     replaying,
     rollouts,
+    tagging,
     traffic,
+    transfer,
 )
 from modelport.cli.cloud import Aws
 from modelport.cli.console import Output
@@ -47,6 +52,7 @@ from modelport.cli.local_cloud import explained
 from modelport.cli.session import World
 
 PUBLISHING, RUNNING, MOVING, LOOKING = "Publish", "Run", "Move traffic", "Look"
+KEEPING = "Keep the registry"
 CALL_TIMEOUT_S = 310
 
 #: The base of everything typer raises about arguments; typer itself exports only this one leaf.
@@ -63,6 +69,8 @@ EPILOG = """
 [bold]Environment[/bold]
   MODELPORT_BUCKET       the registry's bucket
   MODELPORT_ENDPOINT     the API's URL
+  MODELPORT_PAYLOADS_BUCKET, MODELPORT_JOBS_QUEUE_URL
+                         where jobs are kept and queued
   MODELPORT_DEPLOYMENTS  the desired state; else deployments.toml
   MODELPORT_USER         who changes are logged as; else the AWS caller
   MODELPORT_CDK          the cdk command
@@ -117,6 +125,7 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
             "modelport invoke magika:3 --data '{\"bytes\": [[1, 2, 3]]}'",
             "modelport invoke magika:3 --data '{\"instances\": [[1, 2, 3]]}'",
             "cat request.json | modelport invoke magika@canary --data - --protocol v2 --json",
+            "modelport invoke magika --data film.npz --later",
         ),
     ),
     (
@@ -175,12 +184,27 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
         ("modelport approve magika stable -m 'numbers look right'",),
     ),
     ("reject", MOVING, approving.reject, ("modelport reject magika stable",)),
-    ("list", LOOKING, listing.list_, ("modelport list", "modelport list magika --json")),
+    (
+        "list",
+        LOOKING,
+        listing.list_,
+        (
+            "modelport list",
+            "modelport list magika --metric 'accuracy>=0.9' --since 30d",
+            "modelport list --tag team=vision --deployed --json",
+        ),
+    ),
     (
         "show",
         LOOKING,
         listing.show,
         ("modelport show magika", "modelport show magika:3", "modelport show magika@canary"),
+    ),
+    (
+        "diff",
+        LOOKING,
+        comparing.diff,
+        ("modelport diff magika:3 magika:4", "modelport diff magika@stable magika@canary --json"),
     ),
     (
         "log",
@@ -194,11 +218,66 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
         history.status,
         ("modelport status", "modelport status magika --watch", "modelport status --json"),
     ),
+    (
+        "tag",
+        KEEPING,
+        tagging.tag,
+        ("modelport tag magika:3 team=vision keep", "modelport tag magika:3 --remove keep"),
+    ),
+    ("describe", KEEPING, tagging.describe, ("modelport describe magika:3 'trained on May'",)),
+    (
+        "import",
+        KEEPING,
+        transfer.import_,
+        (
+            "modelport import magika-3.modelport",
+            "modelport import magika-3.modelport --name magika-eu",
+        ),
+    ),
+    (
+        "copy",
+        KEEPING,
+        transfer.copy,
+        ("modelport copy magika:3 --to s3://registry-of-production --profile production",),
+    ),
+    (
+        "verify",
+        KEEPING,
+        cleaning.verify,
+        ("modelport verify", "modelport verify magika --blobs", "modelport verify magika:3 --json"),
+    ),
+    (
+        "gc",
+        KEEPING,
+        cleaning.gc,
+        ("modelport gc", "modelport gc --keep 10 --older-than 90d --yes -m 'spring cleaning'"),
+    ),
 )
 
+_JOB = "7c0e4a9f2b6d4c1e8a3f5d7b9c1e3a5f"
 Verb = tuple[str, Callable[..., None], tuple[str, ...]]
 #: Verbs of a noun: its name, panel and what it is about, and its verbs as above.
 GROUPS: tuple[tuple[str, str, str, tuple[Verb, ...]], ...] = (
+    (
+        "jobs",
+        RUNNING,
+        "See to the calls that are answered later.",
+        (
+            (
+                "list",
+                jobs.list_,
+                (
+                    "modelport jobs list",
+                    "modelport jobs list --model magika --state failed",
+                    "modelport jobs list --dead --json",
+                ),
+            ),
+            ("show", jobs.show, (f"modelport jobs show {_JOB}",)),
+            ("wait", jobs.wait, (f"modelport jobs wait {_JOB} --output outputs.npz",)),
+            ("cancel", jobs.cancel, (f"modelport jobs cancel {_JOB}",)),
+            ("retry", jobs.retry, (f"modelport jobs retry {_JOB}",)),
+        ),
+    ),
     (
         "image",
         LOOKING,
@@ -290,6 +369,11 @@ GROUPS: tuple[tuple[str, str, str, tuple[Verb, ...]], ...] = (
         (
             ("bundle", export.bundle, ("modelport export bundle magika:3 ./magika",)),
             (
+                "version",
+                transfer.version,
+                ("modelport export version magika:3 magika-3.modelport",),
+            ),
+            (
                 "kubernetes",
                 export.kubernetes,
                 (
@@ -364,12 +448,14 @@ def process_world(stdout: TextIO | None = None) -> World:
         stdout=stdout or sys.stdout,
         stderr=sys.stderr,
         registry=aws.registry,
+        elsewhere=aws.elsewhere,
         identity=aws.identity,
         outputs=aws.outputs,
         credentials=aws.credentials,
         region=lambda: aws.region,
         container_login=aws.container_login,
         download=aws.download,
+        jobs=aws.jobs,
         commit=commit_of,
         observations=aws.observations,
         http=lambda: httpx.Client(timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10)),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from boto3 import Session
     from botocore.credentials import Credentials
 
+    from modelport.jobs.office import Office
     from modelport.rollouts.observations import Observations
 
 DEFAULT_REGION = "us-east-1"
@@ -50,17 +51,22 @@ class Aws:
 
     def registry(self, bucket: str) -> Registry:
         """The registry in a bucket."""
-        from botocore.config import Config
-
         from modelport.registry.s3 import S3Registry
 
-        config = Config(
-            connect_timeout=5,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": 4},
-            max_pool_connections=MAX_CONNECTIONS,
-        )
-        return S3Registry(self._client("s3", config), bucket)
+        return S3Registry(self._client("s3", _bucket_config()), bucket)
+
+    def elsewhere(self, bucket: str, prefix: str, profile: str | None) -> Registry:
+        """The registry in another bucket, as a profile sees it; without one, as these variables."""
+        from modelport.registry.s3 import S3Registry
+
+        with _answering(f"profile {profile}"):
+            if profile is None:
+                client = self._client("s3", _bucket_config())
+            else:
+                import boto3
+
+                client = boto3.Session(profile_name=profile).client("s3", config=_bucket_config())
+        return S3Registry(client, bucket, prefix=prefix)
 
     def identity(self) -> str:
         """Who changes are logged as: the AWS caller, or, when AWS does not say, the local user."""
@@ -97,6 +103,19 @@ class Aws:
         with _answering(f"s3://{bucket}/{key}"):
             self._client("s3").download_file(bucket, key, str(to))
 
+    def jobs(self, bucket: str, queue_url: str) -> Office:
+        """The jobs in a bucket, and the queue of those that wait."""
+        from modelport.jobs.board import Board
+        from modelport.jobs.office import Office
+        from modelport.jobs.queue import SqsQueue
+        from modelport.jobs.s3 import S3Payloads, signing_config
+        from modelport.registry.s3 import S3Store
+
+        named = self._environ.get("AWS_ENDPOINT_URL_S3") or self._environ.get("AWS_ENDPOINT_URL")
+        client = self._client("s3", signing_config(named, max_pool_connections=MAX_CONNECTIONS))
+        queue = SqsQueue(self._client("sqs"), queue_url)
+        return Office(Board(S3Store(client, bucket)), S3Payloads(client, bucket), queue)
+
     def credentials(self) -> Credentials | None:
         """The credentials requests are signed with, if there are any."""
         with _answering("the credential provider"):
@@ -124,6 +143,17 @@ class Aws:
     def _client(self, service: str, config: Any = None) -> Any:
         with _answering(service):
             return self._session.client(service, region_name=self.region, config=config)  # type: ignore[call-overload]
+
+
+def _bucket_config() -> Any:
+    from botocore.config import Config
+
+    return Config(
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        max_pool_connections=MAX_CONNECTIONS,
+    )
 
 
 def local_user() -> str:

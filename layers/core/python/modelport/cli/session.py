@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import httpx
     from botocore.credentials import Credentials
 
+    from modelport.jobs.office import Office
     from modelport.rollouts.observations import Observations
 
 COMMON = "Every command"
@@ -75,11 +76,21 @@ Message = Annotated[
 #: Outputs of the platform stack that the command line reads.
 BUCKET_OUTPUT = "BucketName"
 ENDPOINT_OUTPUT = "ApiEndpoint"
+PAYLOADS_OUTPUT = "PayloadsBucketName"
+QUEUE_OUTPUT = "JobsQueueUrl"
 
 
 def unobserved(environment: str) -> Observations:
     """The observations of a world that has none."""
     raise ObservationsUnavailableError(f"nothing observes environment {environment} here")
+
+
+def _no_other_registry(bucket: str, prefix: str, profile: str | None) -> Registry:
+    raise AwsUnavailableError("another registry", "there is no AWS here")
+
+
+def _no_jobs(bucket: str, queue_url: str) -> Office:
+    raise AwsUnavailableError(f"s3://{bucket}", "nothing here keeps jobs")
 
 
 def _no_download(bucket: str, key: str, to: Path) -> None:
@@ -103,10 +114,14 @@ class World:
     region: Callable[[], str]
     #: User and password of a container registry that AWS keeps; None for any other.
     container_login: Callable[[str], tuple[str, str] | None] = lambda registry: None
+    #: The registry in another bucket, below a prefix, as an AWS profile sees it.
+    elsewhere: Callable[[str, str, str | None], Registry] = _no_other_registry
     #: The git commit of a folder; "" where there is none.
     commit: Callable[[Path], str] = lambda folder: ""
     #: Writes an object of S3 (bucket, key) to a file.
     download: Callable[[str, str, Path], None] = _no_download
+    #: The jobs of an environment, by their bucket and the URL of their queue.
+    jobs: Callable[[str, str], Office] = _no_jobs
     #: What the versions of an environment did, as rollouts see it.
     observations: Callable[[str], Observations] = unobserved
 
@@ -146,6 +161,18 @@ class Session:
         if not found:
             raise _missing("MODELPORT_BUCKET", "give --bucket, or deploy the platform first")
         return found
+
+    @cached_property
+    def office(self) -> Office:
+        """The environment's jobs; raises `InvalidSettingError` when nothing says where they are."""
+        named = self.bucket_option or self.world.environ.get("MODELPORT_PAYLOADS_BUCKET")
+        bucket = named or self.platform_output(PAYLOADS_OUTPUT)
+        queue = self.world.environ.get("MODELPORT_JOBS_QUEUE_URL")
+        queue = queue or self.platform_output(QUEUE_OUTPUT)
+        if not bucket or not queue:
+            name = "JOBS_QUEUE_URL" if bucket else "PAYLOADS_BUCKET"
+            raise _missing(f"MODELPORT_{name}", "set it, or deploy the platform first")
+        return self.world.jobs(bucket, queue)
 
     @cached_property
     def endpoint(self) -> str | None:

@@ -119,6 +119,9 @@ class MemoryStore:
                 found.append(self._stored(key, self._objects[key]))
         return iter(found)
 
+    def check_erasable(self) -> None:
+        """It always is."""
+
     def delete(self, key: str, generation: str) -> None:
         """Remove an object that was not written again."""
         with self._lock:

@@ -142,6 +142,11 @@ class S3Store:
             for found in self._states.all(self._prefix + prefix):
                 yield replace(found, key=found.key.removeprefix(self._prefix))
 
+    def check_erasable(self) -> None:
+        """Only in a versioned bucket can one state be removed, and no other."""
+        with translated(f"asking whether s3://{self._bucket} is versioned"):
+            self._states.check_erasable()
+
     def delete(self, key: str, generation: str) -> None:
         """Remove exactly one state of an object."""
         with translated(f"removing {self._url(key)}"):

@@ -72,13 +72,17 @@ class States:
         for _, states in groupby(found, key=lambda stored: stored.key):
             yield from sorted(states, key=lambda stored: not stored.current)
 
+    def check_erasable(self) -> None:
+        """Raise `NotErasableError` unless the bucket is versioned."""
+        if not self._versioned:
+            raise NotErasableError(self._bucket)
+
     def delete(self, key: str, generation: str) -> None:
         """Remove one state.
 
         One from before its bucket was versioned is called "null", and no later one can be.
         """
-        if not self._versioned:
-            raise NotErasableError(self._bucket)
+        self.check_erasable()
         self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=generation)
 
     def renew(self, key: str, file: File) -> bool:

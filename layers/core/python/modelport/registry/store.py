@@ -117,6 +117,10 @@ class Store(Protocol):
         """Every state of everything below ``prefix``, by key and lazily; the current one first."""
         ...
 
+    def check_erasable(self) -> None:
+        """Raise `NotErasableError` where `delete` would."""
+        ...
+
     def delete(self, key: str, generation: str) -> None:
         """Remove exactly this state of an object, if it is still there; others stay.
 
