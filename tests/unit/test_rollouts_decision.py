@@ -220,3 +220,11 @@ def test_counts_that_contradict_each_other_are_no_crash() -> None:
     one = rollout(["errors", "agreement>=99%"])
     decision = decided(watched(odd, calls(-3, errors=9)), one)
     assert decision.evidence[0]["candidate"] == {"bad": 35, "of": 35}
+
+
+def test_a_step_lasts_from_the_first_call_on_if_who_started_it_had_a_slow_clock() -> None:
+    one = rollout(at=START - timedelta(hours=1))
+    observations = watched(calls(50), calls(950))
+    early = decided(observations, one, START + 3 * MINUTE)
+    assert (early.action, early.reason.partition(";")[0]) == (HOLD, "the step has 60 s to go")
+    assert decided(observations, one).action == ADVANCE

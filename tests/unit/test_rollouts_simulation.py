@@ -27,10 +27,14 @@ Requests of the candidate until the alarm, the median of 200 rollouts (α = 0.01
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from functools import cache
 
 import numpy as np
 import pytest
+from modelport import telemetry
+from modelport.rollouts.evidence import findings, read
+from modelport.routes import Guard
 
 from tests.support.rollout_simulation import (
     REGRESSIONS,
@@ -40,6 +44,7 @@ from tests.support.rollout_simulation import (
     null_absolute,
     null_rollout,
 )
+from tests.support.rollout_world import START, Recorded, rollout
 
 ROLLOUTS, GUARDS = 10_000, 3
 #: The table above, and a third more: medians move a little with the generator.
@@ -68,6 +73,29 @@ def test_good_candidates_are_turned_back_less_often_than_alpha_says() -> None:
 
 def last_log(stream: Stream) -> float:
     return list(stream.evidence())[-1][1]
+
+
+def test_the_same_holds_of_many_categories_at_once() -> None:
+    generator = np.random.default_rng(22)
+    highest = [null_distribution(generator) for _ in range(400)]
+    assert sum(each >= 1 / 0.05 for each in highest) / len(highest) < 0.05
+    assert max(highest) > 2  # it does bet
+
+
+def null_distribution(generator: np.random.Generator) -> float:
+    """The evidence of a guard of the distribution where both versions' mix drifts alike."""
+    observations = Recorded()
+    guard = Guard("distribution", "distribution", 1.0, True, categories=("a", "b"))
+    one = rollout().with_(guards=(guard,))
+    for minute in range(12):
+        mix = generator.dirichlet((6, 3, 1))
+        for version, rows in ((1, 300), (2, 40 if minute < 6 else 100)):
+            drawn = dict(zip("abc", generator.multinomial(rows, mix).tolist(), strict=True))
+            counts = {telemetry.predicted(name): float(count) for name, count in drawn.items()}
+            at = START + timedelta(minutes=minute)
+            observations.write(version, at, **counts, predictions=float(rows))
+    (finding,) = findings(read(observations, "m", one, START + timedelta(minutes=14)))
+    return finding.evidence
 
 
 def test_a_test_for_one_look_would_turn_many_of_them_back() -> None:

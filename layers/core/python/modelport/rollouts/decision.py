@@ -14,7 +14,7 @@ from typing import Any
 from modelport.rollouts.evidence import Count, Finding, Seen, findings, read
 from modelport.rollouts.observations import Observations
 from modelport.routes import Rollout
-from modelport.routes.rollout import CRASHES, ERRORS, LATENCY, PAUSED, time_of
+from modelport.routes.rollout import CRASHES, ERRORS, LATENCY, PAUSED
 
 HOLD, ADVANCE, SUCCEED, ROLL_BACK = "hold", "advance", "succeed", "roll-back"
 #: A version counts as observed while it was called within the length of a step, or within this.
@@ -61,7 +61,7 @@ def _missing(seen: Seen, found: Sequence[Finding]) -> Iterator[str]:
     rollout = seen.rollout
     if rollout.state == PAUSED:
         yield "paused"
-    lasted = (seen.now - time_of(rollout.since)).total_seconds()
+    lasted = (seen.now - seen.step_began).total_seconds()
     if lasted < 0:
         yield "the step begins later than it is now: a clock is wrong"
     elif lasted < rollout.every_s:

@@ -92,8 +92,22 @@ class Seen:
     def last_call(self, version: int) -> datetime | None:
         """The end of the last window in which ``version`` was called."""
         windows = self.candidate if version == self.rollout.candidate else self.stable
-        called = [at for at, window in windows.items() if window.count(telemetry.REQUESTS)]
-        return max(called) + timedelta(seconds=self.rollout.window_s) if called else None
+        called = _called(windows)
+        return called[-1] + timedelta(seconds=self.rollout.window_s) if called else None
+
+    @property
+    def step_began(self) -> datetime:
+        """When the step began: not before the candidate was called in it, whatever clock says so.
+
+        Whoever starts a rollout writes down the time of another clock than the controller's.
+        """
+        since = time_of(self.rollout.since)
+        called = [at for at in _called(self.candidate) if at >= since]
+        return max(since, called[0] - timedelta(seconds=self.rollout.window_s)) if called else since
+
+
+def _called(windows: Mapping[datetime, Window]) -> list[datetime]:
+    return sorted(at for at, window in windows.items() if window.count(telemetry.REQUESTS) > 0)
 
 
 def read(observations: Observations, model: str, rollout: Rollout, now: datetime) -> Seen:

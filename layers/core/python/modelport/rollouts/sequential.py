@@ -23,7 +23,9 @@ Statistician 55, 2001.)
 
 *Against a rate.* The same with binomial counts and rates p1 > p0.
 
-What is assumed: given its window and version, whether a request is bad does not depend on others.
+What is assumed: given its window and version, whether a request is bad does not depend on others. A
+caller who always fails, whatever version answers, and who is much of a version's traffic because he
+stays with it, breaks that: then a tolerated odds ratio above 1 is what is left of the protection.
 Exact up to rounding: sums leave out only terms below 2**-60 of the largest. Pure.
 """
 
@@ -35,8 +37,8 @@ from functools import lru_cache
 
 #: Odds ratios, relative to what is tolerated, that are bet on, in equal parts.
 BETS = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
-#: A product is told as at most this; more would be no number that JSON knows.
-HIGHEST = 1e300
+#: A product is told as at most this; no threshold is as high.
+HIGHEST = 1e12
 _NEGLIGIBLE = 2.0**-60
 
 

@@ -26,6 +26,7 @@ KINDS = (ERRORS, LATENCY, AGREEMENT, DISTRIBUTION, CRASHES)
 #: A step shorter than this sees next to nothing; of longer ones metrics would be forgotten.
 SHORTEST_STEP_S, LONGEST_STEP_S = 10.0, 7 * 86_400.0
 MOST_STEPS, MOST_GUARDS = 50, 16
+LEAST_ALPHA = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,8 @@ class Rollout:
     def _check_numbers(self) -> None:
         if not SHORTEST_STEP_S <= self.every_s <= LONGEST_STEP_S:
             raise InvalidRolloutError(f"a step of {self.every_s:g} s", "10s to 7d")
-        if not 0 < self.alpha < 0.5:
-            raise InvalidRolloutError(f"alpha {self.alpha:g}", "more than 0, less than 0.5")
+        if not LEAST_ALPHA <= self.alpha < 0.5:
+            raise InvalidRolloutError(f"alpha {self.alpha:g}", "1e-06 or more, less than 0.5")
         if not 1 <= self.min_samples <= 10**9:
             raise InvalidRolloutError(f"{self.min_samples} samples", "1 to 1,000,000,000")
         if not 1 <= self.window_s <= self.every_s:
