@@ -20,6 +20,7 @@ from botocore.credentials import Credentials
 from modelport.cli.app import run
 from modelport.cli.console import Output
 from modelport.cli.session import Session, World, unobserved
+from modelport.jobs.office import Office
 from modelport.manifest import Manifest
 from modelport.registry import Actor, Registry
 from modelport.registry.memory import MemoryRegistry
@@ -62,6 +63,7 @@ class Terminal:
     container_login: Callable[[str], tuple[str, str] | None] = lambda registry: None
     commit: Callable[[Path], str] = lambda folder: ""
     observations: Callable[[str], Observations] = unobserved
+    office: Office | None = None
     stdin: bytes = b""
     buckets: list[str] = field(default_factory=list)
 
@@ -88,6 +90,7 @@ class Terminal:
             http=lambda: httpx.Client(timeout=30),
             region=lambda: "eu-central-1",
             container_login=self.container_login,
+            jobs=self._jobs,
             commit=self.commit,
             observations=self.observations,
         )
@@ -102,6 +105,11 @@ class Terminal:
         result = self(*arguments)
         assert result.code == 0, result.out + result.err
         return result
+
+    def _jobs(self, bucket: str, queue_url: str) -> Office:
+        self.buckets.append(bucket)
+        assert self.office is not None
+        return self.office
 
     def _open(self, bucket: str) -> Registry:
         self.buckets.append(bucket)

@@ -10,11 +10,11 @@ import typer
 from modelport.cli.call_data import JSON_TYPE, Asked, Given, arrays_of, protocol_of, read_data
 from modelport.cli.failures import AwsUnavailableError, InvalidUsageError
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session
-from modelport.errors import InvalidSettingError, ModelportError
+from modelport.errors import InvalidSettingError, ModelportError, NotSupportedError
 from modelport.refs import parse_ref
 
 if TYPE_CHECKING:
-    from modelport.client import Model, Signer
+    from modelport.client import Job, Model, Signer
     from modelport.client.paths import Protocol
 
 CALL = "The call"
@@ -106,6 +106,14 @@ def invoke(
             "--gzip", help="Compress what is sent and what comes back.", rich_help_panel=CALL
         ),
     ] = False,
+    later: Annotated[
+        bool,
+        typer.Option(
+            "--later",
+            help="Print the job that will have the answer; wait for it with: jobs wait.",
+            rich_help_panel=CALL,
+        ),
+    ] = False,
     endpoint: Annotated[
         str | None,
         typer.Option(
@@ -133,7 +141,7 @@ def invoke(
 
     Everything else goes as it is: JSON in the form of TensorFlow Serving ("instances", "inputs"),
     of Open Inference V2 or of MLflow ("dataframe_split" …) to where it belongs, any other file to
-    the model's inference.py.
+    the model's inference.py. What is larger than the API takes is uploaded beside it.
 
     Requests are signed with your AWS credentials unless deployments.toml says auth = "none". What
     fails in passing (no connection, 429, 502, 503) is tried again, up to three times.
@@ -163,6 +171,9 @@ def invoke(
         spoken, tensors = _understood(given, content_type, protocol, model)
         check_destination(destination, tensors=tensors is not None)
         if tensors is not None:
+            if later:
+                _show_job(session, model.predict_later(tensors, outputs=outputs, key=key or ""))
+                return
             found = model.predict(tensors, outputs=outputs, key=key or "")
             show_outputs(session.output, found, destination)
             return
@@ -171,8 +182,22 @@ def invoke(
                 "--only is for tensors; a body that goes as it is says itself what it wants"
             )
         headers = {"content-type": content_type or given.content_type, "accept": accept}
-        reply = client.post(path_of(target, spoken), given.body, headers, key=key or "")
+        path = path_of(target, spoken)
+        if later:
+            _show_job(session, client.post_later(path, given.body, headers, key=key or ""))
+            return
+        reply = client.post(path, given.body, headers, key=key or "")
         show_reply(session.output, reply, destination)
+
+
+def _show_job(session: Session, job: Job) -> None:
+    """Print the id, alone on its line; raises where the API answered at once, having no jobs."""
+    if not job.id:
+        raise NotSupportedError("--later", "this API has no jobs: it answered at once")
+    wait = f"modelport jobs wait {job.id}"
+    session.output.note(f"its answer: {wait}")
+    document = {"job": job.id, "wait": wait}
+    session.output.result(document, lambda console: console.print(job.id))
 
 
 def _understood(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from modelport.errors import ConcurrentChangeError
 from modelport.jobs import keys
@@ -53,12 +53,16 @@ class Board:
             self._sleep(random.uniform(0, 0.02 * 2**attempt))
         raise ConcurrentChangeError(f"job {id}", ATTEMPTS)
 
-    def jobs(self) -> Iterator[Job]:
-        """Every job that has not expired, in no order that means anything."""
-        for name in self.store.children(keys.JOBS):
+    def ids(self) -> Iterator[str]:
+        """The ids of all jobs, also of some that have expired or were never quite taken."""
+        return (name.rstrip("/") for name in self.store.children(keys.JOBS))
+
+    def jobs(self, ids: Iterable[str] | None = None) -> Iterator[Job]:
+        """These jobs, or all that there are; without those that have expired."""
+        for id in self.ids() if ids is None else ids:
             try:
-                yield self.get(name.rstrip("/"))
-            except JobNotFoundError:  # gone since, or never finished being accepted
+                yield self.get(id)
+            except JobNotFoundError:
                 continue
 
     def _read(self, id: str) -> tuple[Job, Document]:

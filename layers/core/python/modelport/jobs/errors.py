@@ -16,6 +16,7 @@ RegistryUnavailableError
 from __future__ import annotations
 
 from modelport.errors import (
+    BackendError,
     ConflictError,
     MalformedRequestError,
     NotFoundError,
@@ -99,3 +100,13 @@ class QueueUnavailableError(RegistryUnavailableError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
+
+
+class JobFailedError(BackendError):
+    """A job ended without an answer."""
+
+    code = "job-failed"
+
+    def __init__(self, id: str, why: str, dead: bool) -> None:
+        hint = f"have it run once more: modelport jobs retry {id}" if dead else ""
+        super().__init__(f"job {id} failed: {why}", hint=hint)
