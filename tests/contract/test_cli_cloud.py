@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import boto3
 import pytest
@@ -89,3 +90,14 @@ def test_a_profile_that_does_not_exist_does_not_block_publishing() -> None:
         assert aws.identity() == local_user()
         with pytest.raises(AwsUnavailableError):
             aws.outputs("any")
+
+
+def test_an_object_of_s3_becomes_a_file(endpoint: str, tmp_path: Path) -> None:
+    client = boto3.client("s3", region_name="us-east-1")
+    client.create_bucket(Bucket="sets")
+    client.put_object(Bucket="sets", Key="a/test.csv", Body=b"x,label\n")
+    aws = Aws({"AWS_REGION": "us-east-1"})
+    aws.download("sets", "a/test.csv", tmp_path / "test.csv")
+    assert (tmp_path / "test.csv").read_bytes() == b"x,label\n"
+    with pytest.raises(AwsUnavailableError, match=r"s3://sets/gone\.csv cannot be used"):
+        aws.download("sets", "gone.csv", tmp_path / "gone.csv")

@@ -81,10 +81,14 @@ def values_of(
         texts = np.empty(len(values), object)
         texts[:] = [str(value) for value in values]
         return texts
+    whole = _whole(spec, values)
+    if whole is not None:
+        return whole
     try:
-        if any(value is None for value in values):
+        found = np.array(values, dtype=np.float64)
+        if found.ndim != 1 or any(value is None for value in values):
             raise ValueError
-        return fitted(spec, np.array(values, dtype=np.float64))
+        return fitted(spec, found)
     except (ValueError, TypeError, OverflowError):
         for row, value in enumerate(values):
             number = _number(value)
@@ -98,6 +102,17 @@ def values_of(
                     place(row), f"column {column!r}: {shown} is no {spec.datatype}"
                 ) from None
     return fitted(spec, np.array([_number(value) for value in values], np.float64))
+
+
+def _whole(spec: TensorSpec, values: list[Any]) -> Array | None:
+    """Whole numbers, read as such: FP64 has no room for all of 64 bits. None for other values."""
+    want = DTYPES.get(spec.datatype)
+    if want is None or want.kind not in "iu" or {type(value) for value in values} - {int, str}:
+        return None
+    try:
+        return np.array([int(value) for value in values], dtype=want)
+    except (ValueError, OverflowError):  # the way over FP64 says which value it is
+        return None
 
 
 def _number(value: Any) -> float | None:

@@ -74,7 +74,7 @@ class Trainer:
                 ignore=shutil.ignore_patterns(".*", "__pycache__", "*.pyc"),
             )
             (folder / program.PLAN).write_text(json.dumps({"entry": self.entry}))
-            labels = np.array([rows.labels[row] for row in train])
+            labels = _labels(task, [rows.labels[row] for row in train.tolist()])
             program.save(folder / program.TRAIN, _taken(rows.inputs, train), labels)
             program.save(folder / program.HELD, _taken(rows.inputs, held))
             self._run(number, folder)
@@ -164,6 +164,16 @@ def trained(
 
 def _taken(inputs: Mapping[str, Array], rows: Array) -> dict[str, Array]:
     return {name: array[rows] for name, array in inputs.items()}
+
+
+def _labels(task: Task, labels: Sequence[Any]) -> Array:
+    """Labels as ``fit`` gets them: values, whole numbers where all are, else text."""
+    if task == "regression":
+        return np.array(labels, np.float64)
+    texts = [str(label) for label in labels]
+    with suppress(ValueError, OverflowError):
+        return np.array([int(text) for text in texts], np.int64)
+    return np.array(texts)
 
 
 def _answer(number: int, task: Task, outputs: Mapping[str, Array]) -> Array:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from html import escape as escaped
 from typing import Any
 
 from modelport.evaluation.conditions import MORE_IS_BETTER
@@ -48,6 +48,12 @@ def page(report: Report, plots: Mapping[str, bytes]) -> str:
         + "\n".join(part for part in parts if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def escape(text: str) -> str:
+    """Text as it may stand in a page; what is no character to show is a dot."""
+    shown = "".join(letter if letter.isprintable() else "·" for letter in text)
+    return escaped(shown)
 
 
 def _metrics(report: Report) -> str:

@@ -6,6 +6,7 @@ Figures are made as objects, never through pyplot, so nothing global is left beh
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,10 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DPI)
+    with warnings.catch_warnings():
+        # A letter that no font here has is drawn as a box; that is no news.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        figure.savefig(file, format="png", dpi=_DPI)
     return file.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -67,12 +68,15 @@ class CommaSeparated:
     def _lines(self) -> Generator[tuple[int, list[str], int]]:
         """Line numbers, cells, and bytes read so far; empty lines are none."""
         previous = csv.field_size_limit(LONGEST_LINE)
-        with self.path.open(encoding="utf-8-sig", newline="") as text:
+        with (
+            self.path.open("rb") as raw,
+            io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text,
+        ):
             reader = csv.reader(text)
             try:
                 for row in reader:
                     if row:
-                        yield reader.line_num, row, text.buffer.tell()
+                        yield reader.line_num, row, raw.tell()
             except (csv.Error, UnicodeDecodeError) as error:
                 raise DataSetError(f"{self.path}:{reader.line_num + 1}", str(error)) from None
             finally:
