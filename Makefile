@@ -64,10 +64,11 @@ format: setup ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: setup ## Measure codecs, router and the whole path (minutes)
+bench: setup ## Measure codecs, router, routes and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_runtime
 	@$(BIN)/python -m tests.bench.bench_codecs
 	@$(BIN)/python -m tests.bench.bench_router
+	@$(BIN)/python -m tests.bench.bench_routes
 	@$(BIN)/python -m tests.bench.bench_path
 	@$(BIN)/python -m tests.bench.bench_images
 	@$(BIN)/python -m tests.bench.bench_cold_start
