@@ -346,6 +346,16 @@ def test_the_command_ends_well_at_ctrl_c(tmp_path: Path) -> None:
     assert (result.code, result.out, result.err) == (0, "", "")
 
 
+def test_a_reader_that_has_seen_enough_is_a_good_end(tmp_path: Path) -> None:
+    terminal = watching_terminal(tmp_path, busy())
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as out:
+        session = Session(terminal.world(out), Output(out, io.StringIO(), terminal.environ))
+        watch(session, None, "2s", Sleeper(100), lambda: NOW)
+        out.write("what is still to be written goes nowhere")
+
+
 def test_the_command_refuses_what_is_no_time(tmp_path: Path) -> None:
     result = Terminal(tmp_path)("status", "--watch", "--every", "soon")
     assert result.code == 2

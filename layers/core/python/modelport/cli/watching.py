@@ -6,6 +6,7 @@ nothing and writes nothing.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ def watch(
     sleep: Callable[[float], None] = time.sleep,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
-    """Show what runs every so often, until Ctrl-C, which is how this ends well.
+    """Show what runs every so often, until Ctrl-C or until nobody reads: both are a good end.
 
     Raises what the first look raises; later ones that fail are told, and the next is waited for.
     """
@@ -50,6 +51,12 @@ def watch(
                     sleep(every_s)
     except KeyboardInterrupt:
         return
+    except (
+        BrokenPipeError
+    ):  # whoever read has seen enough; what is still to be written goes nowhere
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, output.stdout.fileno())
+        os.close(nowhere)
 
 
 def _snapshots(
