@@ -119,6 +119,27 @@ def test_each_way_to_fail_has_its_error_and_leaks_nothing(
     assert "secret" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (None, 1),
+        ("7", 7),
+        ("0", 1),
+        ("86400", 60),
+        ("9" * 40, 1),
+        ("-3", 1),
+        ("Sat, 21 Nov 2026 08:00:00 GMT", 1),
+    ],
+)
+def test_a_throttle_says_when_to_come_back(api: LambdaApi, said: str | None, seconds: int) -> None:
+    headers = {"x-amzn-ErrorType": "TooManyRequestsException"}
+    told = headers if said is None else headers | {"Retry-After": said}
+    api.functions[NAME] = lambda _: (429, told, b'{"Reason": "CallerRateLimitExceeded"}')
+    with pytest.raises(ThrottledError) as caught:
+        ask(api.endpoint)
+    assert caught.value.retry_after_s == seconds
+
+
 def test_a_function_that_does_not_exist_is_gone(api: LambdaApi) -> None:
     with pytest.raises(BackendGoneError):
         ask(api.endpoint)

@@ -1,16 +1,18 @@
-"""When a call may be sent a second time: only when its connection was dead before it was used."""
+"""When a call may be sent again: at once if its connection was dead, later if a place was full."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from botocore.exceptions import ConnectionClosedError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 #: How long a model is waited for unless told otherwise.
 DEFAULT_TIMEOUT_S = 30.0
 #: A connection found dead fails at once; one that ends later may have died under a running model.
 DEAD_ON_USE_S = 1.0
+#: No caller is told to wait longer than this for a place that is full.
+LONGEST_RETRY_AFTER_S = 60
 
 Answer = TypeVar("Answer")
 
@@ -28,3 +30,14 @@ def sent(send: Callable[[], Answer], clock: Callable[[], float]) -> Answer:
         if clock() - asked_at > DEAD_ON_USE_S:
             raise
         return send()
+
+
+def retry_after_s(error: ClientError) -> int:
+    """Whole seconds after which a place that is full wants to be asked again; 1 if it names none.
+
+    Dates, which the header may hold as well, are those of another clock: they count as none.
+    """
+    said = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after", "")
+    if not (said.isascii() and said.isdigit() and len(said) < 10):
+        return 1
+    return min(max(int(said), 1), LONGEST_RETRY_AFTER_S)

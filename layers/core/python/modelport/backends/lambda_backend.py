@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
 
-from modelport.backends.connection import DEFAULT_TIMEOUT_S, sent
+from modelport.backends.connection import DEFAULT_TIMEOUT_S, retry_after_s, sent
 from modelport.envelope import Request, Response
 from modelport.errors import (
     AnswerTooLargeError,
@@ -177,7 +177,8 @@ def _refused(error: ClientError, deployment: Deployment, model: str, size: int) 
     """The error for a call that Lambda itself refused."""
     code = error.response.get("Error", {}).get("Code", "")
     if code in _THROTTLES:
-        return ThrottledError(f"model {model} version {deployment.version}")
+        what = f"model {model} version {deployment.version}"
+        return ThrottledError(what, retry_after_s(error))
     if code == "RequestTooLargeException":
         return PayloadTooLargeError(
             size, LAMBDA_PAYLOAD_LIMIT, "the request to the model", "send fewer rows per request"

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
 
-from modelport.backends.connection import DEFAULT_TIMEOUT_S, sent
+from modelport.backends.connection import DEFAULT_TIMEOUT_S, retry_after_s, sent
 from modelport.envelope import Request, Response, Stream
 from modelport.errors import (
     AnswerTooLargeError,
@@ -209,7 +209,8 @@ def _refused(
     if code == "ModelError":
         return _failed(error, text, deployment, model, request)
     if code in _THROTTLES:
-        return ThrottledError(f"model {model} version {deployment.version}")
+        what = f"model {model} version {deployment.version}"
+        return ThrottledError(what, retry_after_s(error))
     if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 413:
         return _too_large(len(request.body))  # From the load balancer, which has no codes.
     if code in _OURS_TO_RETRY:
@@ -235,5 +236,6 @@ def _failed(
         where = "the answer, as SageMaker carries it,"
         return AnswerTooLargeError(None, BODY_LIMIT, where, hint)
     if status == 429:
-        return ThrottledError(f"model {model} version {deployment.version}")
+        what = f"model {model} version {deployment.version}"
+        return ThrottledError(what, retry_after_s(error))
     return ModelFailedError(model, deployment.version, request.request_id)
