@@ -15,12 +15,20 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from modelport.errors import BackendError, InvalidBundleError
+from modelport.errors import (
+    BackendError,
+    IntegrityError,
+    InvalidBundleError,
+    InvalidInputError,
+)
 from modelport.evaluation.report import Report
+from modelport.images.tar import check_path
 from modelport.manifest import File, Manifest
+from modelport.refs import check_name, check_version
 from modelport.registry import Progress, Registry, blobs, keys, silent
 from modelport.registry.errors import InvalidArchiveError
 from modelport.registry.notes import Notes
@@ -177,6 +185,38 @@ def read(path: Path, progress: Progress = silent) -> Archive:
         return _Reading(path, handle, progress).archive()
 
 
+def check_manifest(manifest: Manifest) -> Manifest:
+    """``manifest`` if all in it could have been published here; raises `InvalidArchiveError`.
+
+    A digest only says that a record is the one that somebody made.
+    """
+    content, what = manifest.content, "record of a version"
+    try:
+        check_name(manifest.model)
+        check_version(manifest.version)
+        datetime.fromisoformat(manifest.created)
+        paths = [check_path(file.path) for file in manifest.files]
+        for file in manifest.files:
+            keys.blob(file.digest)
+            if type(file.size) is not int or file.size < 0:
+                raise ValueError(f"{file.path} of {file.size!r} bytes")
+        if len(set(paths)) != len(paths):
+            raise ValueError("a file twice")
+        said = content.settings
+        for path in (said.entry, said.labels, said.script, said.requirements):
+            check_path("none" if path is None else path)
+        numbers = all(isinstance(value, (int, float)) for value in content.metrics.values())
+        if not (numbers and isinstance(content.description, str)):
+            raise ValueError("its metrics or description")
+        if not isinstance(manifest.lineage, dict):
+            raise ValueError("its lineage")
+    except (InvalidInputError, IntegrityError) as error:
+        raise InvalidArchiveError(what, "one that could be published", error.message) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidArchiveError(what, "one that could be published", f"{error}") from None
+    return manifest
+
+
 class _Reading:
     """One pass over an archive."""
 
@@ -189,7 +229,7 @@ class _Reading:
         name, size = self._next()
         if name != MANIFEST:
             raise self._broken(f"{MANIFEST} first", repr(name))
-        manifest = self._parsed(name, size, Manifest.from_bytes)
+        manifest = check_manifest(self._parsed(name, size, Manifest.from_bytes))
         noted, found = Notes(manifest.version), dict[str, Report]()
         name, size = self._next()
         if name == NOTES:
@@ -242,7 +282,10 @@ class _Reading:
     def _parsed(self, name: str, size: int, parse: Callable[[bytes], Document]) -> Document:
         if size > MOST_DOCUMENT_BYTES:
             raise self._broken(f"up to {MOST_DOCUMENT_BYTES:,} bytes of {name}", f"{size:,}")
-        parsed = parse(self._handle.read(size))
+        try:
+            parsed = parse(self._handle.read(size))
+        except RecursionError:
+            raise self._broken(f"a readable {name}", "one without a bottom") from None
         self._pad(size)
         return parsed
 

@@ -17,7 +17,7 @@ from modelport.registry import Actor, Progress, Registry, keys, silent
 from modelport.registry.blobs import StoredSource
 from modelport.registry.notes import NoteEdit, Notes
 from modelport.registry.store import Source
-from modelport.upkeep.archive import Archive, reports_of
+from modelport.upkeep.archive import Archive, check_manifest, reports_of
 
 
 def take_in(
@@ -50,7 +50,7 @@ def copy(
     progress: Progress = silent,
 ) -> Manifest:
     """Publish a version of one registry in another; its bytes go through here only if they must."""
-    manifest = source.manifest(model, version)
+    manifest = check_manifest(source.manifest(model, version))
 
     def bring(file: File, renew_after_s: float | None) -> None:
         key = keys.blob(file.digest)
