@@ -74,9 +74,9 @@ def _length(body: bytes) -> int | None:
         document = json.loads(body)
     except (ValueError, RecursionError):
         document = None
-    length = document.get("content_length") if isinstance(document, dict) else False
-    if length is None:
+    if document == {}:
         return None
+    length = document.get("content_length") if isinstance(document, dict) else None
     if type(length) is not int or length < 1:
         raise MalformedRequestError(
             'an upload takes no body or {"content_length": N}, N being its bytes, 1 or more'

@@ -27,6 +27,7 @@ from functions.router.app import create_app
 from functions.runtime.loading import load
 from tests.support import runtime_bundles as bundles
 from tests.support.conformance import complaints
+from tests.support.jobs_world import JobsWorld
 from tests.support.router_world import SwitchableRegistry, deployed
 from tests.support.runtime_world import HttpRuntime
 
@@ -101,6 +102,7 @@ def router(folder: Path) -> FastAPI:
         {"lambda": CallableBackend({3: plane.handle})},
         settings=RouterSettings("bucket", "test"),
         log=lambda record: None,
+        jobs=lambda: JobsWorld().jobs,
     )
 
 

@@ -62,6 +62,8 @@ class Operation:
     refusals: tuple[int, ...] = QUESTION
     identified: bool = True
     body_needed: bool = True
+    #: Other answers that are no refusals, by status: what they mean.
+    also: Mapping[int, str] = field(default_factory=dict)
 
     def to_json(self, *, iam: bool) -> dict[str, Any]:
         """The operation object."""
@@ -76,7 +78,11 @@ class Operation:
             "operationId": self.name,
             "tags": [self.tag],
             "summary": self.summary,
-            "responses": {"200": good, **responses},
+            "responses": {
+                "200": good,
+                **{str(code): {"description": text} for code, text in self.also.items()},
+                **responses,
+            },
         }
         if self.description:
             operation["description"] = self.description

@@ -171,8 +171,10 @@ def _responses(document: Document, operation: Document) -> str:
     rows = [f"<tr><td>200</td><td>{escape(good['description'])}</td></tr>"]
     for code, response in operation["responses"].items():
         if code != "200":
-            named = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
-            rows.append(f"<tr><td>{escape(code)}</td><td>{escape(named['description'])}</td></tr>")
+            if "$ref" in response:
+                response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+            said = escape(response["description"])
+            rows.append(f"<tr><td>{escape(code)}</td><td>{said}</td></tr>")
     return (
         _content("What comes back", good.get("content", {}))
         + '<details><summary>Statuses</summary><div class="wide"><table><thead><tr>'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from modelport.openapi import v1, v2
+from modelport.openapi import jobs, v1, v2
 from modelport.openapi.about import Place
 from modelport.openapi.invocations import TAG as INVOCATIONS
 from modelport.openapi.operation import (
@@ -40,11 +40,13 @@ def operations(place: Place) -> Iterator[Operation]:
     """Everything that can be asked without knowing a model, and of any."""
     yield from _about_server(place)
     yield from _of_any_model(place)
+    if place.router:
+        yield from jobs.operations()
 
 
 def components() -> Schema:
     """The schemas those operations refer to."""
-    return v1.fixed_components() | v2.fixed_components()
+    return v1.fixed_components() | v2.fixed_components() | jobs.components()
 
 
 def _about_server(place: Place) -> Iterator[Operation]:
@@ -116,11 +118,19 @@ def _of_any_model(place: Place) -> Iterator[Operation]:
     ):
         yield Operation(
             "POST", path, tag, name, "Predict; the model's own document has the schemas",
+            jobs.ABOUT if place.router else "",
             parameters=(_MODEL,),
             request={JSON: json_body(anything), **media},
             answer={JSON: json_body(anything), **media},
             refusals=PREDICTION,
+            also=_OTHERWISE if place.router else {},
         )  # fmt: skip
+
+
+_OTHERWISE = {
+    202: "The call has become a job, at `Location`.",
+    303: "The answer lies at `Location`, for an hour.",
+}
 
 
 def _ask(
