@@ -91,6 +91,9 @@ def _add_answer(counts: Counts, response: Response, trace: Trace) -> None:
             counts[telemetry.MODEL_MS] = float(found[1])
         if _COLD.search(timing):
             counts[telemetry.COLD_STARTS] = 1
+            for limit in _limits(trace.routes):
+                # A version with few calls starts cold more often: no guard holds that against it.
+                counts.pop(telemetry.slower_than(limit), None)
     counts |= telemetry.predictions(said.get(telemetry.PREDICTED_HEADER, ""))
 
 
@@ -98,13 +101,7 @@ def _limits(routes: Routes | None) -> set[float]:
     """In milliseconds, what guards of the model's rollouts call slow, of either version."""
     if routes is None or not routes.rollouts:
         return set()
-    return {
-        limit
-        for rollout in routes.active_rollouts
-        for guard in rollout.guards
-        for limit in (guard.slower_than_ms, guard.stable_slower_than_ms)
-        if limit is not None
-    }
+    return {limit for rollout in routes.active_rollouts for limit in rollout.slow_limits_ms}
 
 
 def _raised(failure: ModelportError | None) -> tuple[str | None, int]:

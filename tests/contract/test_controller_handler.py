@@ -84,10 +84,10 @@ def test_a_schedule_moves_every_rollout_and_logs_each_decision(registry: Registr
     begin(registry, "two")
     summary, lines = look(registry, observed())
     assert summary == {"rollouts": 2, "acted": 2, "held": 0, "failed": 0}
-    assert [(line["event"], line["model"], line["action"]) for line in lines] == [
+    assert {(line["event"], line["model"], line["action"]) for line in lines} == {
         ("rollout", "one", "advance"),
         ("rollout", "two", "advance"),
-    ]
+    }
     assert lines[0]["evidence"][0]["guard"] == "errors"
     assert current(registry, "one").aliases["stable"] == (Weighted(1, 95.0), Weighted(2, 5.0))
     summary, lines = look(registry, observed())
@@ -110,7 +110,10 @@ def test_one_model_that_cannot_be_read_is_counted_and_the_others_go_on(registry:
     assert registry.store.replace(keys.routes("broken"), b"{", document.etag)
     summary, lines = look(registry, observed())
     assert summary == {"rollouts": 2, "acted": 1, "held": 0, "failed": 1}
-    assert [line["error"] for line in lines] == ["integrity", None]
+    assert {line["model"]: line["error"] for line in lines} == {
+        "broken": "integrity",
+        "sound": None,
+    }
 
 
 def test_metrics_that_are_away_hold_everything(registry: Registry) -> None:
@@ -120,7 +123,7 @@ def test_metrics_that_are_away_hold_everything(registry: Registry) -> None:
     before = current(registry, "blind")
     summary, lines = look(registry, observations)
     assert (summary["acted"], summary["held"] >= 1) == (0, True)
-    assert "the metrics cannot be read" in lines[-1]["reason"] or summary["failed"]
+    assert any("the metrics cannot be read" in line["reason"] for line in lines)
     assert current(registry, "blind") == before
 
 

@@ -248,6 +248,15 @@ def test_while_a_rollout_runs_its_guards_limits_are_counted_of_both_versions() -
         assert found == {telemetry.slower_than(249.5), telemetry.slower_than(200)}
 
 
+def test_a_cold_start_is_not_held_against_a_version() -> None:
+    routes = with_rollout(Guard("slow", "latency", 0.1, slower_than_ms=200))
+    cold = answer(server_timing="model;dur=1.5, cold")
+    (line,) = counted(routes, Version(cold), Version(cold))
+    found = metrics_of(line)
+    assert found["cold_starts"] == 1
+    assert not any(name.startswith("slower_than_") for name in found)
+
+
 @pytest.mark.parametrize("state", ["succeeded", "rolled-back", "aborted"])
 def test_a_rollout_that_ended_costs_no_metrics(state: str) -> None:
     routes = with_rollout(Guard("slow", "latency", 0.1, slower_than_ms=200), state=state)

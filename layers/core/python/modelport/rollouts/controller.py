@@ -77,8 +77,13 @@ class Controller:
         request, and then some for each model that has a rollout, however many others there are.
         """
         noted = self._active.noted()
-        wanted = sorted(noted) if models is None else models
+        wanted = self._in_turn(sorted(noted)) if models is None else models
         return tuple(each for model in wanted for each in self._model(model, noted.get(model)))
+
+    def _in_turn(self, models: list[str]) -> list[str]:
+        """Another model is first each minute: a look that is cut short starves nobody."""
+        first = int(self._now().timestamp() // 60) % max(1, len(models))
+        return models[first:] + models[:first]
 
     def look(self, routes: Routes, rollout: Rollout) -> Decision:
         """What would be decided now; writes nothing."""

@@ -35,7 +35,8 @@ class Guard:
 
     ``kind``: one of `KINDS`. ``limit``: the rate of bad events that is tolerated, or with
     ``relative`` the tolerated odds ratio to the stable version (for crashes: how many end it).
-    Latency counts a request as bad that takes longer than ``slower_than_ms``; a relative guard asks
+    Latency counts a request as bad that takes longer than ``slower_than_ms``, except in a cold
+    start, which a version with few calls has more of; a relative guard asks
     the stable version against ``stable_slower_than_ms``, so that p95 <= 1.2x is said exactly: no
     more of the candidate's requests above 1.2 q than of the stable's above q. ``categories`` are
     those of predictions that are told apart; all others are one.
@@ -108,7 +109,8 @@ class Rollout:
             raise InvalidRolloutError(
                 f"{len(names)} guards", f"up to {MOST_GUARDS}, each of them once"
             )
-        if self.state not in STATES or not 0 <= self.step < len(self.steps):
+        lawful = type(self.step) is int and 0 <= self.step < len(self.steps)
+        if self.state not in STATES or not lawful:
             raise InvalidRolloutError(f"step {self.step} in state {self.state!r}", f"{STATES}")
         for at in (self.started, self.since, *self.moved):
             if not _is_time(at):
