@@ -239,3 +239,12 @@ def test_one_json_log_line_per_request(runtimes: Open) -> None:
     assert line["duration_ms"] >= line["model_ms"] > 0
     colds = [line["cold_start"] for line in runtime.request_lines()]
     assert colds.count(True) <= 1
+
+
+def test_v1_compares_answers_with_labels(runtimes: Open) -> None:
+    path = V1.replace(":predict", ":evaluate")
+    sent = {"instances": [[1, 2], [4, 1]], "labels": [1, 1], "task": "classification"}
+    told = json.loads(post(runtimes("double"), path, sent).body)
+    assert (told["rows"], told["metrics"]["accuracy"]) == (2, 0.5)
+    refused = post(runtimes("double"), path, sent | {"labels": [1]})
+    assert (refused.status, error(refused)) == (400, "there are 2 instances and 1 labels")

@@ -13,7 +13,7 @@ from modelport.cli.failures import EXIT_CODES
 FIXED = {
     *("publish", "list", "show", "deploy", "undeploy", "route", "promote", "rollback"),
     *("invoke", "log", "status", "build", "image show", "image base", "export kubernetes"),
-    *("export bundle", "evaluate", "replay"),
+    *("export bundle", "evaluate", "evaluations", "replay"),
     *(f"jobs {verb}" for verb in ("list", "show", "wait", "cancel", "retry")),
     *("protect", "proposals", "approve", "reject"),
     *("tag", "describe", "diff", "export version", "import", "copy", "verify", "gc"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +31,7 @@ from modelport.settings import RuntimeSettings
 from modelport.signature import Signature, TensorSpec
 
 from functions.runtime.loading import load
+from tests.conftest import ROOT
 from tests.support import evaluation_world as world
 from tests.support.cli_world import Result, Terminal, register
 
@@ -263,3 +267,43 @@ def test_labels_only_models_are_evaluated_from_data_to_report(tmp_path: Path) ->
     found = answered(data, lambda inputs: inputs["x"], "m:1", 1, done.append)
     assert (found.labels, found.answers.tolist()) == (["1", "3"], [1, 2])
     assert done[-1] == path.stat().st_size
+
+
+def test_reports_are_shown_again(mail: Terminal) -> None:
+    assert "mail:2 was never evaluated" in mail.ok("evaluations", "mail:2").out
+    made = evaluate(mail, "mail:2", "--json").json
+    (line,) = mail.ok("evaluations", "mail:2").out.splitlines()[1:]
+    assert line.split()[:6] == ["test.csv", "200", "accuracy", "0.9", "f1_macro", "0.8998"]
+    assert made["id"] in line
+    assert mail.ok("evaluations", "mail:2", "--json").json["latest"] == [made]
+    assert mail.ok("evaluations", "mail:2", made["id"], "--json").json == made
+    assert "LABEL \\ ANSWER" in mail.ok("evaluations", "mail:2", made["id"]).out
+    gone = mail("evaluations", "mail:2", "../x", "--json")
+    assert (gone.code, gone.json["error"]["code"]) == (3, "report-not-found")
+    assert mail("evaluations", "mail:9").code == 3
+
+
+WITHOUT = """
+import sys
+from pathlib import Path
+sys.modules |= dict.fromkeys(("sklearn", "scipy", "matplotlib"))
+from tests.support.cli_world import Terminal
+line = ("evaluate", "mail:2", "--data", "test.csv", "--task", "classification", "--json")
+found = Terminal(Path("."))(*line)
+print(found.code, found.out)
+"""
+
+
+def test_without_the_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", WITHOUT],
+        env={"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    code, _, document = told.partition(" ")
+    error = json.loads(document)["error"]
+    assert (code, error["code"]) == ("1", "evaluation-tools-missing")
+    assert error["hint"] == "pip install 'modelport[evaluate]'"

@@ -207,6 +207,15 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
         ("modelport diff magika:3 magika:4", "modelport diff magika@stable magika@canary --json"),
     ),
     (
+        "evaluations",
+        LOOKING,
+        evaluating.evaluations,
+        (
+            "modelport evaluations magika:3",
+            "modelport evaluations magika:3 20260102T030405678901-0123456789ab --json",
+        ),
+    ),
+    (
         "log",
         LOOKING,
         history.log,

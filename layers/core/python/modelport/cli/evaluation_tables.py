@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from modelport.cli.console import facts, short, table
+from modelport.cli.finding import when
 from modelport.evaluation.conditions import MORE_IS_BETTER
 from modelport.evaluation.report import Figure, Report
 
@@ -37,6 +38,25 @@ def show_report(console: Console, report: Report, stored: bool = True) -> None:
             ]
         )
     )
+
+
+def show_reports(console: Console, ref: str, reports: Sequence[Report]) -> None:
+    """The latest report on each data set, a line each."""
+    if not reports:
+        console.print(f"{ref} was never evaluated")
+        console.print(Text(f"modelport evaluate {ref} --data FILE --task …", style="dim"))
+        return
+    rows = [
+        (each.data.name, f"{each.data.rows:,}", _headline(each), when(each.at), each.who, each.id)
+        for each in reports
+    ]
+    console.print(table(("DATA", "ROWS", "FIGURES", "AT", "WHO", "REPORT"), rows))
+
+
+def _headline(report: Report) -> str:
+    names = ("accuracy", "f1_macro", "rmse", "r2")
+    figures = ((name, report.metrics.get(name)) for name in names)
+    return "  ".join(f"{name} {figure.value:.4g}" for name, figure in figures if figure)
 
 
 def show_comparison(console: Console, ref: str, comparison: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelport.errors import ConflictError, InvalidInputError, ModelportError
+from modelport.errors import ConflictError, InvalidInputError, ModelportError, NotFoundError
 
 
 class DataSetError(InvalidInputError):
@@ -56,6 +56,18 @@ class EvaluationToolsMissingError(ModelportError):
         super().__init__(
             f"{package} is not installed, and evaluating needs it",
             hint="pip install 'modelport[evaluate]'",
+        )
+
+
+class ReportNotFoundError(NotFoundError):
+    """No report of a version has this id."""
+
+    code = "report-not-found"
+
+    def __init__(self, name: str, version: int, report: str) -> None:
+        super().__init__(
+            f"{name}:{version} has no report {report!r:.80}",
+            hint=f"modelport evaluations {name}:{version}",
         )
 
 

@@ -114,7 +114,8 @@ def _facts(report: Report) -> str:
         ("evaluated", f"{report.at} by {report.who or 'unknown'}"),
         ("commit", report.commit),
         ("through", report.through),
-        ("intervals", f"percentile bootstrap, {report.resamples} resamples, seed {report.seed}"),
+        ("seed", str(report.seed)),
+        ("intervals", _intervals(report)),
     ]
     rows = "".join(
         f"<tr><th>{name}</th><td><code>{escape(value)}</code></td></tr>"
@@ -122,6 +123,10 @@ def _facts(report: Report) -> str:
         if value
     )
     return f"<h2>Where from</h2><table>{rows}</table>"
+
+
+def _intervals(report: Report) -> str:
+    return f"percentile bootstrap, {report.resamples} resamples" if report.resamples else ""
 
 
 def _table(

@@ -74,6 +74,12 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "id": self.id, **asdict(self)}
 
+    def public(self) -> dict[str, Any]:
+        """The same without the packed outcomes of its rows, for people's programs."""
+        document = self.to_json()
+        del document["outcomes"]
+        return document
+
     def to_bytes(self) -> bytes:
         """Readable canonical JSON."""
         return readable(self.to_json())
