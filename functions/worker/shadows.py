@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from modelport import telemetry
@@ -29,10 +30,11 @@ from modelport.errors import (
     RegistryUnavailableError,
     ThrottledError,
 )
+from modelport.manifest import Manifest
 from modelport.refusals import status_of
 from modelport.registry import Snapshot
 from modelport.routes import Deployment
-from modelport.shadows.agreement import Agreement, compare
+from modelport.shadows.agreement import Agreement, Terms, compare
 from modelport.shadows.message import Answered, ShadowCall
 
 from functions.worker.messages import Log, Message
@@ -58,9 +60,10 @@ Counts = dict[str, float]
 
 
 class Registry(Protocol):
-    """The one question to a registry."""
+    """The two questions to a registry."""
 
     def routes(self, model: str, *, etag: str | None = None) -> Snapshot | None: ...
+    def manifest(self, model: str, version: int) -> Manifest: ...
 
 
 @dataclass
@@ -89,6 +92,13 @@ class ShadowRunner:
         self._backends, self._environment, self._log = backends, environment, log
         self._clock, self._now, self._sleep = clock, now, sleep
         self._deployments = _Deployments(registry, clock)
+
+        # Manifests are immutable, and may be large: no more is kept of them.
+        @lru_cache(maxsize=MODELS_KEPT)
+        def labelled(model: str, version: int) -> bool:
+            return registry.manifest(model, version).content.settings.labels is not None
+
+        self._labelled = labelled
 
     def __call__(self, message: Message, until: float) -> bool:
         """Ask the shadow version, and say what came of it; False only where there is no time."""
@@ -125,12 +135,13 @@ class ShadowRunner:
         backend = self._backends.get(deployment.target)
         if backend is None:
             raise BackendGoneError(call.model, call.shadow, deployment.target)
+        classes = any(self._labelled(call.model, each) for each in (call.shadow, call.live))
         started = self._clock()
         response = backend.invoke(deployment, call.model, _request(call))
         if isinstance(response, Stream):
             response = response.whole()
         seconds = self._clock() - started
-        outcome = _answered(call, response)
+        outcome = _answered(call, response, Terms(classes=classes))
         if telemetry.SHADOW_REQUESTS in outcome.counts:
             outcome.counts[telemetry.SHADOW_MS] = round(seconds * 1000, 3)
         outcome.about["target"] = deployment.target
@@ -176,7 +187,7 @@ def _request(call: ShadowCall) -> Request:
     return Request(asked.method, asked.path, headers, asked.body, asked.request_id)
 
 
-def _answered(call: ShadowCall, response: Response) -> Outcome:
+def _answered(call: ShadowCall, response: Response, terms: Terms) -> Outcome:
     """What an answer of the shadow version counts for."""
     if response.status == _THROTTLED:
         return _lost("throttled")
@@ -191,7 +202,7 @@ def _answered(call: ShadowCall, response: Response) -> Outcome:
     else:
         told = response.headers.get(telemetry.PREDICTED_HEADER, "")
         outcome.counts |= telemetry.predictions(told)
-        found = compare(call.answered, Answered.of(response))
+        found = compare(call.answered, Answered.of(response), terms)
     _add(outcome, found)
     return outcome
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from modelport.goldens import Golden
 from modelport.goldens.golden import Tensor
+from modelport.manifest import ModelSettings
 from modelport.registry.memory import MemoryRegistry
 from modelport.routes import Guard, Rollout, Routes, Weighted, parse_weights
 
@@ -180,6 +181,20 @@ def test_tolerances_and_the_limit_are_the_callers(terminal: Terminal, api: Api) 
         *("replay", MODEL, "--requests", requests, "--json"), *("--rtol", "0.1", "--limit", "2")
     ).json
     assert (found["agreement"], found["requests"]) == (1.0, 2)
+
+
+def test_labels_make_scores_of_a_versions_numbers(terminal: Terminal, api: Api) -> None:
+    draft = make_draft(terminal.folder / "labelled", model=b"labelled")
+    content = replace(draft.content, settings=ModelSettings(labels="labels.txt"))
+    manifest = terminal.registry.publish(MODEL, replace(draft, content=content), who=ADA)
+    register(terminal.registry, manifest)
+    api.versions = dict.fromkeys((3, 4), scores([3.0, 6.0])) | {1: scores([2.0, 4.0])}
+    requests = lines(terminal, ONE)
+    for version, agreement in ((3, 0.0), (4, 1.0)):
+        found = terminal.ok(
+            "replay", MODEL, "--requests", requests, "--to", str(version), "--json"
+        ).json
+        assert found["agreement"] == agreement
 
 
 def test_a_rollout_says_which_two_versions_are_meant(terminal: Terminal, api: Api) -> None:

@@ -128,7 +128,9 @@ def routes(aws: str, tmp_path_factory: pytest.TempPathFactory) -> Routes:
     s3 = boto3.client("s3", endpoint_url=aws)
     s3.create_bucket(Bucket=BUCKET)
     registry = S3Registry(s3, BUCKET)
-    registry.publish(MODEL, make_draft(tmp_path_factory.mktemp("draft"), model=b"1"), who=ADA)
+    for number in range(1, SHADOW + 1):
+        draft = make_draft(tmp_path_factory.mktemp("draft"), model=bytes([number]))
+        registry.publish(MODEL, draft, who=ADA)
     written = registry.change(MODEL, _deployed, action="test", detail={}, who=ADA)
     s3.close()
     return written

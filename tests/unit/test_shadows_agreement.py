@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelport.shadows.agreement import Agreement, compare
+from modelport.shadows.agreement import Agreement, Terms, compare
 from modelport.shadows.message import Answered, digest_of
 from modelport.shadows.reading import MOST_BYTES, UnreadableError, read
 from modelport.telemetry import PREDICTED_HEADER as PREDICTED
@@ -105,7 +105,10 @@ def test_answers_that_say_the_same_agree(want: Any, got: Any) -> None:
         ({"results": [[["cat", 0.1], ["dog", 0.9]]]}, {"results": [[["cat", 0.9], ["dog", 0.1]]]}),
         (v2([1.0, 2.0], [2]), v2([1.0, 3.0], [2])),
         (v2(["0.9:1", "0.1:0"], [1, 2], "BYTES"), v2(["0.8:0", "0.2:1"], [1, 2], "BYTES")),
-        # Several dimensions a row are no ranking: every value counts.
+        # Amounts are no scores, whichever is the largest.
+        ({"predictions": [[2.0, 4.0]]}, {"predictions": [[3.0, 6.0]]}),
+        ({"predictions": [[0.1, 0.9]]}, {"predictions": [[0.1, 1.1]]}),
+        # Several dimensions a row are no scores: every value counts.
         (v2([1.0, 2.0, 3.0, 9.0], [1, 2, 2]), v2([1.0, 2.5, 3.0, 9.0], [1, 2, 2])),
         ({"label": "cat", "scores": [0.1, 0.9]}, {"label": "dog", "scores": [0.1, 0.9]}),
         ({"predictions": [1.0]}, {"error": "no"}),
@@ -116,6 +119,14 @@ def test_answers_that_say_something_else_do_not(want: Any, got: Any) -> None:
     assert found.agrees is False
     assert found.why
     assert found.agreeing < found.rows
+
+
+def test_logits_are_scores_where_the_bundle_has_labels() -> None:
+    want, got = answered({"outputs": [[-2.0, 4.0]]}), answered({"outputs": [[-9.0, 6.0]]})
+    other = answered({"outputs": [[7.0, 6.0]]})
+    assert compare(want, got).agrees is False
+    assert compare(want, got, Terms(classes=True)).agrees is True
+    assert compare(want, other, Terms(classes=True)).agrees is False
 
 
 def test_rows_are_counted_and_the_first_that_differs_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from modelport.errors import (
     RegistryUnavailableError,
     ThrottledError,
 )
+from modelport.manifest import Manifest
 from modelport.sagemaker_envelope import HEADER, unwrap, wrap
 from modelport.shadows.message import ShadowCall
 from modelport.telemetry import PREDICTED_HEADER
@@ -59,6 +61,19 @@ def copy(live: Response | None = None, **members: Any) -> dict[str, Any]:
     return message
 
 
+class Registry(SwitchableRegistry):
+    """A registry some of whose versions have labels."""
+
+    labelled: frozenset[int] = frozenset()
+
+    def manifest(self, model: str, version: int) -> Manifest:
+        found = super().manifest(model, version)
+        if version not in self.labelled:
+            return found
+        settings = replace(found.content.settings, labels="labels.txt")
+        return replace(found, content=replace(found.content, settings=settings))
+
+
 class World:
     """A worker over a shadow version on one target, with all it said."""
 
@@ -69,7 +84,7 @@ class World:
         target: str = "lambda",
         backend: Backend | None = None,
     ) -> None:
-        self.registry = SwitchableRegistry(deployed(LIVE, SHADOW, target=target))
+        self.registry = Registry(deployed(LIVE, SHADOW, target=target))
         self.clock = HandClock()
         self.lines: list[dict[str, Any]] = []
         self.waits: list[float] = []
@@ -228,6 +243,16 @@ def test_without_routes_a_copy_is_lost_and_counted(failure: ModelportError) -> N
     world.registry.failure = failure
     assert world.take(copy()) == []
     assert world.counted() == {"shadows_lost": 1}
+
+
+@pytest.mark.parametrize(("labelled", "disagreed"), [((), 1), ((LIVE,), 0), ((SHADOW,), 0)])
+def test_labels_of_either_version_make_scores_of_its_numbers(
+    labelled: tuple[int, ...], disagreed: int
+) -> None:
+    world = World(lambda request: scores(3.0, 6.0))
+    world.registry.labelled = frozenset(labelled)
+    world.take(copy(scores(2.0, 4.0)), copy(scores(2.0, 4.0)))
+    assert [line["disagreed"] for line in world.lines] == [disagreed] * 2
 
 
 @pytest.mark.parametrize("missing", [{"shadow": 7}, {"model": "other"}])

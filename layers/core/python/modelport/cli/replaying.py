@@ -30,7 +30,7 @@ from modelport.errors import InvalidSettingError, NotDeployedError
 from modelport.grammar import Call, canonical_path
 from modelport.refs import check_alias, check_name, check_version
 from modelport.routes import STABLE, Routes
-from modelport.shadows.agreement import ATOL, RTOL, Agreement, Tolerance, compare
+from modelport.shadows.agreement import ATOL, RTOL, Agreement, Terms, compare
 from modelport.shadows.message import Answered
 
 if TYPE_CHECKING:
@@ -147,8 +147,9 @@ def replay(
 ) -> None:
     """Send the same requests to two versions and tell how far their answers agree.
 
-    Rankings, such as a classifier's scores, agree when their highest is at the same place; other
-    numbers within the tolerances; whole numbers and text when they are equal. It is what the
+    Scores of classes (what lies between 0 and 1, or any of a bundle with labels) agree when their
+    highest is at the same place; other numbers within the tolerances; whole numbers and text when
+    they are equal. It is what the
     agreement guard of a rollout looks at, for requests that were recorded: a file of them, or the
     goldens of the version.
 
@@ -161,7 +162,9 @@ def replay(
     assert found is not None  # only asked with an ETag does it say "as before"
     tally = Tally(name, *_versions(found.routes, live, to))
     with _asked(session, tally, requests) as recorded:
-        _replay(session, tally, first(recorded, limit), Tolerance(rtol, atol))
+        _replay(
+            session, tally, first(recorded, limit), Terms(rtol, atol, _labelled(session, tally))
+        )
     if not tally.requests:
         raise InvalidUsageError("there is no request to send")
     session.output.result(tally.to_json(), lambda console: _show(console, tally))
@@ -184,6 +187,12 @@ def _versions(routes: Routes, live: str, to: str | None) -> tuple[int, int]:
             f"both are version {ours} of {routes.model}", hint="name another one: --to VERSION"
         )
     return ours, theirs
+
+
+def _labelled(session: Session, tally: Tally) -> bool:
+    """Whether what the versions give are scores of classes, as far as their bundles say."""
+    manifests = (session.registry.manifest(tally.model, each) for each in (tally.live, tally.to))
+    return any(manifest.content.settings.labels for manifest in manifests)
 
 
 def _version(routes: Routes, text: str) -> int:
@@ -223,9 +232,7 @@ def _opened(path: Path, name: str) -> Iterator[Iterable[Recorded]]:
         yield from_lines(file, name)
 
 
-def _replay(
-    session: Session, tally: Tally, requests: Iterable[Recorded], tolerance: Tolerance
-) -> None:
+def _replay(session: Session, tally: Tally, requests: Iterable[Recorded], terms: Terms) -> None:
     from modelport.client import Client, Retries  # loading it takes longer than other commands run
 
     if not session.endpoint:
@@ -240,12 +247,12 @@ def _replay(
             http=http,
         )
         for request in requests:
-            _one(client, tally, request, tolerance)
+            _one(client, tally, request, terms)
             if tally.requests % 100 == 0:
                 tell(f"{tally.requests:,} requests")
 
 
-def _one(client: Client, tally: Tally, request: Recorded, tolerance: Tolerance) -> None:
+def _one(client: Client, tally: Tally, request: Recorded, terms: Terms) -> None:
     """Send a request to both versions, and count what came of it."""
     tally.requests += 1
     try:
@@ -264,7 +271,7 @@ def _one(client: Client, tally: Tally, request: Recorded, tolerance: Tolerance) 
     except AnswerError as error:  # it refuses what the other takes
         tally.add(request, Agreement(False, 1, 0, f"version {tally.to} answers {error.status}"))
     else:
-        tally.add(request, compare(live, other, tolerance, MOST_BYTES))
+        tally.add(request, compare(live, other, terms, MOST_BYTES))
 
 
 def _answer(client: Client, model: str, version: int, request: Recorded) -> Answered:

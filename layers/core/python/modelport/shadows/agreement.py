@@ -3,12 +3,16 @@
 An answer is rows of outputs (`modelport.shadows.reading`), and two answers agree when they have the
 same outputs and every row agrees:
 
-- A row of several numbers in floating point is a ranking, as classifiers give: it agrees when its
-  highest is at the same place. So does V1's ``classify`` (label and score pairs) and V2's
+- A row of several numbers in floating point that are scores of classes agrees when its highest is
+  at the same place. Scores are what lies between 0 and 1, as probabilities do; any numbers of a
+  version whose bundle has labels; the label and score pairs of V1's ``classify`` and V2's
   classification (``score:index:label``, the best first).
-- Any other number in floating point agrees within tolerances, ``|a - b| <= atol + rtol * |a|``;
-  as does a ranking with its highest elsewhere whose every value does: a tie is not a change.
+- Any other number in floating point agrees within tolerances, ``|a - b| <= atol + rtol * |a|``; as
+  do scores with their highest elsewhere of which every one does: a tie is not a change.
 - Whole numbers, booleans and text agree when they are equal. NaN equals NaN.
+
+So raw scores beyond 0 and 1 (logits) of a version without labels are held to the tolerances: they
+cannot be told from amounts, of which the largest alone says nothing.
 
 Of an answer that was too large to travel only its digest and the version's own summary of its
 prediction are known: then equal bytes or equal summaries agree, and without either there is nothing
@@ -31,17 +35,20 @@ from modelport.telemetry import PREDICTED_HEADER
 RTOL, ATOL = 1e-2, 1e-3
 _CLASS = re.compile(r"-?(?:[0-9][0-9.e+-]*|inf|nan):([0-9]{1,9})(?::.*)?", re.DOTALL)
 _LONGEST_NAME = 60
+#: What half precision may add to a probability.
+_ROUNDED = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far numbers in floating point may lie apart."""
+class Terms:
+    """How far numbers in floating point may lie apart, and whether several are ``classes``."""
 
     rtol: float = RTOL
     atol: float = ATOL
+    classes: bool = False
 
 
-_USUAL = Tolerance()
+_USUAL = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Agreement:
 def compare(
     live: Answered,
     shadow: Answered,
-    tolerance: Tolerance = _USUAL,
+    terms: Terms = _USUAL,
     most_bytes: int = MOST_BYTES,
 ) -> Agreement:
     """Hold the answer of a shadow version, which has its body, against what the caller got."""
@@ -75,13 +82,13 @@ def compare(
         found = read(shadow.headers, answered, most_bytes)
     except UnreadableError as error:
         return Agreement(None, why=str(error))
-    return compare_outputs(wanted, found, tolerance)
+    return compare_outputs(wanted, found, terms)
 
 
 def compare_outputs(
     wanted: Outputs,
     found: Outputs,
-    tolerance: Tolerance = _USUAL,
+    terms: Terms = _USUAL,
 ) -> Agreement:
     """The same for answers that have been read."""
     if wanted.keys() != found.keys():
@@ -97,7 +104,7 @@ def compare_outputs(
             continue
         rows += len(column)
         for at, (want, got) in enumerate(zip(column, other, strict=True)):
-            if _row_agrees(want, got, tolerance):
+            if _row_agrees(want, got, terms):
                 agreeing += 1
             else:
                 why = why or f"{where}row {at}"
@@ -119,42 +126,50 @@ def _kind(answered: Answered) -> tuple[str, ...]:
     return tuple(answered.headers.get(name, "") for name in names)
 
 
-def _row_agrees(want: Any, got: Any, tolerance: Tolerance) -> bool:
+def _row_agrees(want: Any, got: Any, terms: Terms) -> bool:
     if isinstance(want, dict) and isinstance(got, dict):
         return want.keys() == got.keys() and all(
-            _row_agrees_flat(value, got[key], tolerance) for key, value in want.items()
+            _row_agrees_flat(value, got[key], terms) for key, value in want.items()
         )
-    return _row_agrees_flat(want, got, tolerance)
+    return _row_agrees_flat(want, got, terms)
 
 
-def _row_agrees_flat(want: Any, got: Any, tolerance: Tolerance) -> bool:
-    if _same_best(want, got):
+def _row_agrees_flat(want: Any, got: Any, terms: Terms) -> bool:
+    if _same_best(want, got, terms.classes):
         return True
-    return _same(want, got, tolerance)
+    return _same(want, got, terms)
 
 
-def _same_best(want: Any, got: Any) -> bool:
-    """Whether both are rankings of as many, with the highest at the same place."""
+def _same_best(want: Any, got: Any, classes: bool) -> bool:
+    """Whether both are scores of as many classes, with the highest at the same place."""
     if not (isinstance(want, list) and isinstance(got, list)) or not 0 < len(want) == len(got):
         return False
-    ours, theirs = _scores(want), _scores(got)
+    ours, theirs = _scores(want, classes), _scores(got, classes)
     if ours is not None and theirs is not None:
         return _best(ours) == _best(theirs)
     first, second = _class_of(want[0]), _class_of(got[0])
     return first is not None and first == second
 
 
-def _scores(row: list[Any]) -> list[Any] | None:
-    """The numbers of a ranking; None for what is none."""
+def _scores(row: list[Any], classes: bool) -> list[Any] | None:
+    """The scores in a row; None for what are none."""
     if all(isinstance(pair, list) and len(pair) == 2 for pair in row):  # V1's label and score
         row = [pair[1] for pair in row] if all(type(pair[0]) is str for pair in row) else []
+        classes = True
     fractions = False
     for value in row:
         if type(value) is float:
             fractions = True
         elif type(value) is not int:
             return None
-    return row if fractions and len(row) > 1 else None
+    if not fractions or len(row) < 2:
+        return None
+    return row if classes or all(map(_probable, row)) else None
+
+
+def _probable(score: float) -> bool:
+    """Whether it may be a probability, or was one before something went wrong."""
+    return -_ROUNDED <= score <= 1 + _ROUNDED or score != score
 
 
 def _best(scores: Sequence[Any]) -> tuple[bool, int]:
@@ -171,7 +186,7 @@ def _class_of(text: Any) -> str | None:
     return match[1] if match else None
 
 
-def _same(want: Any, got: Any, tolerance: Tolerance) -> bool:
+def _same(want: Any, got: Any, terms: Terms) -> bool:
     """Whether two JSON values are the same within tolerances; no deeper than memory goes."""
     left = [(want, got)]
     while left:
@@ -184,12 +199,12 @@ def _same(want: Any, got: Any, tolerance: Tolerance) -> bool:
             if ours.keys() != theirs.keys():
                 return False
             left.extend((value, theirs[key]) for key, value in ours.items())
-        elif not _close(ours, theirs, tolerance):
+        elif not _close(ours, theirs, terms):
             return False
     return True
 
 
-def _close(want: Any, got: Any, tolerance: Tolerance) -> bool:
+def _close(want: Any, got: Any, terms: Terms) -> bool:
     if type(want) is float or type(got) is float:
         if type(want) not in (int, float) or type(got) not in (int, float):
             return False
@@ -199,5 +214,5 @@ def _close(want: Any, got: Any, tolerance: Tolerance) -> bool:
             return False
         if not (math.isfinite(want) and math.isfinite(got)):
             return bool(want == got or (want != want and got != got))
-        return bool(abs(want - got) <= tolerance.atol + tolerance.rtol * abs(want))
+        return bool(abs(want - got) <= terms.atol + terms.rtol * abs(want))
     return type(want) is type(got) and bool(want == got)
