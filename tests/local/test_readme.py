@@ -1,4 +1,4 @@
-"""The README is run: its shell blocks in one shell on a local cloud, its TOML by the parser."""
+"""The README and docs/ are run: their shell blocks in one shell on a local cloud, TOML parsed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,29 @@ from tests.local.conftest import free_port
 from tests.support.local_cloud import SCRIPT
 
 README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
 MODEL = "# model.toml"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README + OPERATIONS) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def shell() -> str:
+    """Every shell block: those of docs/ on the cloud that the README's last one takes down."""
+    *before, last = blocks("sh", README)
+    return "\n".join(["set -euo pipefail", *before, *blocks("sh", OPERATIONS), last])
 
 
 def test_every_shell_block_runs_in_order() -> None:
     cloud = [sys.executable, str(SCRIPT)]
     if subprocess.run([*cloud, "status"], capture_output=True).returncode == 0:
         pytest.skip("a local cloud of yours is up; this test must not touch it: make down")
-    script = "\n".join(["set -euo pipefail", *blocks("sh")])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     environment |= {"PORT": str(free_port()), "PATH": _without_ours(os.environ["PATH"])}
     try:
         done = subprocess.run(
-            ["bash", "-c", script],
+            ["bash", "-c", shell()],
             cwd=ROOT,
             env=environment,
             capture_output=True,
