@@ -45,9 +45,9 @@ def policy(terminal: Terminal) -> Policy:
             "rule-add",
         ),
         (("fallback", "magika", "stable=3"), Policy(fallbacks={"stable": 3}), "fallback"),
-        (("shadow", "magika", "3"), Policy(shadows=(Shadow(3),)), "shadow"),
+        (("shadow", "magika:3"), Policy(shadows=(Shadow(3),)), "shadow"),
         (
-            ("shadow", "magika", "3", "--percent", "10", "--of", "stable"),
+            ("shadow", "magika:3", "--percent", "10", "--of", "stable"),
             Policy(shadows=(Shadow(3, 10.0, "stable"),)),
             "shadow",
         ),
@@ -71,7 +71,7 @@ def test_each_verb_writes_one_logged_change_of_the_policy(
     [
         (("rule", "add", "magika", "x-t=a", "canary"), ("rule", "remove", "magika", "x-t=a")),
         (("fallback", "magika", "canary=3"), ("fallback", "magika", "canary=")),
-        (("shadow", "magika", "3"), ("shadow", "magika", "3", "--off")),
+        (("shadow", "magika:3"), ("shadow", "magika:3", "--off")),
     ],
 )
 def test_what_was_added_can_be_removed_once(
@@ -87,7 +87,7 @@ def test_what_was_added_can_be_removed_once(
 def test_people_read_what_was_done_and_what_holds(terminal: Terminal) -> None:
     said = terminal.ok("traffic", "rule", "add", "magika", "x-tenant=acme", "canary").out
     assert said == "magika: rule-add header=x-tenant value=acme to=canary  (revision 9)\n"
-    terminal.ok("traffic", "shadow", "magika", "3", "--percent", "2.5")
+    terminal.ok("traffic", "shadow", "magika:3", "--percent", "2.5")
     terminal.ok("traffic", "fallback", "magika", "stable=2")
     shown = terminal.ok("traffic", "show", "magika").out
     for line in (
@@ -125,11 +125,11 @@ def test_people_read_what_was_done_and_what_holds(terminal: Terminal) -> None:
         (("fallback", "magika", "stable=9"), 4, "not-deployed"),
         (("fallback", "magika", "stable=x"), 2, "invalid-name"),
         (("fallback", "magika", "beta=1"), 3, "alias-not-found"),
-        (("shadow", "magika", "9"), 4, "not-deployed"),
-        (("shadow", "magika", "3", "--percent", "0"), 2, "invalid-policy"),
-        (("shadow", "magika", "3", "--percent", "nan"), 2, "invalid-policy"),
-        (("shadow", "magika", "3", "--percent", "101"), 2, "invalid-policy"),
-        (("shadow", "magika", "3", "--of", "beta"), 3, "alias-not-found"),
+        (("shadow", "magika:9"), 4, "not-deployed"),
+        (("shadow", "magika:3", "--percent", "0"), 2, "invalid-policy"),
+        (("shadow", "magika:3", "--percent", "nan"), 2, "invalid-policy"),
+        (("shadow", "magika:3", "--percent", "101"), 2, "invalid-policy"),
+        (("shadow", "magika:3", "--of", "beta"), 3, "alias-not-found"),
         (("show", "nope"), 3, "model-not-found"),
         (("version-header", "nope", "off"), 3, "model-not-found"),
     ],
@@ -156,7 +156,7 @@ def test_an_alias_that_the_policy_needs_stays(terminal: Terminal) -> None:
     [
         (("rule", "add", "magika", "x-tenant=acme", "3"), "the rule x-tenant=acme"),
         (("fallback", "magika", "stable=3"), "the fallback of stable"),
-        (("shadow", "magika", "3"), "its shadow traffic"),
+        (("shadow", "magika:3"), "its shadow traffic"),
     ],
 )
 def test_a_version_that_the_policy_needs_is_not_undeployed(

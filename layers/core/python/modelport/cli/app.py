@@ -340,8 +340,8 @@ GROUPS: tuple[tuple[str, str, str, tuple[Verb, ...]], ...] = (
                 "shadow",
                 policy.shadow,
                 (
-                    "modelport traffic shadow magika 4 --percent 10 --of stable",
-                    "modelport traffic shadow magika 4 --off",
+                    "modelport traffic shadow magika:4 --percent 10 --of stable",
+                    "modelport traffic shadow magika:4 --off",
                 ),
             ),
         ),

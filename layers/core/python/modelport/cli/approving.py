@@ -127,6 +127,8 @@ def approve(
 
     detail = {"to": alias_json(waiting.to), "proposed_by": waiting.who}
     change_alias(session, name, alias, edit, "approve", message, detail)
+    if not waiting.to:
+        session.output.note(f"{name}@{alias} is no longer protected")
 
 
 def reject(

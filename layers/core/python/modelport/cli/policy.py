@@ -15,7 +15,7 @@ from rich.console import Console
 
 from modelport.cli.console import facts
 from modelport.cli.failures import InvalidUsageError
-from modelport.cli.session import AsJson, Bucket, Debug, Message, Session
+from modelport.cli.session import AsJson, Bucket, Debug, Message, Session, version_ref
 from modelport.cli.traffic import ModelName, weights
 from modelport.errors import ModelNotFoundError
 from modelport.refs import check_alias, check_name, check_version
@@ -211,8 +211,7 @@ def fallback(
 
 def shadow(
     context: typer.Context,
-    name: ModelName,
-    version: Annotated[int, typer.Argument(metavar="V", help="The version that gets copies.")],
+    ref: Annotated[str, typer.Argument(metavar="NAME:V", help="The version that gets copies.")],
     percent: Annotated[
         float, typer.Option("--percent", help="Percent of the calls that are copied.")
     ] = 100.0,
@@ -231,7 +230,7 @@ def shadow(
     Its answers are compared with those that callers got, and counted.
     """
     session = Session.of(context, as_json, bucket)
-    check_version(version)
+    name, version = version_ref(ref)
 
     def edit(policy: Policy) -> Policy:
         if off:
