@@ -1,7 +1,8 @@
 """Rollouts on a real cloud: the router's log becomes metrics, and the controller decides by them.
 
-Three versions of one model behind the real API: 1 and 2 answer, 3 fails every call although its
-goldens passed. The controller is called as its schedule would call it.
+Three versions of one model behind the real API: 1 doubles, 2 also turns the sign and with it which
+of two scores is the higher, 3 fails every call although its goldens passed. The controller is
+called as its schedule would call it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import httpx
 import pytest
+from modelport import telemetry
+from modelport.rollouts.cloudwatch import CloudWatchObservations
 
+from tests.local.conftest import eventually
 from tests.local.test_end_to_end import scaling
 from tests.support.local_cloud import LocalCloud, local_cloud
 
@@ -35,8 +41,8 @@ def predict_fn(data, model):
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     folder = tmp_path_factory.mktemp("rollouts")
     with local_cloud(folder / "home", "ministack") as running:
-        first, second, third = (scaling(folder / f"v{version}", 2) for version in (1, 2, 3))
-        (second / "labels.txt").write_text("doubled\nand this too\n")
+        factors = {1: 2, 2: -2, 3: 2}
+        first, second, third = (scaling(folder / f"v{v}", by) for v, by in factors.items())
         (third / "inference.py").write_text(FAILING)
         running.deployed(first, second, third, model=MODEL)
         yield running
@@ -51,12 +57,10 @@ def routes(cloud: LocalCloud) -> None:
 
 def look(cloud: LocalCloud) -> dict[str, Any]:
     """Have the controller look now, as its schedule does every minute."""
-    functions = boto3.client("lambda", endpoint_url=cloud.environment["AWS_ENDPOINT_URL"])
-    try:
+    endpoint = cloud.environment["AWS_ENDPOINT_URL"]
+    with closing(boto3.client("lambda", endpoint_url=endpoint)) as functions:
         answer = functions.invoke(FunctionName="modelport-local-controller", Payload=b"{}")
         said = json.loads(answer["Payload"].read())
-    finally:
-        functions.close()
     assert "FunctionError" not in answer, said
     return dict(said)
 
@@ -161,6 +165,33 @@ def test_a_fallback_answers_where_a_version_fails(cloud: LocalCloud) -> None:
     assert (answer.status_code, answer.headers["x-modelport-version"]) == (200, "1")
     assert answer.json() == {"predictions": [[2.0, 4.0]]}
     cloud.modelport("traffic", "fallback", MODEL, "stable=")
+
+
+@pytest.mark.usefixtures("routes")
+def test_a_shadow_version_is_asked_compared_and_never_seen(cloud: LocalCloud) -> None:
+    cloud.modelport("traffic", "shadow", MODEL, "2", "--of", "stable")
+    cloud.modelport("traffic", "shadow", MODEL, "3")
+    cloud.settled(MODEL)
+    began = datetime.now(UTC) - timedelta(seconds=1)
+    answers = calls(cloud, 20)
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.headers["x-modelport-version"] for answer in answers} == {"1"}
+    names = [telemetry.COMPARED, telemetry.DISAGREED, telemetry.SHADOW_ERRORS]
+    with closing(
+        boto3.client("cloudwatch", endpoint_url=cloud.environment["AWS_ENDPOINT_URL"])
+    ) as client:
+        observations = CloudWatchObservations(client, "local")
+
+        def counted(version: int) -> list[int]:
+            until = datetime.now(UTC) + timedelta(seconds=2)
+            windows = observations.windows(MODEL, version, names, began, until, 1)
+            return [sum(window.count(name) for window in windows) for name in names]
+
+        # Another score is the higher one each time; what fails is not compared.
+        assert eventually(lambda: counted(2) == [20, 20, 0]), counted(2)
+        assert eventually(lambda: counted(3) == [0, 0, 20]), counted(3)
+    for version in ("2", "3"):
+        cloud.modelport("traffic", "shadow", MODEL, version, "--off")
 
 
 @pytest.mark.usefixtures("routes")
