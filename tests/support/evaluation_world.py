@@ -17,10 +17,12 @@ FEATURES = ("length", "width", "weight")
 NAMES = ("ham", "spam")
 
 
-def linear(weights: Any, *, softmax: bool = False, flat: bool = False) -> bytes:
+def linear(
+    weights: Any, *, softmax: bool = False, flat: bool = False, rows: int | str = "N"
+) -> bytes:
     """An ONNX model x [N,K] → y = x · weights, as probabilities with ``softmax``, [N] if flat."""
     matrix = np.asarray(weights, np.float32)
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", len(matrix)])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, len(matrix)])]
     nodes = [helper.make_node("MatMul", ["x", "w"], ["z"])]
     constants = [numpy_helper.from_array(matrix, "w")]
     if softmax:
@@ -30,7 +32,7 @@ def linear(weights: Any, *, softmax: bool = False, flat: bool = False) -> bytes:
         nodes.append(helper.make_node("Squeeze", ["z", "axes"], ["y"]))
     else:
         nodes.append(helper.make_node("Identity", ["z"], ["y"]))
-    shape = ["N"] if flat else ["N", matrix.shape[1]]
+    shape = [rows] if flat else [rows, matrix.shape[1]]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)]
     graph = helper.make_graph(nodes, "graph", inputs, outputs, constants)
     opsets = [helper.make_opsetid("", 17)]

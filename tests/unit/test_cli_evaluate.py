@@ -269,6 +269,23 @@ def test_labels_only_models_are_evaluated_from_data_to_report(tmp_path: Path) ->
     assert done[-1] == path.stat().st_size
 
 
+def test_a_model_of_one_row_is_asked_row_by_row(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    world.published(terminal, "one", world.linear([[2], [0], [0]], rows=1))
+    world.spam(tmp_path / "test.csv", rows=5)
+    told = evaluate(terminal, "one:1", "--classes", "ham,spam", "--json").json
+    assert told["data"]["rows"] == 5
+    assert told["details"]["scores"] == "sigmoid"
+
+
+def test_what_the_version_refuses_is_told(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    world.published(terminal, "two", world.linear([[2], [0], [0]], rows=2))
+    world.spam(tmp_path / "test.csv", rows=5)
+    error = evaluate(terminal, "two:1", "--classes", "ham,spam", "--json").json["error"]
+    assert "input 'x': expected FP32 [2,3], got FP32 [1,3]" in error["message"]
+
+
 def test_reports_are_shown_again(mail: Terminal) -> None:
     assert "mail:2 was never evaluated" in mail.ok("evaluations", "mail:2").out
     made = evaluate(mail, "mail:2", "--json").json

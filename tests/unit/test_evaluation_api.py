@@ -67,6 +67,13 @@ def test_classification_by_names_and_numbers(same: Plane) -> None:
     assert answer["left_out"] == {}
 
 
+def test_what_is_measured_is_not_counted_as_predicted(same: Plane) -> None:
+    answer = same.post(EVALUATE, body([[0.9, 0.1]], [0]))
+    assert answer.status == 200
+    assert "x-modelport-predicted" not in answer.headers
+    assert "x-modelport-predicted" in same.post(V1, {"instances": [[0.9, 0.1]]}).headers
+
+
 def test_logits_go_through_softmax(same: Plane) -> None:
     assert same.answer(EVALUATE, body([[-2, 3]], [1]))["scores"] == "softmax"
 

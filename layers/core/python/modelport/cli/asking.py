@@ -66,7 +66,9 @@ class _Asking:
             raise UnusableAnswerError(f"{model}:{version}", problem)
         reply = Reply(response.status, response.headers, response.body)
         if not reply.ok:
-            raise error_of(reply)
+            refused = error_of(reply)
+            refused.hint = "a smaller --batch makes requests and answers smaller"
+            raise refused
         return read_outputs(reply, f"{model}:{version}")[self._output]
 
 

@@ -15,7 +15,7 @@ from modelport.cli.evaluation_tables import show_report
 from modelport.cli.failures import InvalidUsageError
 from modelport.cli.gate_options import baseline_version
 from modelport.cli.session import Session, version_ref
-from modelport.evaluation.answers import answered, asked_output
+from modelport.evaluation.answers import answered, asked_output, rows_at_once
 from modelport.evaluation.comparison import compared
 from modelport.evaluation.data_set import DataSet, open_data_set
 from modelport.evaluation.evaluated import Evaluated, evaluated
@@ -86,7 +86,8 @@ class Measuring:
             def advance(done: int) -> None:
                 progress(f"asking {ref}", done, rows.size)
 
-            found = answered(rows, ask, ref, self.batch, advance)
+            size = rows_at_once(self.batch, signature)
+            found = answered(rows, ask, ref, size, advance)
         names = terms.classes or _class_names(self.session, manifest)
         with self.session.output.working(f"measuring {ref}"):
             figures = evaluated(

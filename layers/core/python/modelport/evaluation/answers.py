@@ -41,6 +41,12 @@ def asked_output(task: Task, signature: Signature, ref: str) -> TensorSpec:
     return output
 
 
+def rows_at_once(batch: int, signature: Signature) -> int:
+    """``batch`` rows, or as many as a model of a fixed batch takes."""
+    fixed = [spec.shape[0] for spec in signature.inputs if spec.shape and spec.shape[0] > 0]
+    return min([batch, *fixed])
+
+
 def answered(data: DataSet, ask: Ask, ref: str, batch: int, advance: Advance) -> Answered:
     """Ask all rows of a data set, ``batch`` at a time."""
     labels: list[Any] = []
