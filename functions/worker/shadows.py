@@ -47,6 +47,8 @@ SLACK_S = 5.0
 TRIES, WAIT_S = 2, 1.0
 #: A message that came so often has ended the worker before it could be dropped.
 MOST_RECEIVES = 3
+#: Copies that waited longer say nothing of now; a queue that fell behind catches up without them.
+OLDEST_S = 1800.0
 #: Routes may be so old, in seconds, and of so many models.
 ROUTES_TTL_S, MODELS_KEPT = 5.0, 256
 _PASSING = (ThrottledError, BackendGoneError, RegistryUnavailableError)
@@ -111,6 +113,8 @@ class ShadowRunner:
             return True
         if message.receives > MOST_RECEIVES:
             outcome = _lost("came-too-often")
+        elif self._now() - call.answered_at.timestamp() > OLDEST_S:
+            outcome = _lost("too-old")
         else:
             outcome = self._outcome(call)
         self._tell(call, outcome)

@@ -12,6 +12,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -75,8 +76,9 @@ def planes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Handler]:
     return found
 
 
+NOW = datetime.now(UTC).isoformat()
 _ASKED = Request("POST", f"/v1/models/{MODEL}:predict", {}, b"{}", "id")
-FIRST = ShadowCall.of(MODEL, LIVE, SHADOW, _ASKED, Response(200), "now").to_text()
+FIRST = ShadowCall.of(MODEL, LIVE, SHADOW, _ASKED, Response(200), NOW).to_text()
 
 
 class Context:

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from functions.worker.messages import consume
 from functions.worker.shadows import (
     LIMIT_S,
     MOST_RECEIVES,
+    OLDEST_S,
     ROUTES_TTL_S,
     SLACK_S,
     TRIES,
@@ -288,6 +290,18 @@ def test_without_time_a_copy_waits_but_not_for_ever() -> None:
     assert not world.lines
     assert world.take(copy(), left_s=1, receives=MOST_RECEIVES) == []
     assert world.counted()["compared"] == 1
+
+
+def test_a_copy_that_waited_too_long_is_dropped_unasked() -> None:
+    def at(seconds: float) -> dict[str, Any]:
+        return copy(at=datetime.fromtimestamp(NOW - seconds, UTC).isoformat())
+
+    world = World()
+    assert world.take(at(OLDEST_S + 1)) == []
+    assert world.counted() == {"shadows_lost": 1}
+    assert not world.asked
+    world.take(at(OLDEST_S - 1), at(-3600))  # clocks differ
+    assert len(world.asked) == 2
 
 
 def test_a_copy_that_keeps_ending_the_worker_is_dropped_unasked() -> None:

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from modelport import grammar
@@ -125,7 +126,14 @@ class ShadowCall:
             _unpacked(given) if "body" in given else None,
             _string(given, "digest") if "digest" in given else "",
         )
-        return cls(model, live, shadow, request, answered, _string(data, "at")[:_LONGEST_ID])
+        at = _string(data, "at")
+        _moment(at)
+        return cls(model, live, shadow, request, answered, at)
+
+    @property
+    def answered_at(self) -> datetime:
+        """When the caller was answered."""
+        return _moment(self.at)
 
     def _text(self, body: bytes | None) -> str:
         answer: dict[str, Any] = {"headers": dict(self.answered.headers)}
@@ -152,6 +160,14 @@ class ShadowCall:
             },
             separators=(",", ":"),
         )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise _malformed("its at is no time") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def digest_of(body: bytes) -> str:
