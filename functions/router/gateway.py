@@ -48,7 +48,10 @@ def unreadable() -> Event:
 
 
 def headers_of(event: Event) -> dict[str, str]:
-    """The headers by lower-case name; what came several times is joined by commas."""
+    """The headers by lower-case name; what came several times is joined by commas.
+
+    Cookies by semicolons: HTTP/2 sends them apart. (RFC 9113, section 8.2.3.)
+    """
     headers = {
         name.lower(): value
         for name, value in (event.get("headers") or {}).items()
@@ -56,7 +59,8 @@ def headers_of(event: Event) -> dict[str, str]:
     }
     for name, values in (event.get("multiValueHeaders") or {}).items():
         if isinstance(values, list) and (len(values) > 1 or name.lower() not in headers):
-            headers[name.lower()] = ", ".join(map(str, values))
+            between = "; " if name.lower() == "cookie" else ", "
+            headers[name.lower()] = between.join(map(str, values))
     for name in _UNUSED_HEADERS & headers.keys():
         del headers[name]
     return headers

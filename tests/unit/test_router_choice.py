@@ -42,6 +42,12 @@ def by_cookie_v1(name: str) -> Event:
     return rest_v1("POST", PREDICT, b"{}", {"Cookie": f"theme=dark; session={name}; x"})
 
 
+def by_cookies_sent_apart(name: str) -> Event:
+    event = by_cookie_v1("")
+    event["multiValueHeaders"]["Cookie"] = ["theme=dark", f"session={name}"]
+    return event
+
+
 def by_address(name: str) -> Event:
     return http_v2("POST", PREDICT, b"{}", source_ip=name)
 
@@ -52,6 +58,7 @@ def by_address(name: str) -> Event:
         ("header:x-user", by_header),
         ("cookie:session", by_cookie),
         ("cookie:session", by_cookie_v1),
+        ("cookie:session", by_cookies_sent_apart),
         ("caller", by_address),
     ],
 )

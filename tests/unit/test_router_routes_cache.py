@@ -259,6 +259,24 @@ def test_a_registry_that_hangs_before_it_fails_makes_nobody_wait_twice(setup: Se
     assert waited == 1
 
 
+def test_a_slow_registry_makes_nobody_wait_who_asks_all_the_time(setup: Setup) -> None:
+    setup.stable()
+    under_way: list[tuple[float, Callable[[], None]]] = []
+    for step in range(300):
+        if step == 100:
+            setup.move_stable()
+        setup.stable()
+        under_way += [(setup.clock.now, task) for task in setup.background]
+        setup.background.clear()
+        for started, task in list(under_way):
+            if setup.clock.now - started >= 2.2:  # so long does an answer take
+                under_way.remove((started, task))
+                task()
+        setup.clock.forward(0.1)
+    assert setup.stable() == 2
+    assert len(setup.registry.reads) <= 1 + 30 / 2.2, "all of them beside the callers"
+
+
 def test_a_broken_document_does_not_replace_a_good_one(setup: Setup) -> None:
     setup.stable()
     setup.registry.failure = IntegrityError("routes", "a document", "half of one")
