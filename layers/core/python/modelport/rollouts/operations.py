@@ -59,7 +59,7 @@ def check_possible(routes: Routes, rollout: Rollout) -> None:
             alias,
             f"version {rollout.candidate} gets no copies of its calls to agree on",
             f"have it answer in the shadow first: modelport traffic shadow"
-            f" {model} {rollout.candidate} --of {alias}",
+            f" {model}:{rollout.candidate} --of {alias}",
         )
 
 
