@@ -94,7 +94,7 @@ class Versions:
         if predicts and routes.policy.shadows and self._shadows is not None:
             version, alias = meant(routes, call, request.headers)
             means = replace(call, version=version, alias=alias)
-            self._offer(routes, means, _got(asked, request), answered_by, outcome)
+            self._offer(routes, means, _got(asked, request, outcome), answered_by, outcome)
         if isinstance(outcome, Elsewhere):
             return outcome
         return replace(outcome, headers=returned(outcome.headers))
@@ -159,9 +159,9 @@ def prefers_async(headers: Mapping[str, str]) -> bool:
     )
 
 
-def _got(asked: Request, request: Request) -> Request:
-    """What a version got; of a body that lies elsewhere, that it does and no more."""
-    if not by_reference(request.headers):
+def _got(asked: Request, request: Request, outcome: Response) -> Request:
+    """What a version got; of what lies elsewhere, that it does and no more."""
+    if not by_reference(request.headers) and not isinstance(outcome, Elsewhere):
         return asked
     return replace(asked, headers={**asked.headers, "content-type": REFERENCE}, body=b"")
 

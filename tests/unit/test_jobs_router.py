@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from modelport.backends import CallableBackend
 from modelport.envelope import REFERENCE, Request, Response
 from modelport.errors import (
     MalformedRequestError,
@@ -29,10 +31,14 @@ from modelport.jobs.errors import (
 from modelport.jobs.job import KEPT_S, Job
 from modelport.jobs.webhooks import allowed
 from modelport.references import Put
-from modelport.routes import Deployment
+from modelport.routes import Deployment, Routes
+from modelport.routes.policy import Shadow
 
 from functions.router.caller import authenticated
+from functions.router.statistics import Statistics
+from functions.router.trace import Trace
 from functions.router.uploads import Uploads
+from functions.router.versions import Versions
 from tests.support.jobs_world import (
     MODEL,
     PATH,
@@ -480,6 +486,42 @@ def test_a_job_through_the_gateway_from_first_to_last() -> None:
     assert "server" not in answer.headers
     assert over.world.post(f"/jobs/{id}/cancel", b"").status == 409
     assert over.world.get("/jobs/x").status == 404
+
+
+@pytest.mark.parametrize("wish", [{}, {"x_modelport_answer": "by-reference"}])
+def test_what_goes_past_the_event_is_not_held_against_a_shadows_answer(
+    wish: dict[str, str],
+) -> None:
+    offered: list[Request] = []
+
+    class Shadows:
+        def offer(
+            self, routes: Routes, call: Call, asked: Request, by: Deployment, response: Response
+        ) -> None:
+            offered.append(asked)
+
+    def model(request: Request) -> Response:
+        if request.headers["content-type"] == REFERENCE:
+            return Put(200, {}, 7_000_000).response({})
+        return Response(413, {"x-modelport-error": "answer-too-large"}, b"{}")
+
+    routes = deployed(1, 2)
+    shadowed = replace(routes, policy=replace(routes.policy, shadows=(Shadow(2, 1.0),)))
+    over = JobsWorld()
+    versions = Versions(
+        {"lambda": CallableBackend({1: model})},
+        Statistics(),
+        clock=over.clock,
+        log=lambda record: None,
+        shadows=Shadows(),
+        jobs=lambda: over.jobs,
+    )
+    headers = {"content-type": "text/plain"} | {k.replace("_", "-"): v for k, v in wish.items()}
+    request = Request("POST", f"/v1/models/{MODEL}:predict", headers, b"row", "r-1")
+    call = Call("v1", "predict", MODEL, version=1)
+    trace = Trace(call=call, routes=shadowed, deployment=shadowed.deployments[1])
+    assert versions.answer(shadowed, call, request, None, None, trace).status == 303
+    assert [(copy.headers["content-type"], copy.body) for copy in offered] == [(REFERENCE, b"")]
 
 
 def test_a_stream_is_no_job() -> None:

@@ -69,6 +69,8 @@ def losses(url: str) -> Iterator[None]:
         raise LostError("the connection could not be made in time") from error
     except httpx.TimeoutException as error:
         raise LostError("time ran out", late=True) from error
+    except httpx.InvalidURL as error:  # also of a Location that nobody follows
+        raise UnreadableAnswerError(url, f"it has a URL that is none ({error})") from error
     except httpx.DecodingError as error:
         raise UnreadableAnswerError(url, f"its compression is broken ({error})") from error
     except httpx.UnsupportedProtocol as error:
