@@ -109,6 +109,21 @@ def test_the_log_is_newest_first_and_can_be_verified(terminal: Terminal) -> None
     assert len(terminal.ok("log", "magika", "--limit", "2", "--json").json["changes"]) == 2
 
 
+def test_the_log_leaves_evidence_to_machines(terminal: Terminal) -> None:
+    terminal.registry.change(
+        "magika",
+        lambda routes: routes.with_published(9),
+        action="rollout-advance",
+        detail={"alias": "stable", "evidence": [{"guard": "errors"}]},
+        who=ADA,
+    )
+    shown = terminal.ok("log", "magika").out
+    assert "alias=stable" in shown
+    assert "guard" not in shown
+    (newest,) = terminal.ok("log", "magika", "--limit", "1", "--json").json["changes"]
+    assert newest["detail"]["evidence"] == [{"guard": "errors"}]
+
+
 class TamperedLog(MemoryRegistry):
     """A registry in which somebody rewrote who made a change."""
 

@@ -211,7 +211,9 @@ def _traffic(shares: dict[str, float]) -> str:
 
 
 def _detail(change: Change) -> str:
-    return " ".join(f"{key}={_flat(value)}" for key, value in sorted(change.detail.items()))
+    # Evidence fills a screen, and what it comes to is said by the reason; --json has all of it.
+    told = {key: value for key, value in change.detail.items() if key != "evidence"}
+    return " ".join(f"{key}={_flat(value)}" for key, value in sorted(told.items()))
 
 
 def _commit(commit: str) -> str:
