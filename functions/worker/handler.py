@@ -84,6 +84,7 @@ def build(environ: Mapping[str, str]) -> Worker:
             SqsQueue(session.client("sqs", config=Config(**_STORES)), settings.jobs_queue_url),
             post,
             log,
+            settings.environment,
         )
         runners["job"] = JobRunner(work)
     return Worker(runners, settings.jobs_dead_arn)

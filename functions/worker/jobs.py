@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from modelport.backends import Backend
+from modelport.embedded_metrics import members
 from modelport.envelope import Request, Response
 from modelport.errors import (
     BackendGoneError,
@@ -37,6 +38,7 @@ from modelport.refusals import refused, status_of
 from modelport.registry import Snapshot
 from modelport.routes import Deployment
 
+from functions.worker.counts import of_run
 from functions.worker.messages import Log, Message
 from functions.worker.webhooks import WebhookFailedError
 
@@ -76,6 +78,7 @@ class Work:
     queue: Queue
     tell: Callable[[str, Mapping[str, Any]], None]
     log: Log
+    environment: str = ""
 
 
 class JobRunner:
@@ -109,6 +112,7 @@ class JobRunner:
         if job is None:
             return self._settled(id)
         outcome = self._outcome(job)
+        self._count(job, outcome.trouble if isinstance(outcome, Again) else outcome)
         if isinstance(outcome, Again):
             trouble = outcome.trouble
             self._work.log({"event": "job-delayed", "job": id, "problem": trouble.message})
@@ -209,6 +213,14 @@ class JobRunner:
             return message.dead or self._later(message, backoff)
         self._work.board.change(job.id, Job.heard)
         return True
+
+    def _count(self, job: Job, outcome: Answer | Failure) -> None:
+        """One line for each run that the version had a part in: its metrics."""
+        counts = of_run(job, outcome)
+        if counts:
+            at_ms = round(self._work.board.clock() * 1000)
+            told = members(self._work.environment, job.model, job.version, counts, at_ms)
+            self._work.log({"event": "job-run", "job": job.id, **told})
 
     def _later(self, message: Message, seconds: float) -> bool:
         """Have the message come again then; without this it comes when its time is over."""

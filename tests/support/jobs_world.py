@@ -115,12 +115,10 @@ class FakeQueue:
         if held is not None:
             held.visible_at = self.clock() + seconds
 
-    def take(self, number: str) -> Waiting:
-        """Receive a message, hidden or not: SQS may deliver one twice."""
-        held = self.messages[number]
+    def received(self, held: Waiting) -> None:
+        """Note that somebody has it, hidden or not: SQS may deliver one twice."""
         held.receives += 1
         held.visible_at = self.clock() + INVISIBLE_S
-        return held
 
     def sweep(self) -> None:
         """Move what came too often to the dead letters."""
@@ -250,6 +248,7 @@ class JobsWorld:
                 OnLine(self.queue, self.line, "queue"),
                 lambda url, news: self.line.through("tell", lambda: tell(url, news)),
                 lambda line: self.records.append(dict(line)),
+                "test",
             )
         )
 
@@ -258,15 +257,14 @@ class JobsWorld:
         held = self.queue.messages.get(number)
         if held is None:
             return
-        self.queue.take(number)
+        self.queue.received(held)
         self._consume(number, held, "arn:jobs", self.queue.messages)
 
     def bury(self, number: str) -> None:
         """Have a worker take a dead letter."""
         held = self.queue.dead.get(number)
         if held is not None:
-            held.receives += 1
-            held.visible_at = self.clock() + INVISIBLE_S
+            self.queue.received(held)
             self._consume(number, held, DEAD_ARN, self.queue.dead)
 
     def _consume(self, number: str, held: Waiting, arn: str, of: dict[str, Waiting]) -> None:

@@ -524,6 +524,26 @@ def test_what_goes_past_the_event_is_not_held_against_a_shadows_answer(
     assert [(copy.headers["content-type"], copy.body) for copy in offered] == [(REFERENCE, b"")]
 
 
+def test_a_call_that_outlives_the_gateway_is_answered_with_its_job() -> None:
+    over = JobsWorld()
+
+    def slow(request: Request) -> Response:
+        raise ModelTimeoutError(MODEL, 1, 27.0)
+
+    for target, status in (("sagemaker", 202), ("lambda", 504)):
+        world = World(
+            deployed(1, target=target),
+            backends={target: CallableBackend({1: slow})},
+            jobs=lambda: over.jobs,
+        )
+        answer = world.post(f"/v1/models/{MODEL}:predict", b"row")
+        assert answer.status == status
+        assert ("location" in answer.headers) == (status == 202)
+    over.settle()
+    (job,) = over.board.jobs()
+    assert over.ask("answer", job.id, "").body == b"rowrow"
+
+
 def test_a_stream_is_no_job() -> None:
     over = Over(lambda request: Response(200, {}, b"data: {}"))
     path = f"/v2/models/{MODEL}/generate_stream"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -106,6 +109,45 @@ def test_a_call_that_fails_in_passing_only_delays_the_job(call: int, error: Exce
     world.line.cut()
     world.settle()
     check_done(world, id)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", range(1, 7))
+def test_a_worker_killed_while_it_gives_a_job_up_has_it_given_up_all_the_same(
+    call: int, after: bool
+) -> None:
+    world = JobsWorld(model=lambda request: Response(503, {}, b""))
+    id = accepted(world, x_modelport_webhook=HOOK)
+    while not world.queue.dead:
+        world.deliver("m-1")
+        world.clock.now += INVISIBLE_S
+        world.queue.sweep()
+    world.line.cut()
+    (world.line.after if after else world.line.before)[call] = killed
+    world.bury("m-1")
+    world.line.cut()
+    world.settle()
+    error = world.job(id).error
+    assert error is not None
+    assert error.code == GAVE_UP
+    assert {news["status"] for news in world.news} == {"failed"}
+
+
+def test_workers_that_take_one_message_at_the_same_moment_run_the_model_once() -> None:
+    world = JobsWorld()
+    id = accepted(world)
+    together = threading.Barrier(8)
+
+    def deliver() -> None:
+        together.wait(20)
+        world.deliver("m-1")
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(deliver) for _ in range(8)]:
+            done.result(timeout=30)
+    world.settle()
+    assert world.runs == 1
+    assert world.ask("answer", id).body == b"rowrow"
 
 
 @pytest.mark.parametrize("call", range(1, len(CALLS) + 1), ids=lambda n: f"{n}-{CALLS[n - 1]}")
@@ -342,6 +384,64 @@ def test_a_webhook_that_fails_is_told_again_and_never_fails_the_job() -> None:
     assert world.ask("answer", id).body == b"rowrow"
     assert world.runs == 1
     assert [r for r in world.records if r["event"] == "webhook-failed"]
+
+
+def counted(world: JobsWorld) -> list[dict[str, Any]]:
+    """What each run that a version had a part in counts for."""
+    names = ("requests", "errors", "crashes", "throttles", "predicted_3", "bytes_out")
+    return [
+        {name: line[name] for name in names if name in line}
+        for line in world.records
+        if line["event"] == "job-run"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "counts"),
+    [
+        (Response(200, {"x-modelport-predicted": "3=2"}, b"ab"),
+         {"requests": 1, "predicted_3": 2, "bytes_out": 2}),
+        (Response(400, {}, b"no"), {"requests": 1, "bytes_out": 2}),
+        (Response(500, {}, b"no"), {"requests": 1, "errors": 1, "bytes_out": 2}),
+        (ModelFailedError("magika", 1, "r-1"), {"requests": 1, "errors": 1, "crashes": 1}),
+        (ModelTimeoutError("magika", 1, 870), {"requests": 1, "errors": 1}),
+    ],
+)  # fmt: skip
+def test_a_run_counts_for_its_version(
+    answer: Response | Exception, counts: dict[str, float]
+) -> None:
+    def model(request: Request) -> Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    world = JobsWorld(model=model)
+    accepted(world)
+    world.settle()
+    assert counted(world) == [counts]
+    (line,) = [line for line in world.records if line["event"] == "job-run"]
+    assert (line["environment"], line["model"], line["version"]) == ("test", "magika", "1")
+
+
+def test_what_keeps_a_run_from_its_version_does_not_count() -> None:
+    def unavailable() -> None:
+        raise RegistryUnavailableError("slow")
+
+    world = JobsWorld()
+    accepted(world)
+    world.line.cut()
+    world.line.before[CALLS.index("registry.routes") + 1] = unavailable
+    world.deliver("m-1")
+    assert counted(world) == []
+    world.settle()
+    assert counted(world) == [{"requests": 1, "bytes_out": 6}]
+
+
+def test_every_try_of_a_busy_version_counts() -> None:
+    world = JobsWorld(model=lambda request: Response(429, {}, b""))
+    accepted(world)
+    world.settle()
+    assert counted(world) == [{"requests": 1, "throttles": 1}] * 5
 
 
 def test_messages_that_say_nothing_go_to_the_dead_letters_and_no_further() -> None:
