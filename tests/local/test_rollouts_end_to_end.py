@@ -169,8 +169,8 @@ def test_a_fallback_answers_where_a_version_fails(cloud: LocalCloud) -> None:
 
 @pytest.mark.usefixtures("routes")
 def test_a_shadow_version_is_asked_compared_and_never_seen(cloud: LocalCloud) -> None:
-    cloud.modelport("traffic", "shadow", MODEL, "2", "--of", "stable")
-    cloud.modelport("traffic", "shadow", MODEL, "3")
+    cloud.modelport("traffic", "shadow", f"{MODEL}:2", "--of", "stable")
+    cloud.modelport("traffic", "shadow", f"{MODEL}:3")
     cloud.settled(MODEL)
     began = datetime.now(UTC) - timedelta(seconds=1)
     answers = calls(cloud, 20)
@@ -191,7 +191,7 @@ def test_a_shadow_version_is_asked_compared_and_never_seen(cloud: LocalCloud) ->
         assert eventually(lambda: counted(2) == [20, 20, 0]), counted(2)
         assert eventually(lambda: counted(3) == [0, 0, 20]), counted(3)
     for version in ("2", "3"):
-        cloud.modelport("traffic", "shadow", MODEL, version, "--off")
+        cloud.modelport("traffic", "shadow", f"{MODEL}:{version}", "--off")
 
 
 @pytest.mark.usefixtures("routes")
