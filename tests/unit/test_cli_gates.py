@@ -160,3 +160,10 @@ def test_a_proposal_passes_the_gates_too(mail: Terminal) -> None:
     (change, *_) = mail.ok("log", "mail", "--json").json["changes"]
     assert change["action"] == "propose"
     assert change["detail"]["forced"] == ["f1>=0.92: there is no report"]
+
+
+def test_show_tells_the_gates(mail: Terminal) -> None:
+    assert "f1>=0.92, no worse than stable" in mail.ok("show", "mail:2").out
+    assert "gates" not in mail.ok("show", "mail:1").out
+    told = mail.ok("show", "mail:2", "--json").json["settings"]["gates"]
+    assert told == {"require": ["f1>=0.92"], "no_worse_than": "stable"}

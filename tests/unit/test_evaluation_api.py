@@ -197,3 +197,24 @@ def test_regression_equals_scikit_learn(rows: list[tuple[float, float]]) -> None
     assert answer["metrics"]["mae"] == pytest.approx(expected)
     expected = metrics.root_mean_squared_error(actual, values)
     assert answer["metrics"]["rmse"] == pytest.approx(expected)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@given(
+    rows=st.lists(st.lists(st.floats(width=32), min_size=2, max_size=2), min_size=1, max_size=4),
+    labels=st.lists(ANYTHING, min_size=1, max_size=4) | ANYTHING,
+    task=st.sampled_from(["classification", "regression"]) | ANYTHING,
+)
+@settings(deadline=None, max_examples=150)
+def test_whatever_comes_is_answered_or_refused(
+    same: Plane, rows: list[list[float]], labels: Any, task: Any
+) -> None:
+    response = same.post(EVALUATE, body(rows, labels, task))
+    assert response.status in (200, 400), response.body
+    json.loads(response.body)

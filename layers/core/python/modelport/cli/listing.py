@@ -22,6 +22,7 @@ from modelport.cli.finding import (
 from modelport.cli.session import AsJson, Bucket, Debug, Session
 from modelport.cli.traffic import alias_json, weights
 from modelport.errors import AliasNotFoundError, NoVersionDeployedError
+from modelport.evaluation import conditions
 from modelport.manifest import Manifest
 from modelport.refs import ModelRef, check_alias, check_name, parse_ref
 from modelport.routes import STABLE, Routes
@@ -193,6 +194,7 @@ def _show(session: Session, row: Row, routes: Routes) -> None:
             ("digest", manifest.digest),
             ("created", when(manifest.created)),
             ("metrics", metrics),
+            ("gates", conditions.told(content.settings.gates)),
             ("runs", where),
             ("aliases", aliases),
             ("lineage", _lineage(manifest.lineage)),

@@ -20,7 +20,7 @@ CONFIDENCE = 0.95
 #: Numbers drawn at once.
 _AT_ONCE = 2_000_000
 #: Rows times classes times resamples above which ranks are not drawn anew: minutes of work.
-MOST_RANKED = 1_000_000_000
+MOST_RANKED = 200_000_000
 
 Interval = tuple[float, float]
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from modelport.errors import ModelportError
+from modelport.manifest import Gates
 from modelport.refs import check_alias, check_version
 
 #: Every metric that reports may have, in their order, and whether more is better.
@@ -97,3 +98,11 @@ def checked_baseline(text: str) -> str:
     except ModelportError as error:
         raise ValueError(error.message) from None
     return text
+
+
+def told(gates: Gates | None) -> str:
+    """Gates in a line, for people; "" for none."""
+    if gates is None:
+        return ""
+    baseline = (f"no worse than {gates.no_worse_than}",) if gates.no_worse_than else ()
+    return ", ".join((*gates.require, *baseline))
