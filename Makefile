@@ -74,6 +74,7 @@ bench: setup ## Measure codecs, router, routes and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_cold_start
 	@$(BIN)/python -m tests.bench.bench_batching
 	@$(BIN)/python -m tests.bench.bench_rollouts
+	@$(BIN)/python -m tests.bench.bench_registry
 
 # What onnxruntime declares and only its converters import: no image carries it.
 UNUSED := flatbuffers packaging

@@ -8,6 +8,7 @@ from typing import TextIO
 
 import pytest
 from modelport.cli.session import World
+from modelport.deployments import DeploymentEntry, with_entry
 from modelport.evaluation.report import Data, Figure, Report
 from modelport.manifest import Manifest, ModelSettings
 from modelport.registry import Registry, keys
@@ -297,6 +298,15 @@ def test_gc_keeps_what_is_young_and_says_what_it_waits_for(terminal: Operator) -
     assert [(v["model"], v["version"]) for v in told["versions"]] == [("other", 1)]
     assert told["removed"]["states"] == 0
     assert "freed" in terminal.ok("gc", "--yes").out
+
+
+def test_gc_keeps_what_shall_run(aged: tuple[Operator, Clock]) -> None:
+    terminal, _ = aged
+    manifest = terminal.registry.manifest("magika", 2)
+    entry = DeploymentEntry(model="magika", version=2, digest=manifest.digest)
+    with_entry(terminal.folder / "deployments.toml", entry)
+    told = terminal.ok("gc", "--keep", "2", "--json").json
+    assert [row["version"] for row in told["versions"]] == [3, 1]
 
 
 def test_bytes_that_versions_share_are_counted_once(aged: tuple[Operator, Clock]) -> None:

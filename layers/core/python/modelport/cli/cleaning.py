@@ -17,7 +17,7 @@ from rich.text import Text
 from modelport.cli.console import facts, size, table
 from modelport.cli.failures import INTEGRITY, InvalidUsageError
 from modelport.cli.finding import when
-from modelport.cli.session import AsJson, Bucket, Debug, Message, Session
+from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Message, Session
 from modelport.manifest import Manifest
 from modelport.refs import check_name, parse_ref
 from modelport.registry import keys
@@ -46,16 +46,17 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
     message: Message = "",
     bucket: Bucket = None,
+    deployments: DeploymentsFile = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Show which versions can go, and with --yes remove them and all that nothing needs.
 
-    What runs, or is named by an alias, its history, a policy, a rollout or a proposal stays, and so
-    does what has the tag keep. Numbers are never given again. Files stay a day longer than whatever
-    needed them, so nobody who publishes meanwhile loses one.
+    What runs, or is named by deployments.toml, an alias, its history, a policy, a rollout or a
+    proposal stays, and so does what has the tag keep. Numbers are never given again. Files stay a
+    day longer than whatever needed them, so nobody who publishes meanwhile loses one.
     """
-    session = Session.of(context, as_json, bucket)
+    session = Session.of(context, as_json, bucket, deployments)
     retention = Retention(keep, _age(older_than))
     with session.output.working("looking for what can go") as say:
         plan = _planned(session, retention, check_name(model) if model else None)
@@ -126,10 +127,12 @@ def _planned(session: Session, retention: Retention, only: str | None) -> _Plan:
     states = list(registry.store.objects(keys.BLOBS))
     found = collect.needs(registry.store)
     models = [only] if only else list(registry.models())
+    desired = {entry.key for entry in session.deployments.deployments}
     going: dict[Version, Manifest] = {}
     for name in models:
         for manifest in candidates(registry, name, retention):
-            going[name, manifest.version] = manifest
+            if (name, manifest.version) not in desired:
+                going[name, manifest.version] = manifest
     files = {version: manifest.files for version, manifest in going.items()}
     freed = collect.freed(going, files, found.users)
     unused = collect.garbage(states, found.users, without=frozenset(found.unburied))

@@ -50,7 +50,8 @@ def _answered(what: str, error: ClientError) -> ModelportError:
     if name in _DENIED:
         ours.hint = (
             "the caller needs s3:GetObject and s3:ListBucket on the registry's bucket, "
-            "s3:PutObject to change it, and the use of its KMS key if it has one"
+            "s3:PutObject to change it, s3:ListBucketVersions to check it, s3:DeleteObjectVersion "
+            "to clean it, and the use of its KMS key if it has one"
         )
     elif name in _CREDENTIALS:
         ours.hint = "check the AWS credentials and region in use"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from modelport.routes.errors import VersionHeldError
@@ -42,8 +43,9 @@ class Numbers:
             first, dash, last = part.partition("-")
             ranges.append((int(first), int(last if dash else first)))
         found = cls(tuple(ranges))
-        edges = [edge for each in ranges for edge in each]
-        if edges != sorted(edges) or min(edges, default=1) < 1 or str(found) != text:
+        apart = all(a[1] + 1 < b[0] for a, b in pairwise(ranges))
+        lawful = apart and all(0 < first <= last for first, last in ranges)
+        if not lawful or str(found) != text:
             raise ValueError(f"numbers {text!r}")
         return found
 
