@@ -187,7 +187,7 @@ class Routes:
     ) -> Routes:
         """``after`` as the next revision of this document, with its sealed change."""
         previous = self.change.hash if self.change else GENESIS
-        after = replace(after, revision=self.revision + 1)
+        after = stored.as_read(replace(after, revision=self.revision + 1))
         written = stored.content_digest(after)
         change = Change(
             after.revision,

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modelport.errors import IntegrityError, InvalidInputError
-from modelport.manifest import canonical, digest_of, readable
+from modelport.manifest import digest_of, readable
 from modelport.refs import check_alias, check_name, check_version
 from modelport.routes.change import Change
 from modelport.routes.deployment import Deployment
@@ -43,9 +43,14 @@ def to_bytes(routes: Routes) -> bytes:
     return readable({**_content(routes), "change": change})
 
 
+def as_read(routes: Routes) -> Routes:
+    """The same routes as they will be read back: no tuples in details, weights as fractions."""
+    return _read(json.loads(json.dumps(_content(routes))), type(routes))
+
+
 def content_digest(routes: Routes) -> str:
-    """The digest of all of a document but its change, whichever way its numbers are written."""
-    return _digest(json.dumps(_content(routes)))
+    """The digest of a document without its change, byte for byte."""
+    return digest_of(readable(_content(routes)))
 
 
 def from_bytes(body: bytes, document: type[Routes]) -> Routes:
@@ -105,20 +110,8 @@ def _read(data: dict[str, Any], document: type[Routes]) -> Routes:
             name: Proposal.from_json(each) for name, each in data.get("proposals", {}).items()
         },
         removed=Numbers.parse(data.get("removed", "")),
-        change=Change(**data["change"]) if data["change"] else None,
+        change=Change(**data["change"]) if data.get("change") else None,
     )
-
-
-def _digest(document: str | bytes) -> str:
-    content = json.loads(document, parse_float=_number)
-    content.pop("change", None)
-    return digest_of(canonical(content))
-
-
-def _number(text: str) -> float:
-    """A number as read: 90 and 90.0 are the same weight, and must have the same digest."""
-    number = float(text)
-    return int(number) if number.is_integer() else number
 
 
 def _whole(value: object) -> int:
@@ -130,13 +123,21 @@ def _whole(value: object) -> int:
 def _check_change(routes: Routes, body: bytes) -> None:
     change = routes.change
     if change is None:
+        if routes.revision:
+            raise ValueError(f"revision {routes.revision} without the change that made it")
         return
     if change.revision != routes.revision or not change.intact:
         raise ValueError("the latest change does not match the document")
-    if change.document and _digest(body) != change.document:
+    if change.document and digest_of(_without_change(body)) != change.document:
         raise ValueError(
             f"it is not what the change of revision {change.revision} wrote: edited by hand"
         )
+
+
+def _without_change(body: bytes) -> bytes:
+    """A document as written, less its change: one key of those at the beginning of a line."""
+    start = body.find(b'\n "change": ')
+    return body[:start] + body[body.find(b'\n "', start + 1) :]
 
 
 def _check_names(routes: Routes) -> None:
