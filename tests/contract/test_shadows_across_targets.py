@@ -204,6 +204,7 @@ CASES: dict[str, tuple[str, tuple[bytes, dict[str, str]]]] = {
         INVOCATIONS,
         as_json({"instances": ROWS}, accept="application/jsonlines"),
     ),
+    "npy": (INVOCATIONS, as_json({"instances": ROWS}, accept="application/x-npy")),
     "triton": (
         INVOCATIONS,
         as_json(
@@ -253,7 +254,7 @@ def test_what_has_no_form_to_compare_is_said_so(
     cloud = start()
     sagemaker.endpoints[ENDPOINT] = version(planes["other"])
     answer = cloud.world.post(
-        INVOCATIONS, json.dumps({"instances": ROWS}).encode(), accept="application/x-npy"
+        INVOCATIONS, json.dumps({"instances": ROWS}).encode(), accept="application/octet-stream"
     )
     assert answer.status == 200
     cloud.worked()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 import struct
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,24 @@ def raw(values: list[float], shape: list[int], version: str = "3") -> Answered:
         "inference-header-content-length": str(len(head)),
     }
     return Answered(headers, head + packed)
+
+
+def npy(header: bytes, values: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + values
+
+
+NO_ARRAYS = (
+    b"",
+    b"\x93NUMPY",
+    b"\x93NUMPY\x01\x00\xff\xff",
+    npy(b"{}\n"),
+    npy(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n", b"\x80\x04."),
+    npy(b"{'descr': '>f4', 'fortran_order': False, 'shape': (1,), }\n", b"1234"),
+    npy(b"{'descr': '<f4', 'fortran_order': True, 'shape': (1, 1), }\n", b"1234"),
+    npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999,), }\n", b"1234"),
+    npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n", b"12345"),
+    npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"1," * 30_000 + b"), }\n"),
+)
 
 
 # --- what agrees ----------------------------------------------------------------------------------
@@ -183,6 +203,26 @@ def test_lines_and_tables_are_rows() -> None:
     assert compare(Answered(table, b"3,4\n"), Answered(table, b"3,5\n")).agrees is False
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([[0.5, 0.25], [0.125, 1.0]], np.float32),
+        np.array([1.5, -2.0], np.float16),
+        np.array([[3]], np.int64),
+        np.array([True, False]),
+        np.array(7, np.uint8),
+        np.zeros((0, 3), np.float64),
+        np.arange(8, dtype=np.float32).reshape(2, 2, 2),
+    ],
+)
+def test_numpys_files_are_read_without_numpy(array: Any) -> None:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    found = read({"content-type": "application/x-npy"}, stream.getvalue())[""]
+    rows = np.atleast_1d(array).tolist()
+    assert list(found) == (rows if array.ndim < 3 else [[sum(row, [])] for row in rows])  # noqa: RUF017
+
+
 def test_a_compressed_answer_is_read_within_bounds() -> None:
     body = json.dumps({"predictions": [[0.1, 0.9]]}).encode()
     packed = Answered(JSON | {"content-encoding": "gzip"}, gzip.compress(body))
@@ -202,7 +242,7 @@ def test_a_compressed_answer_is_read_within_bounds() -> None:
         answered(b" " * (MOST_BYTES + 1)),
         answered({}, content_encoding="br"),
         answered(b"no gzip", content_encoding="gzip"),
-        Answered({"content-type": "application/x-npy"}, b"\x93NUMPY"),
+        *(Answered({"content-type": "application/x-npy"}, body) for body in NO_ARRAYS),
         Answered({}, b"anything"),
         Answered({"inference-header-content-length": "-1"}, b"{}"),
         Answered({"inference-header-content-length": "x"}, b"{}"),

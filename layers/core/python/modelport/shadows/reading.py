@@ -1,9 +1,10 @@
 """An answer of any protocol as rows by output's name, so that two of them can be compared.
 
-V1, V2 (JSON and raw tensors), SageMaker's and MLflow's JSON, JSON lines and CSV, and whatever JSON
-a script answers. Plain Python, because the functions have no numpy. An answer is not trusted: its
-size is bounded before anything is made of it, and what cannot be read is an `UnreadableError`.
-What names the answer and not its content (``id``, ``model_version``) is left out.
+V1, V2 (JSON and raw tensors), SageMaker's and MLflow's JSON, JSON lines, CSV, numpy's files, and
+whatever JSON a script answers. Plain Python, because the functions have no numpy. An answer is not
+trusted: its size is bounded before anything is made of it, and what cannot be read is an
+`UnreadableError`. What names the answer and not its content (``id``, ``model_version``) is left
+out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelport.shadows.raw_values import values_of
+from modelport.shadows.raw_values import npy_of, values_of
 
 #: Bytes of an answer that is read; a message carries half of that at most.
 MOST_BYTES = 2 * 1024 * 1024
@@ -52,6 +53,8 @@ def read(headers: Mapping[str, str], body: bytes, most: int = MOST_BYTES) -> Out
             return _document(_parsed(plain))
         if media in _LINES:
             return {"": [_parsed(line) for line in plain.splitlines() if line.strip()]}
+        if media == "application/x-npy":
+            return {"": shaped(*npy_of(plain))}
         if media == "text/csv":
             return {"": [_cells(row) for row in csv.reader(io.StringIO(plain.decode())) if row]}
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, csv.Error):
