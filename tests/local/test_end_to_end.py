@@ -215,6 +215,27 @@ def test_bad_input_gets_a_clear_error_in_the_callers_protocol(
     assert "Traceback" not in answer.text
 
 
+def test_versions_are_measured_where_they_run_and_promoted_on_that_evidence(
+    cloud: LocalCloud,
+) -> None:
+    sent = {"instances": [[1, 2], [3, 1]], "labels": [1, 1], "task": "classification"}
+    answer = cloud.post("/v1/models/scale/versions/2:evaluate", sent)
+    assert answer.json()["metrics"]["accuracy"] == 0.5
+    bucket = cloud.environment["MODELPORT_BUCKET"]
+    rows = "\n".join(["a,b,label", *("1,2,1", "2,1,0", "3,1,0", "0,1,1", "2,1,1") * 4])
+    with closing(boto3.client("s3", endpoint_url=cloud.environment["AWS_ENDPOINT_URL"])) as s3:
+        s3.put_object(Bucket=bucket, Key="sets/test.csv", Body=rows.encode())
+    data = ("--data", f"s3://{bucket}/sets/test.csv", "--task", "classification")
+    told = cloud.modelport("evaluate", "scale:2", *data, "--through", "endpoint", "--compare", "1")
+    assert told["metrics"]["accuracy"]["value"] == 0.8
+    assert told["comparison"]["verdict"] == "no difference beyond chance"
+    to = ("promote", "scale:2", "--alias", "measured")
+    code, error = cloud.refused(*to, "--require", "accuracy>=0.9")
+    assert (code, error["code"]) == (4, "gate-failed")
+    cloud.modelport(*to, "--require", "accuracy>=0.8", "--no-worse-than", "1")
+    cloud.modelport("route", "scale", "measured=")
+
+
 def test_a_body_over_the_limit_names_number_limit_and_way_out(cloud: LocalCloud) -> None:
     large = b"x" * 6_100_000
     answer = cloud.post("/endpoints/scale/versions/3/invocations", large, content_type="text/plain")
