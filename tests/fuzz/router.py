@@ -7,16 +7,18 @@ from typing import Any
 
 from modelport.backends import CallableBackend
 from modelport.envelope import Request, Response
+from modelport.routes import Rule
 
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
 from tests.fuzz.dice import Dice, FindingError, chosen, told
-from tests.support.router_world import MODEL, HandClock, SwitchableRegistry, deployed
+from tests.support.router_world import MODEL, HandClock, SwitchableRegistry, deployed, ruled
 
 METHODS = ("POST", "GET", "HEAD", "PUT", "OPTIONS")
 NAMES = (
     "content-type", "x-modelport-key", "x-amzn-sagemaker-target-variant", "accept", "traceparent",
     "content-encoding", "x-amzn-sagemaker-custom-attributes", "authorization", "x-any",
+    "x-modelport-version", "cookie", "prefer", "x-modelport-fallback",
 )  # fmt: skip
 
 
@@ -38,7 +40,14 @@ class _Log:
 _CLOCK, _LOG = HandClock(), _Log()
 EXCHANGE = Exchange(
     Dispatcher(
-        SwitchableRegistry(deployed(1, 2, prod="1:90,2:10")),
+        SwitchableRegistry(
+            ruled(
+                deployed(1, 2, prod="1:90,2:10"),
+                sticky=("cookie:session", "header:x-any"),
+                rules=(Rule("x-any", "a", "prod"),),
+                fallbacks={"prod": 1},
+            )
+        ),
         {"lambda": CallableBackend(dict.fromkeys((1, 2), _echo))},
         routes_ttl_s=5,
         clock=_CLOCK,
@@ -71,6 +80,8 @@ def _seed(method: int, path: str, *headers: tuple[int, str], body: bytes = b"") 
 _V1, _V2 = f"/v1/models/{MODEL}", f"/v2/models/{MODEL}"
 SEEDS = (
     _seed(0, f"{_V1}:predict", (0, "application/json"), (1, "ann"), body=b"{}"),
+    _seed(0, f"{_V2}/infer", (9, "2"), (10, "session=a; b")),
+    _seed(0, f"{_V2}/infer", (9, "prod"), (8, "a"), (11, "respond-async, wait=1")),
     _seed(0, f"{_V1}/versions/1:predict?dialect=kserve"),
     _seed(0, f"{_V1}/labels/prod:classify"),
     _seed(0, f"{_V2}/versions/prod/infer"),
