@@ -66,6 +66,28 @@ def test_the_registry_is_in_the_bucket(endpoint: str) -> None:
         Aws(os.environ).registry("no-such-bucket").routes("magika")
 
 
+def test_another_registry_is_reached_with_another_profile(endpoint: str, tmp_path: Path) -> None:
+    client = boto3.client("s3", region_name="us-east-1")
+    client.create_bucket(Bucket="theirs")
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile other]\nregion = eu-central-1\n"
+        "aws_access_key_id = theirs\naws_secret_access_key = secret\n"
+    )
+    with environ(AWS_CONFIG_FILE=str(config)):
+        for profile in (None, "other"):
+            there = Aws(os.environ).elsewhere("theirs", "team/a", profile)
+            assert list(there.models()) == []
+            assert there.store.create(f"models/of-{profile}".lower(), b"{}")
+    listed = client.list_objects_v2(Bucket="theirs")["Contents"]
+    assert [each["Key"] for each in listed] == [
+        "team/a/models/of-none",
+        "team/a/models/of-other",
+    ]
+    with pytest.raises(AwsUnavailableError, match="profile nobody"):
+        Aws(os.environ).elsewhere("theirs", "", "nobody")
+
+
 def test_region_and_credentials_are_the_standard_ones() -> None:
     with environ(AWS_DEFAULT_REGION="eu-west-3", AWS_REGION=None):
         aws = Aws(os.environ)

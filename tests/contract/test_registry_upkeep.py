@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -36,7 +37,15 @@ from modelport.upkeep.integrity import Checked, Inspection
 from modelport.upkeep.retention import Retention, candidates, remove
 from moto import mock_aws
 
-from tests.support.registry_world import ADA, BUCKET, FailingStore, make_draft, overwrite
+from tests.support.registry_world import (
+    ADA,
+    BUCKET,
+    FailingStore,
+    Killed,
+    MortalStore,
+    make_draft,
+    overwrite,
+)
 
 NAME = "magika"
 #: So that what a test has just written is old enough to go.
@@ -228,6 +237,48 @@ def test_notes_say_what_was_said_last_and_the_log_says_all(
     assert newest.detail["untag"] == ["keep"]
     assert registry.annotate(NAME, 1, NoteEdit({"team": "text"}), who=ADA) == noted
     assert registry.verify_log(NAME) == 4
+
+
+def test_writers_of_notes_lose_nothing_to_each_other(tmp_path: Path) -> None:
+    store = MemoryStore()
+    publish(registry_on(store), tmp_path, b"1", b"2")
+
+    def write(number: int) -> None:
+        registry = registry_on(store)
+        version = 1 + number % 2
+        registry.annotate(NAME, version, NoteEdit({f"writer-{number}": ""}), who=ADA)
+        registry.annotate(NAME, version, NoteEdit(description=f"by {number}"), who=ADA)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write, range(16)))
+    registry = registry_on(store)
+    for version in (1, 2):
+        noted = registry.notes(NAME, version)
+        assert sorted(noted.tags) == sorted(f"writer-{n}" for n in range(version - 1, 16, 2))
+        assert noted.description in [f"by {n}" for n in range(version - 1, 16, 2)]
+    assert registry.verify_log(NAME) == 2 + 32
+    assert checked(store).findings == []
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_note_whose_writer_dies_is_whole_or_not_there_and_never_twice(
+    tmp_path: Path, after: bool
+) -> None:
+    store = MemoryStore()
+    publish(registry_on(store), tmp_path, b"1")
+    for at in (1, 2, 3):
+        mortal = MortalStore(store, at=at, after=after)
+        edit = NoteEdit({f"tag-{at}": ""}, (f"tag-{at - 1}",))
+        with pytest.raises(Killed):
+            registry_on(mortal).annotate(NAME, 1, edit, who=ADA)
+        committed = at > 1 or after
+        expected = {f"tag-{at}": ""} if committed else {}
+        assert registry_on(store).notes(NAME, 1).tags == expected
+        registry_on(store).annotate(NAME, 1, edit, who=ADA)
+        assert registry_on(store).notes(NAME, 1).tags == {f"tag-{at}": ""}
+    notes = [change for change in registry_on(store).log(NAME) if change.action == "note"]
+    assert len(notes) == 3
+    assert registry_on(store).verify_log(NAME) == 4
 
 
 def test_notes_of_what_does_not_exist_are_refused(registry: BucketRegistry, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ Both ask for more than any function may: they run with the rights of who calls t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -26,6 +27,8 @@ from modelport.upkeep.collect import Garbage, Swept, Version
 from modelport.upkeep.integrity import Checked, Inspection
 from modelport.upkeep.retention import KEPT, Retention, candidates, remove
 from modelport.upkeep.search import parse_age
+
+_EVERY_S = 0.5
 
 
 def gc(
@@ -91,7 +94,7 @@ def verify(
     """
     session = Session.of(context, as_json, bucket)
     with session.output.working("checking") as say:
-        inspection = Inspection(session.registry, hashing=hashing, progress=say)
+        inspection = Inspection(session.registry, hashing=hashing, progress=_now_and_then(say))
         checked = _checked(inspection, ref)
     document = {"wrong": checked.wrong, **asdict(checked)}
 
@@ -220,6 +223,19 @@ def _summary(checked: Checked, hashing: bool) -> Text:
     if wrong:
         return Text(f"{wrong} wrong; looked at {looked}", style="bold red")
     return Text(f"nothing is wrong: {looked}", style="green")
+
+
+def _now_and_then(say: Callable[[str], None]) -> Callable[[str], None]:
+    """``say``, but not more often than people read; a log would have a line for each model."""
+    due = time.monotonic() + _EVERY_S
+
+    def said(text: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + _EVERY_S
+            say(text)
+
+    return said
 
 
 def _age(text: str | None) -> timedelta | None:

@@ -65,7 +65,9 @@ class Aws:
             else:
                 import boto3
 
-                client = boto3.Session(profile_name=profile).client("s3", config=_bucket_config())
+                session = boto3.Session(profile_name=profile)
+                region = session.region_name or self.region
+                client = session.client("s3", region_name=region, config=_bucket_config())
         return S3Registry(client, bucket, prefix=prefix)
 
     def identity(self) -> str:
