@@ -7,6 +7,7 @@ a body.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from functions.router.jobs import Jobs
 
 
+#: What an answer's body may take of Lambda's 6 MB, in bytes; the rest is for its headers.
+ROOM = 6 * 1024 * 1024 - 64 * 1024
+#: So many bytes fit even if every one of them had to be spelled as six.
+_SURELY = ROOM // 6
+#: What the adapter leaves as text.
+_TEXTS = ("text/", "application/json", "application/xml", "application/javascript")
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What the caller sent, with the gateway's event around it; ``whole``: it wants no stream."""
@@ -35,6 +44,19 @@ class Sent:
 @dataclass(frozen=True, slots=True)
 class Elsewhere(Response):
     """Says where the version's answer lies; all of its headers are for the caller."""
+
+
+def carried(answer: Response) -> bool:
+    """Whether an event takes ``answer`` back to the gateway: text as JSON has it, else base64."""
+    body, kind = answer.body, answer.headers.get("content-type", "")
+    if len(body) <= _SURELY:
+        return True
+    if any(text in kind for text in _TEXTS):
+        try:
+            return len(json.dumps(body.decode())) <= ROOM
+        except UnicodeDecodeError:
+            pass
+    return -(-len(body) // 3) * 4 <= ROOM
 
 
 class Carriage:
@@ -59,6 +81,20 @@ class Carriage:
             return self._past(self._jobs, backend, deployment, model, asked, sent, None)
         if self._jobs is None or not sent.whole:
             return backend.invoke(deployment, model, asked)
+        answer = self._tried(self._jobs, backend, deployment, model, asked, sent)
+        if isinstance(answer, Elsewhere) or carried(answer):
+            return answer
+        return self._jobs().put_away(answer)
+
+    def _tried(
+        self,
+        jobs: Callable[[], Jobs],
+        backend: Backend,
+        deployment: Deployment,
+        model: str,
+        asked: Request,
+        sent: Sent,
+    ) -> Response:
         too_large: Response | PayloadTooLargeError
         try:
             too_large = backend.invoke(deployment, model, asked)
@@ -67,7 +103,7 @@ class Carriage:
         else:
             if not says_too_large(too_large):
                 return too_large
-        return self._past(self._jobs, backend, deployment, model, asked, sent, too_large)
+        return self._past(jobs, backend, deployment, model, asked, sent, too_large)
 
     @staticmethod
     def _past(

@@ -44,13 +44,11 @@ from modelport.routes import Deployment
 from modelport.sagemaker_envelope import TIME_LIMIT_S
 
 from functions.router.caller import authenticated
-from functions.router.carriage import Elsewhere
+from functions.router.carriage import ROOM, Elsewhere, carried
 from functions.router.crossing import returned
 from functions.router.idempotency import KEY_HEADER, id_for
 from functions.router.uploads import Uploads
 
-#: Answers of at most so many bytes come with the event; larger ones from where they lie.
-CARRIED = 4_000_000
 #: How long the URL of an answer works, in seconds.
 OPEN_S = 3_600
 #: Longest wait for a job that the caller would rather have at once, in seconds.
@@ -111,6 +109,12 @@ class Jobs:
         places = Places(body, keys.call(id, "answer"), lies=found is not None)
         answer = self._carrier.past(backend, deployment, model, asked, places, too_large)
         return self._elsewhere(answer) if isinstance(answer, Stored) else answer
+
+    def put_away(self, answer: Response) -> Response:
+        """Have an answer fetched that came, and that no event takes any further."""
+        key = keys.call(keys.new_id(), "answer")
+        self._payloads.put(key, answer.body, answer.headers)
+        return self._elsewhere(Stored(answer.status, answer.headers, key, len(answer.body)))
 
     def accept(
         self,
@@ -181,12 +185,14 @@ class Jobs:
         answer, failure = job.answer, job.error
         if answer is not None:
             headers = {**returned(answer.headers), **_of(job)}
-            if answer.size > CARRIED:
-                return self._elsewhere(Stored(answer.status, headers, answer.key, answer.size))
+            lying = Stored(answer.status, headers, answer.key, answer.size)
+            if answer.size > ROOM:
+                return self._elsewhere(lying)
             body = self._payloads.get(answer.key)
             if body is None:  # it went a moment before its job does
                 raise JobNotFoundError(job.id)
-            return Response(answer.status, headers, body)
+            response = Response(answer.status, headers, body)
+            return response if carried(response) else self._elsewhere(lying)
         if failure is not None:
             response = refusal(
                 failure.status, failure.message, failure.code, request.request_id, protocol
@@ -222,8 +228,7 @@ class Jobs:
                 self._queue.send(job_message(known.id))
             return known
         if found is None:
-            kind = asked.headers.get("content-type") or "application/octet-stream"
-            self._payloads.put(keys.request(id), asked.body, kind)
+            self._payloads.put(keys.request(id), asked.body, {})
         key, size = found or (keys.request(id), len(asked.body))
         now = self._board.clock()
         job = self._board.create(

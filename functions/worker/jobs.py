@@ -164,8 +164,7 @@ class JobRunner:
             wait = float(said) if said.isascii() and said.isdigit() and len(said) < 6 else 0.0
             trouble = Failure("busy", f"the version answered {answer.status}", answer.status)
             return Again(trouble, wait)
-        kind = answer.headers.get("content-type", "application/octet-stream")
-        self._work.payloads.put(places.answer, answer.body, kind)
+        self._work.payloads.put(places.answer, answer.body, answer.headers)
         return Answer(answer.status, _kept(answer.headers), places.answer, len(answer.body))
 
     def _asked(

@@ -39,6 +39,7 @@ from functions.router.statistics import Statistics
 from functions.router.trace import Trace
 from functions.router.uploads import Uploads
 from functions.router.versions import Versions
+from tests.support.api_events import http_v2
 from tests.support.jobs_world import (
     MODEL,
     PATH,
@@ -334,7 +335,7 @@ def test_an_upload_over_the_limit_is_refused_before_it_is_sent_and_after() -> No
     with pytest.raises(PayloadTooLargeError, match=r"10,000,001 bytes; the limit is 10,000,000"):
         world.ask("upload", body=b'{"content_length": 10000001}')
     id = json.loads(world.ask("upload").body)["upload"]
-    world.payloads.put(keys.upload(ADA, id), b"x" * 10_000_001, "")
+    world.payloads.put(keys.upload(ADA, id), b"x" * 10_000_001, {})
     with pytest.raises(PayloadTooLargeError, match=r"10,000,001 bytes; the limit is 10,000,000"):
         world.accept(b"", x_modelport_body=id)
 
@@ -344,7 +345,7 @@ def test_an_upload_is_its_callers_alone_and_must_be_there() -> None:
     id = json.loads(world.ask("upload").body)["upload"]
     with pytest.raises(UploadNotFoundError, match="POST /uploads"):
         world.accept(b"", x_modelport_body=id)
-    world.payloads.put(keys.upload(ADA, id), b"row", "")
+    world.payloads.put(keys.upload(ADA, id), b"row", {})
     with pytest.raises(UploadNotFoundError):
         world.accept(b"", "eve", x_modelport_body=id)
     with pytest.raises(MalformedRequestError, match="has a body and names one"):
@@ -392,7 +393,7 @@ def test_a_large_body_reaches_the_version_as_a_reference_and_a_large_answer_the_
     over = Over(model)
     told = over.world.post("/uploads", b"").json()
     key = keys.upload(keys.ANYONE, told["upload"])
-    over.jobs.payloads.put(key, b"x" * 5_000_000, "")
+    over.jobs.payloads.put(key, b"x" * 5_000_000, {})
     path = f"/v2/models/{MODEL}/infer"
     answer = over.world.post(path, b"", content_type="a/c", x_modelport_body=told["upload"])
     assert answer.status == 303
@@ -542,6 +543,47 @@ def test_a_call_that_outlives_the_gateway_is_answered_with_its_job() -> None:
     over.settle()
     (job,) = over.board.jobs()
     assert over.ask("answer", job.id, "").body == b"rowrow"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/json", b'"' + b"x" * 6_000_000 + b'"', 200),
+        ("application/json", b'["' + b'\\"' * 1_700_000 + b'"]', 303),
+        ("application/octet-stream", b"\xff" * 4_600_000, 200),
+        ("application/octet-stream", b"\xff" * 4_700_000, 303),
+        ("text/plain", b"\x00" * 1_100_000, 303),
+        ("text/plain", b"\xff" * 4_700_000, 303),
+    ],
+    ids=["text", "quotes", "binary", "more", "control", "no-text"],
+)
+def test_an_answer_that_came_and_that_no_event_takes_further_is_put_away(
+    kind: str, body: bytes, status: int
+) -> None:
+    headers = {"content-type": kind, "inference-header-content-length": "7"}
+    over = Over(lambda request: Response(200, headers, body))
+    path = f"/v2/models/{MODEL}/infer"
+    event = http_v2("POST", path, b"{}", {"content-type": "application/json"})
+    raw = over.world.raw(event)
+    assert raw["statusCode"] == status
+    assert len(json.dumps(raw)) <= 6 * 1024 * 1024
+    lying = over.jobs.payloads
+    if status == 303:
+        ((key, kept),) = lying.bodies.items()
+        assert (kept, lying.headers[key]) == (body, {"content-type": kind})
+        assert raw["headers"]["location"] == f"{lying.base}{key}?get"
+        assert raw["headers"]["inference-header-content-length"] == "7"
+    else:
+        assert not lying.bodies
+    # A job's answer goes the same way.
+    taken = over.world.post(path, b"row", prefer="respond-async")
+    over.jobs.model = lambda request: Response(200, {**headers, "content-encoding": "x"}, body)
+    over.jobs.settle()
+    answer = over.world.raw(http_v2("GET", f"/jobs/{id_of(taken)}/answer"))
+    assert len(json.dumps(answer)) <= 6 * 1024 * 1024
+    if answer["statusCode"] == 303:
+        key = answer["headers"]["location"].removeprefix(lying.base).removesuffix("?get")
+        assert lying.headers[key] == {"content-type": kind, "content-encoding": "x"}
 
 
 def test_a_stream_is_no_job() -> None:

@@ -358,13 +358,13 @@ def test_large_bodies_and_answers_go_by_reference() -> None:
         reference = Reference.from_body(request.body)
         seen.append(reference)
         key = reference.put.removeprefix(world.payloads.base).removesuffix("?put")
-        world.payloads.put(key, b"y" * 9_000_000, "text/plain")
+        world.payloads.put(key, b"y" * 9_000_000, {})
         return Put(200, {"content-type": "text/plain"}, 9_000_000).response({})
 
     world = JobsWorld(model=model)
     upload = json.loads(world.ask("upload").body)["upload"]
     key = keys.upload(keys.owner_of("arn:aws:iam::1:user/ada"), upload)
-    world.payloads.put(key, b"x" * 5_000_000, "text/plain")
+    world.payloads.put(key, b"x" * 5_000_000, {})
     response = world.accept(b"", x_modelport_body=upload)
     id = json.loads(response.body)["id"]
     world.settle()

@@ -80,8 +80,7 @@ class Carrier:
         A version that takes no references leaves it at that.
         """
         if not places.lies:
-            kind = asked.headers.get("content-type", "")
-            self._payloads.put(places.body, asked.body, kind or "application/octet-stream")
+            self._payloads.put(places.body, asked.body, {})
         answer = self._asked(backend, deployment, model, asked, places)
         if too_large is None or isinstance(answer, Stored) or answer.status not in _REFUSED:
             return answer

@@ -6,14 +6,18 @@ can open. Knows nothing of jobs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
+
+#: The headers that lie beside a body.
+TOLD = ("content-type", "content-encoding")
 
 
 class Payloads(Protocol):
     """Where bodies lie; methods raise `RegistryUnavailableError` when that is away."""
 
-    def put(self, key: str, body: bytes, content_type: str) -> None:
-        """Write a body."""
+    def put(self, key: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Write a body; whoever fetches it is told its type and coding, as ``headers`` say."""
         ...
 
     def get(self, key: str) -> bytes | None:
@@ -39,10 +43,12 @@ class MemoryPayloads:
     def __init__(self, base: str = "memory://payloads/") -> None:
         self.base = base
         self.bodies: dict[str, bytes] = {}
+        self.headers: dict[str, dict[str, str]] = {}
 
-    def put(self, key: str, body: bytes, content_type: str) -> None:
+    def put(self, key: str, body: bytes, headers: Mapping[str, str]) -> None:
         """Write a body."""
         self.bodies[key] = body
+        self.headers[key] = {name: text for name, text in headers.items() if name in TOLD}
 
     def get(self, key: str) -> bytes | None:
         """Read a body; None if there is none."""

@@ -7,15 +7,20 @@ uploads: the bucket's default does it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from modelport.jobs.payloads import TOLD
 from modelport.registry.s3_errors import is_missing, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+_NAMES = {"content-type": "ContentType", "content-encoding": "ContentEncoding"}
 
 
 def signing_config(endpoint: str | None, **limits: Any) -> Config:
@@ -46,12 +51,11 @@ class S3Payloads:
     def __init__(self, client: S3Client, bucket: str) -> None:
         self._client, self._bucket = client, bucket
 
-    def put(self, key: str, body: bytes, content_type: str) -> None:
-        """Write a body."""
+    def put(self, key: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Write a body; whoever fetches it is told its type and coding, as ``headers`` say."""
+        told: Any = {_NAMES[name]: headers[name] for name in TOLD if headers.get(name)}
         with translated(f"writing {self._url(key)}"):
-            self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=body, ContentType=content_type
-            )
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **told)
 
     def get(self, key: str) -> bytes | None:
         """Read a body; None if there is none."""
