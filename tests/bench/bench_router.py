@@ -1,7 +1,8 @@
 """What the router adds to a request, in microseconds: `python -m tests.bench.bench_router`.
 
 Measures the Lambda handler on gateway events: metadata from memory, inference with the model as a
-function of this process, and inference through boto3 to a loopback Lambda API. Prints JSON.
+function of this process, by a rule, by the fallback of a version that is full, and inference
+through boto3 to a loopback Lambda API. Prints JSON.
 """
 
 from __future__ import annotations
@@ -17,17 +18,24 @@ from typing import Any
 import boto3
 from modelport.backends import Backend, CallableBackend, LambdaBackend
 from modelport.embedded_metrics import text
-from modelport.envelope import Response
+from modelport.envelope import Request, Response
+from modelport.errors import ThrottledError
+from modelport.routes import Rule
 from modelport.settings import RouterSettings
 
 from functions.router.app import create_app
 from functions.router.handler import MODELS_CONFIG, lambda_handler
 from tests.support.api_events import Event, http_v2
 from tests.support.lambda_api import lambda_api, model
-from tests.support.router_world import MODEL, SwitchableRegistry, deployed
+from tests.support.router_world import MODEL, SwitchableRegistry, deployed, ruled
 
 ROUNDS = 2000
 ANSWER = Response(200, {"content-type": "application/json"}, b'{"predictions":[1]}')
+
+
+def full(request: Request) -> Response:
+    """A version that has no capacity left."""
+    raise ThrottledError("version 2")
 
 
 def discard(record: Mapping[str, Any]) -> None:
@@ -37,7 +45,9 @@ def discard(record: Mapping[str, Any]) -> None:
 
 def handler(backend: Backend) -> Callable[[Event, Any], dict[str, Any]]:
     """The Lambda handler over warm routes and ``backend``, logging to nowhere."""
-    registry = SwitchableRegistry(deployed(1, 2, stable="1:90,2:10"))
+    routes = deployed(1, 2, stable="1:90,2:10", full="2")
+    rules = (Rule("x-tenant", "acme", "stable"), Rule("x-full", "1", "full"))
+    registry = SwitchableRegistry(ruled(routes, rules=rules, fallbacks={"full": 1}))
     settings = RouterSettings("bucket", "bench", routes_ttl_s=3600)
     backends = {"lambda": backend}
     app = create_app(registry, backends, settings=settings, log=discard, threads=False)
@@ -63,17 +73,30 @@ def main() -> None:
     infer = http_v2(
         "POST", f"/v1/models/{MODEL}:predict", body, {"content-type": "application/json"}
     )
+    json_type = {"content-type": "application/json"}
+    by_rule = http_v2("POST", f"/v1/models/{MODEL}:predict", body, json_type | {"x-tenant": "acme"})
+    by_spare = http_v2("POST", f"/v1/models/{MODEL}:predict", body, json_type | {"x-full": "1"})
     large = http_v2("POST", f"/v2/models/{MODEL}/infer", bytes(range(256)) * 4096)
     local = handler(CallableBackend({1: lambda _: ANSWER, 2: lambda _: ANSWER}))
+    throttled = handler(CallableBackend({1: lambda _: ANSWER, 2: full}))
     results = {
         "metadata": measure(local, http_v2("GET", f"/v2/models/{MODEL}")),
         "infer, in process": measure(local, infer),
+        "infer by rule, in process": measure(local, by_rule),
+        "infer by fallback, in process": measure(throttled, by_spare),
         "infer 1 MiB binary, in process": measure(local, large),
     }
     with lambda_api() as api:
         for version in (1, 2):
             api.functions[f"modelport-test-{MODEL}-v{version}"] = model(lambda _: ANSWER)
-        client = boto3.client("lambda", endpoint_url=api.endpoint, config=MODELS_CONFIG)
+        client = boto3.client(
+            "lambda",
+            endpoint_url=api.endpoint,
+            config=MODELS_CONFIG,
+            region_name="eu-central-1",
+            aws_access_key_id="bench",
+            aws_secret_access_key="bench",
+        )
         results["infer, boto3 over loopback"] = measure(handler(LambdaBackend(client)), infer)
     print(json.dumps(results, indent=1))
 
