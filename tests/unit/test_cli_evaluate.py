@@ -19,14 +19,17 @@ import numpy as np
 import pytest
 from modelport.cli.app import run
 from modelport.cli.export import write_bundle
+from modelport.client.conversation import Reply
 from modelport.envelope import Request
 from modelport.evaluation.answers import answered, asked_output
 from modelport.evaluation.data_set import open_data_set
+from modelport.evaluation.errors import UnusableAnswerError
 from modelport.evaluation.evaluated import Evaluated, evaluated
 from modelport.evaluation.page import page
 from modelport.evaluation.plots import plots
 from modelport.evaluation.report import Data, Report
 from modelport.evaluation.reports import Reports
+from modelport.evaluation.spoken import Script
 from modelport.settings import RuntimeSettings
 from modelport.signature import Signature, TensorSpec
 
@@ -174,6 +177,7 @@ def test_an_endpoint_that_fails_leaves_no_report(mail: Terminal) -> None:
         ),
         (["mail:2", "--k-fold", "3", "--compare", "1"], 2, "no --compare"),
         (["mail", "--k-fold", "3"], 2, "there is no such folder"),
+        (["mail:2", "--script", "json"], 2, "mail:2 has no inference.py to ask"),
     ],
 )
 def test_what_cannot_be_evaluated(mail: Terminal, line: list[str], code: int, said: str) -> None:
@@ -267,6 +271,59 @@ def test_labels_only_models_are_evaluated_from_data_to_report(tmp_path: Path) ->
     found = answered(data, lambda inputs: inputs["x"], "m:1", 1, done.append)
     assert (found.labels, found.answers.tolist()) == (["1", "3"], [1, 2])
     assert done[-1] == path.stat().st_size
+
+
+SCRIPT = """
+import json
+
+def input_fn(data, content_type):
+    if content_type == "text/csv":
+        return [[float(cell) for cell in line.split(",")] for line in data.splitlines()]
+    return json.loads(data)["instances"]
+
+def predict_fn(rows, model):
+    return ["spam" if row[0] > 0 else "ham" for row in rows]
+
+def output_fn(prediction, accept):
+    return json.dumps({"predictions": prediction}), "application/json"
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_script_is_asked_in_its_own_words(tmp_path: Path, form: str) -> None:
+    terminal = Terminal(tmp_path)
+    world.published(terminal, "mail", world.POOR, inference_py=SCRIPT)
+    world.spam(tmp_path / "test.csv")
+    told = evaluate(terminal, "mail:1", "--script", form, "--json").json
+    assert told["metrics"]["accuracy"]["value"] == 0.9
+    assert told["through"] == "process, inference.py"
+    assert "without scores" in told["left_out"]["roc_auc"]
+    # Its model answers otherwise.
+    own = evaluate(terminal, "mail:1", "--classes", "ham,spam", "--json").json
+    assert own["metrics"]["accuracy"]["value"] < 0.6
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"no", "its script answers text/plain, not JSON"),
+        (b'{"a": 1, "b": 2}', "no list of numbers or labels"),
+        (b"[[1], [1, 2]]", "no list of numbers or labels"),
+        (b"[null]", "no list of numbers or labels"),
+        (b"3", "no list of numbers or labels"),
+    ],
+)
+def test_answers_of_a_script_that_are_none(body: bytes, said: str) -> None:
+    with pytest.raises(UnusableAnswerError, match=said):
+        Script("json").answer(Reply(200, {"content-type": "text/plain"}, body), "m:1")
+
+
+def test_rows_for_a_script() -> None:
+    inputs = {"x": np.array([[1, 2.5]], np.float32), "t": np.array(["a,b"], object)}
+    assert Script("json").request(inputs)[1] == b'{"instances": [{"x": [1.0, 2.5], "t": "a,b"}]}'
+    assert Script("csv").request(inputs)[1] == b'1.0,2.5,"a,b"\n'
+    for body in (b"[1, 0]", b'{"predictions": [1, 0], "n": 2}', b'{"y": [1, 0]}'):
+        assert Script("csv").answer(Reply(200, {}, body), "m:1").tolist() == [1, 0]
 
 
 def test_a_model_of_one_row_is_asked_row_by_row(tmp_path: Path) -> None:

@@ -82,6 +82,11 @@ def test_labels_without_scores_say_what_is_left_out_and_why() -> None:
     assert named.classes == ("ham", "spam")
 
 
+def test_whole_numbers_side_by_side_are_scores() -> None:
+    found = classified([0, 1], [[5, 1], [2, 3]])
+    assert (found.details["scores"], found.metrics["accuracy"].value) == ("softmax", 1)
+
+
 def test_one_class_alone_has_no_ranks() -> None:
     found = classified([0, 0], [[0.6, 0.4], [0.7, 0.3]], resamples=100)
     assert found.left_out == {"roc_auc": "the labels are all of one class"}
@@ -111,6 +116,7 @@ def test_regression_by_hand() -> None:
     [
         ([0, 1], [[0.1, np.nan], [1, 1]], "cannot be ranked: row 1 is not finite"),
         ([0, 1], [[[0.1]], [[0.2]]], r"answers are of shape \[2, 1, 1\]"),
+        ([0, 1], [["a", "b"], ["a", "b"]], "several labels for each row"),
         ([0, 1], [[0.1, 0.9]], r"shape \[1, 2\] to 2 rows"),
     ],
 )

@@ -162,7 +162,11 @@ VERBS: tuple[tuple[str, str, Callable[..., None], tuple[str, ...]], ...] = (
         "promote",
         MOVING,
         traffic.promote,
-        ("modelport promote magika:4", "modelport promote magika:4 --alias canary"),
+        (
+            "modelport promote magika:4",
+            "modelport promote magika:4 --alias canary",
+            "modelport promote magika:4 --require 'f1>=0.92' --no-worse-than stable",
+        ),
     ),
     (
         "rollback",

@@ -64,6 +64,15 @@ def evaluate(
         Literal["process", "endpoint"],
         typer.Option("--through", help="Open the version here, or call it where it runs."),
     ] = "process",
+    script: Annotated[
+        Literal["json", "csv"] | None,
+        typer.Option(
+            "--script",
+            help="Ask the bundle's inference.py, which answers /invocations, and not its model:"
+            " rows as JSON instances or as CSV, a JSON answer.",
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows of one request.")] = 64,
     compare: Annotated[
         str | None,
@@ -137,8 +146,7 @@ def evaluate(
     Promotions can require what a report shows: see modelport promote --help, and [gates] in
     model.toml.
 
-    The model's own answers are measured: a bundle's inference.py, which answers /invocations in its
-    own words, is not asked.
+    The model's own answers are measured, or with --script those of the bundle's inference.py.
 
     --k-fold trains a bundle whose inference.py has fit(features, labels, model_dir): each fold in a
     fresh process on a copy of the bundle, then asked the rows it has not seen.
@@ -149,15 +157,15 @@ def evaluate(
     from modelport.cli.folding import Folding
     from modelport.cli.measuring import Measuring, Terms
 
-    if k_fold is not None and (compare or through != "process"):
-        raise InvalidUsageError("--k-fold trains here: no --compare and no --through")
+    if k_fold is not None and (compare or script or through != "process"):
+        raise InvalidUsageError("--k-fold trains here: no --compare, --script and --through")
     named = data if data.startswith(S3) else Path(data).name
     with _local(session, data) as path:
         terms = Terms(named, path, task, labels, _named(classes), bootstrap, seed)
         if k_fold is not None:
             Folding(session, terms, k_fold, fold_limit).bundle(target, report)
         else:
-            Measuring(session, terms, through, batch).version(target, compare, report)
+            Measuring(session, terms, through, batch, script).version(target, compare, report)
 
 
 def evaluations(

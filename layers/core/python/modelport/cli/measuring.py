@@ -24,6 +24,7 @@ from modelport.evaluation.page import page
 from modelport.evaluation.plots import plots
 from modelport.evaluation.report import Data, Report, Task
 from modelport.evaluation.reports import Reports
+from modelport.evaluation.spoken import Form, Model, Script, Spoken
 from modelport.manifest import Manifest
 from modelport.refs import parse_ref
 from modelport.registry.changes import now
@@ -50,6 +51,8 @@ class Measuring:
     terms: Terms
     through: Literal["process", "endpoint"]
     batch: int
+    #: How a bundle's inference.py is asked; None asks the model.
+    script: Form | None = None
 
     def version(self, target: str, compare: str | None, to: Path | None) -> None:
         """Measure a version, compare it, keep and show the report, write it ``to`` a folder."""
@@ -76,10 +79,10 @@ class Measuring:
         terms, ref = self.terms, f"{manifest.model}:{manifest.version}"
         signature, folder = manifest.content.signature, self.session.world.folder
         rows = open_data_set(terms.path, terms.task, signature, terms.labels, folder, terms.name)
-        output = asked_output(terms.task, signature, ref)
+        spoken = self._spoken(manifest, ref)
         opened = in_process if self.through == "process" else through_endpoint
         with (
-            opened(self.session, manifest, output.name) as ask,
+            opened(self.session, manifest, spoken) as ask,
             self.session.output.transfers() as progress,
         ):
 
@@ -101,6 +104,15 @@ class Measuring:
             )
         return rows, figures
 
+    def _spoken(self, manifest: Manifest, ref: str) -> Spoken:
+        if self.script is None:
+            return Model(asked_output(self.terms.task, manifest.content.signature, ref).name)
+        if manifest.content.settings.script is None:
+            raise InvalidUsageError(
+                f"{ref} has no inference.py to ask", hint="leave --script out: its model answers"
+            )
+        return Script(self.script)
+
     def _report(self, manifest: Manifest, rows: DataSet, found: Evaluated) -> Report:
         """What is kept of a version's figures."""
         actor = self.session.actor()
@@ -116,7 +128,7 @@ class Measuring:
             actor.commit,
             self.terms.seed,
             self.terms.resamples,
-            self.through,
+            self.through if self.script is None else f"{self.through}, inference.py",
             found.left_out,
             found.details,
             packed(self.terms.task, found.outcomes),

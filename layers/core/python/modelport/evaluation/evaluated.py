@@ -69,7 +69,10 @@ def evaluated(
         raise UnusableAnswerError(ref, problem)
     if task == "regression":
         return _regression(labels, answers, ref, resamples, seed)
-    if answers.dtype.kind == "f":
+    several = answers.ndim == 2 and answers.shape[1] > 1
+    if several and answers.dtype.kind not in "fiu":
+        raise UnusableAnswerError(ref, "it answers several labels for each row")
+    if several or answers.dtype.kind == "f":
         return _of_scores(labels, answers, names, ref, resamples, seed)
     return _of_labels(labels, answers, names, resamples, seed)
 
