@@ -1,4 +1,4 @@
-"""The main job, shown: two versions of a real model from files to traffic, on the local cloud.
+"""The main job, shown: versions of a real model from files to traffic, on the local cloud.
 
 Runs the same commands a person would (`modelport …`, plain HTTP calls), prints each with its time
 and its answer, checks every answer, and stops at the first that is wrong. It starts a local cloud
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from magika_bundles import make_bundles
+from magika_bundles import make_broken_bundle, make_bundles
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".local" / "demo"
 CLOUD = (sys.executable, str(ROOT / "localstack" / "cloud.py"), "--home", str(HOME))
 CALLS = 300
+ROLLOUT_LIMIT_S = 60
 
 
 class StepFailedError(Exception):
@@ -129,6 +130,11 @@ class Demo:
         for version in (1, 2):
             self.modelport("deploy", f"magika:{version}")
 
+    def deploy_broken(self) -> None:
+        bundle = make_broken_bundle(HOME / "bundles" / "v1", HOME / "bundles" / "v3")
+        self.modelport("publish", str(bundle.relative_to(ROOT)), "--name", "magika")
+        self.modelport("deploy", "magika:3")
+
     def call_versions(self) -> None:
         table = Table("file", "bytes", "version 1", "version 2", "agree", box=None, pad_edge=False)
         for file in sample_files():
@@ -180,12 +186,37 @@ class Demo:
             raise StepFailedError(f"expected mostly version 1 again: {counts}")
         self.say(f"100 callers: v1 {counts['1']}, v2 {counts['2']}")
 
+    def roll_out(self) -> None:
+        self.modelport("route", "magika", "stable=1")
+        began = time.perf_counter()
+        settings = ("--steps", "25,100", "--every", "10s", "--min-samples", "20")
+        self.modelport("rollout", "start", "magika:3", *settings)
+        state = "running"
+        while state == "running" and time.perf_counter() - began < ROLLOUT_LIMIT_S:
+            failed = sum(self.status(f"caller-{n}") != 200 for n in range(40))
+            # What the controller does every minute, and what waiting for that would cost a demo.
+            self.modelport("rollout", "tick", "magika")
+            (seen,) = self.modelport("rollout", "status", "magika")["rollouts"]
+            state = seen["state"]
+            self.say(f"40 callers: {failed} failed. {seen['decision'] or state}: {seen['reason']}")
+        if state != "rolled-back":
+            raise StepFailedError(f"expected the rollout to go back: {seen}")
+        self.say(f"nobody had to look: {time.perf_counter() - began:.0f} s after the start")
+        self.expect_stable("1")
+
     def history(self) -> None:
         for change in reversed(self.modelport("log", "magika")["changes"]):
-            detail = {k: v for k, v in change["detail"].items() if k != "digest"}
-            self.say(f"r{change['revision']:<3} {change['action']:<10} {json.dumps(detail)}")
+            left_out = ("digest", "evidence")
+            detail = {k: v for k, v in change["detail"].items() if k not in left_out}
+            self.say(f"r{change['revision']:<3} {change['action']:<17} {json.dumps(detail)}")
 
     # --- waiting and checking ---------------------------------------------------------------------
+
+    def status(self, key: str) -> int:
+        """What a caller of the alias gets, whatever that is."""
+        url = f"{self.environment['MODELPORT_ENDPOINT']}/endpoints/magika/invocations"
+        headers = {"content-type": "application/octet-stream", "x-modelport-key": key}
+        return self.http.post(url, content=b"import os\n" * 20, headers=headers).status_code
 
     def stable_version(self, key: str) -> str:
         response = self.post("/endpoints/magika/invocations", b"import os\n" * 20, key=key)
@@ -240,6 +271,8 @@ def main() -> int:
         ("Split the traffic 90/10", demo.split),
         ("Promote version 2", demo.promote),
         ("Roll back", demo.roll_back),
+        ("Deploy a version whose goldens pass and whose callers will not", demo.deploy_broken),
+        ("Roll it out; it goes back by itself", demo.roll_out),
         ("Who changed what", demo.history),
     ]
     code = 0

@@ -42,6 +42,20 @@ SCRIPT = Path(__file__).with_name("magika") / "inference.py"
 NETWORK = "standard_v3_3"
 SMALL = 4096  # bytes; below this a weight stays as it is
 
+#: What a reader of a diff might let pass, and the goldens too: each of them says what it is.
+MISTAKE = '''
+
+READABLE = ("application/pdf", "application/zip", "audio/", "image/", "text/")
+_read = input_fn
+
+
+def input_fn(data: bytes | str, content_type: str) -> bytes:
+    """The file, if its kind is one that can be read."""
+    if not content_type.startswith(READABLE):
+        raise ValueError(f"no reader for {content_type}")
+    return _read(data, content_type)
+'''
+
 # v1: threads and batches move scores by up to 3e-5. v2: see the table above.
 V1_TOLERANCE, V2_TOLERANCE = 1e-4, 5e-3
 
@@ -67,6 +81,15 @@ def make_bundles(out: Path) -> tuple[Path, Path]:
         # Version 1's answers are what both must give, each within its tolerance.
         write_goldens(folder / "golden", Session(bundles[0]), tolerance)
     return bundles
+
+
+def make_broken_bundle(good: Path, out: Path) -> Path:
+    """Write ``good`` with a mistake that its goldens do not find to ``out``; return that."""
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(good, out)
+    script = out / "inference.py"
+    script.write_text(script.read_text(encoding="utf-8") + MISTAKE, encoding="utf-8")
+    return out
 
 
 def with_half_weights(model: onnx.ModelProto) -> bytes:
