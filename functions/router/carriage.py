@@ -16,6 +16,7 @@ from modelport.backends import Backend
 from modelport.backends.backend import says_too_large
 from modelport.envelope import Request, Response
 from modelport.errors import NotSupportedError, PayloadTooLargeError
+from modelport.grammar import Call
 from modelport.routes import Deployment
 
 from functions.router.crossing import by_reference
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from functions.router.jobs import Jobs
 
 
+#: What a first run took that leaves a second too little of the time that gateways allow.
+AGAIN_WITHIN_S = 12.0
 #: What an answer's body may take of Lambda's 6 MB, in bytes; the rest is for its headers.
 ROOM = 6 * 1024 * 1024 - 64 * 1024
 #: So many bytes fit even if every one of them had to be spelled as six.
@@ -34,8 +37,12 @@ _TEXTS = ("text/", "application/json", "application/xml", "application/javascrip
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the caller sent, with the gateway's event around it; ``whole``: it wants no stream."""
+    """What the caller sent, as it was read, with the gateway's event around it.
 
+    ``whole`` is whether it wants no stream.
+    """
+
+    call: Call
     request: Request
     event: Mapping[str, Any] | None
     whole: bool
@@ -43,7 +50,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere(Response):
-    """Says where the version's answer lies; all of its headers are for the caller."""
+    """Says where the version's answer lies, or will; all of its headers are for the caller."""
 
 
 def carried(answer: Response) -> bool:
@@ -62,8 +69,8 @@ def carried(answer: Response) -> bool:
 class Carriage:
     """Asks backends; without ``jobs`` there is only the one way."""
 
-    def __init__(self, jobs: Callable[[], Jobs] | None) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: Callable[[], Jobs] | None, clock: Callable[[], float]) -> None:
+        self._jobs, self._clock = jobs, clock
 
     def ask(
         self, backend: Backend, deployment: Deployment, model: str, asked: Request, sent: Sent
@@ -71,7 +78,8 @@ class Carriage:
         """What ``deployment`` answers to ``asked``, the version's form of what was ``sent``.
 
         An answer that turns out too large is asked for once more, so the model runs twice; a caller
-        who knows can spare it that (``x-modelport-answer: by-reference``). Raises as the backend.
+        who knows can spare it that (``x-modelport-answer: by-reference``). Where the first run left
+        no time for a second, that one is a job's. Raises as the backend.
         """
         if by_reference(sent.request.headers):
             if self._jobs is None or not sent.whole:
@@ -96,6 +104,7 @@ class Carriage:
         sent: Sent,
     ) -> Response:
         too_large: Response | PayloadTooLargeError
+        started = self._clock()
         try:
             too_large = backend.invoke(deployment, model, asked)
         except PayloadTooLargeError as error:
@@ -103,6 +112,8 @@ class Carriage:
         else:
             if not says_too_large(too_large):
                 return too_large
+        if self._clock() - started > AGAIN_WITHIN_S:
+            return jobs().take(sent.call, deployment, asked, sent.request, sent.event)
         return self._past(jobs, backend, deployment, model, asked, sent, too_large)
 
     @staticmethod

@@ -143,6 +143,17 @@ class Jobs:
             if job.over and job.state != "canceled":
                 answer = self._answer_of(job, request, call.protocol)
                 return Response(answer.status, {**answer.headers, **applied}, answer.body)
+        return self._taken(job, request, applied)
+
+    def take(
+        self, call: Call, deployment: Deployment, asked: Request, request: Request, event: Event
+    ) -> Response:
+        """Take a prediction that nobody asked to have later: there is no time left for it now."""
+        job = self._accepted(call, deployment, asked, request, _owner(event))
+        told = self._taken(job, request, {})
+        return Elsewhere(told.status, told.headers, told.body)
+
+    def _taken(self, job: Job, request: Request, applied: Mapping[str, str]) -> Response:
         headers = {"location": f"{_root_of(request.path)}jobs/{job.id}", **applied}
         return self._told(202, job, headers)
 

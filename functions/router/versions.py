@@ -55,7 +55,7 @@ class Versions:
         self._backends, self._statistics = backends, statistics
         self._clock, self._log = clock, log
         self._shadows, self._jobs = shadows, jobs
-        self._carriage = Carriage(jobs)
+        self._carriage = Carriage(jobs, clock)
 
     def answer(
         self,
@@ -78,7 +78,7 @@ class Versions:
         predicts, waits = call.verb in PREDICTIONS, call.verb in _WHOLE
         if self._jobs is not None and waits and prefers_async(request.headers):
             return self._jobs().accept(call, deployment, asked, request, event)
-        sent = Sent(request, event, waits)
+        sent = Sent(call, request, event, waits)
         outcome, trace.backend_s = self._ask(routes.model, deployment, asked, call, sent)
         answered_by = deployment
         if predicts and fallback is not None and (reason := _failure(outcome)) is not None:

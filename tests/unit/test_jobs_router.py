@@ -375,6 +375,10 @@ class Over:
 
         self.world = World(deployed(1), models={1: model}, jobs=make)
 
+    def ask(self, taken: Answer) -> bytes:
+        """The answer of the job that a call has become."""
+        return self.jobs.ask("answer", id_of(taken), "").body
+
 
 def test_a_call_that_wants_nothing_makes_no_jobs() -> None:
     over = Over(lambda request: Response(200, {}, b"{}"))
@@ -420,6 +424,22 @@ def test_an_answer_that_turns_out_too_large_is_asked_for_once_more() -> None:
     assert seen == ["application/json", REFERENCE]
     lying = list(over.jobs.payloads.bodies.values())
     assert lying == [b"{}"]
+
+
+def test_where_the_first_run_left_no_time_for_a_second_that_one_is_a_jobs() -> None:
+    seen: list[str] = []
+
+    def model(request: Request) -> Response:
+        seen.append(request.headers["content-type"])
+        over.world.clock.forward(20)
+        return Response(413, {"x-modelport-error": "answer-too-large"}, b'{"error":"x"}')
+
+    over = Over(model)
+    answer = over.world.post(f"/v1/models/{MODEL}:predict", b"row")
+    assert (answer.status, seen) == (202, ["application/json"])
+    assert "preference-applied" not in answer.headers
+    over.jobs.settle()
+    assert over.ask(answer) == b"rowrow"
 
 
 def test_a_version_that_takes_no_references_says_what_it_said_at_first() -> None:
