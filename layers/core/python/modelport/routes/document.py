@@ -148,9 +148,9 @@ class Routes:
         for version in sorted(policy.versions()):
             if version not in self.deployments:
                 raise NotDeployedError(self.model, version, self.deployments)
-        for alias in sorted(policy.aliases()):
-            # Calls that name nothing count as stable's, also before there is a stable.
-            if alias not in self.aliases and alias != STABLE:
+        # Calls that name nothing count as stable's, also before there is a stable.
+        for alias in sorted(policy.destinations() | policy.subjects() - {STABLE}):
+            if alias not in self.aliases:
                 raise AliasNotFoundError(self.model, alias, self.aliases)
         return replace(self, policy=policy)
 

@@ -163,10 +163,13 @@ class Policy:
         ruled = {rule.version for rule in self.rules if rule.version is not None}
         return ruled | set(self.fallbacks.values()) | {shadow.version for shadow in self.shadows}
 
-    def aliases(self) -> set[str]:
-        """Every alias whose calls the policy says something about, or sends calls to."""
-        ruled = {rule.to for rule in self.rules if rule.version is None}
-        return ruled | set(self.fallbacks) | {s.of for s in self.shadows if s.of is not None}
+    def destinations(self) -> set[str]:
+        """Every alias that a rule sends calls to."""
+        return {rule.to for rule in self.rules if rule.version is None}
+
+    def subjects(self) -> set[str]:
+        """Every alias of whose calls the policy says something."""
+        return set(self.fallbacks) | {s.of for s in self.shadows if s.of is not None}
 
     def holders_of(self, version: int) -> tuple[str, ...]:
         """What of the policy names ``version``, in words."""
