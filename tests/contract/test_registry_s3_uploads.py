@@ -12,7 +12,9 @@ import pytest
 from modelport.errors import IntegrityError
 from modelport.manifest import Draft
 from modelport.registry import keys
+from modelport.registry.memory import MemoryRegistry
 from modelport.registry.s3 import S3Registry
+from modelport.upkeep import transfer
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
@@ -104,6 +106,26 @@ def test_a_large_file_goes_in_parts_and_comes_back_whole(
     registry.publish("magika", large, who=ADA, progress=lambda _, done, total: reports.append(done))
     assert requests.parts() == [1, 2, 3, 4, 5]
     assert reports[-1] == max(reports) == large.content.size
+    registry.fetch(large.content.files[0], tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == large.sources["model.bin"].read_bytes()
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_a_copy_that_was_cut_off_sends_only_what_is_missing(
+    client: S3Client, large: Draft, tmp_path: Path, at: int
+) -> None:
+    """From a store that S3 cannot reach, so every byte goes through here, a part at a time."""
+    source = MemoryRegistry()
+    source.publish("magika", large, who=ADA)
+    requests, registry = Requests(client), in_parts(client)
+    requests.die_at_part = at
+    with pytest.raises(Killed):
+        transfer.copy(source, "magika", 1, registry, who=ADA)
+    sent = requests.parts()
+    requests.seen.clear()
+    requests.die_at_part = None
+    transfer.copy(source, "magika", 1, registry, who=ADA)
+    assert sorted(sent + requests.parts()) == [1, 2, 3, 4, 5]
     registry.fetch(large.content.files[0], tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == large.sources["model.bin"].read_bytes()
 

@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from modelport.errors import BackendError
-from modelport.registry.memory import MemoryRegistry
+from modelport.manifest import File, digest_of
+from modelport.registry.blobs import StoredSource
+from modelport.registry.memory import MemoryRegistry, MemoryStore
 
 from tests.conftest import ROOT
 from tests.support.registry_world import ADA, make_draft
@@ -81,3 +84,22 @@ def test_the_s3_registry_needs_botocore_and_nothing_of_the_cli() -> None:
 def test_the_registry_over_a_store_needs_no_aws_at_all() -> None:
     shown = python("import sys, modelport.registry.memory; print(*sys.modules)").split()
     assert {"boto3", "botocore", "numpy"}.isdisjoint(shown)
+
+
+def test_what_is_sent_on_is_never_held_whole() -> None:
+    """Of a file in another store only what is asked for is read, and a chunk more."""
+    chunk, count = b"x" * 1000, 100
+    file, taken = File("m", digest_of(chunk * count), len(chunk) * count), []
+
+    class Endless(MemoryStore):
+        def read(self, key: str, offset: int = 0) -> Iterator[bytes]:
+            for number in range(count):
+                taken.append(number)
+                yield chunk
+
+    with StoredSource(Endless(), file).open() as reader:
+        for number in range(1, 11):
+            assert len(reader.read(2500)) == 2500
+            assert len(taken) <= number * 2.5 + 1
+        assert len(reader.read(10**9)) == file.size - 25_000
+        assert reader.read(1) == b""

@@ -27,6 +27,7 @@ from modelport.manifest import Manifest
 from modelport.refs import ModelRef, check_alias, check_name, parse_ref
 from modelport.routes import STABLE, Routes
 from modelport.signature import TensorSpec
+from modelport.upkeep.many import side_by_side
 from modelport.upkeep.search import Condition, Filter, Row, parse_since, parse_tags
 
 PAGE = 20
@@ -149,7 +150,7 @@ def routes_of(session: Session, name: str) -> Routes:
 
 def all_routes(session: Session) -> Iterator[Routes]:
     """The routes of every model, by name."""
-    return (routes_of(session, name) for name in session.registry.models())
+    return side_by_side(lambda name: routes_of(session, name), session.registry.models())
 
 
 def chosen(routes: Routes, ref: ModelRef) -> int:

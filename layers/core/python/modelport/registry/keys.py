@@ -68,9 +68,14 @@ def log_entry(model: str, revision: int) -> str:
     return log(model) + numbered(revision)
 
 
+def evaluated(model: str) -> str:
+    """The folder of the evaluation reports of all of a model's versions."""
+    return f"{MODELS}{model}/evaluations/"
+
+
 def evaluations(model: str, version: int) -> str:
     """The folder of a version's evaluation reports."""
-    return f"{MODELS}{model}/evaluations/{version:0{_DIGITS}d}/"
+    return f"{evaluated(model)}{version:0{_DIGITS}d}/"
 
 
 def evaluation(model: str, version: int, report: str) -> str:

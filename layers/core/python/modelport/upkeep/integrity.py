@@ -18,6 +18,7 @@ from modelport.registry.publication import Publication
 from modelport.registry.store import Store
 from modelport.registry.tombstone import Tombstone, read
 from modelport.routes import Change, Routes
+from modelport.upkeep.archive import reports_of
 from modelport.upkeep.many import THREADS, side_by_side
 
 EARLIER = "restore an earlier state of the object: the bucket keeps its versions"
@@ -112,6 +113,7 @@ class Inspection:
         for _ in side_by_side(lambda n: self._version(routes, n), numbers, self._threads):
             pass
         self._holes(routes, set(numbers))
+        self._reports(model)
         for version, deployment in routes.deployments.items():
             found = self._read(model, version)
             if isinstance(found, Manifest) and found.digest != deployment.digest:
@@ -178,6 +180,16 @@ class Inspection:
             self._find(
                 f"{routes.model}:{number}", "has neither a manifest nor a tombstone", EARLIER
             )
+
+    def _reports(self, model: str) -> None:
+        """The evaluation reports of all versions that have any."""
+        names = (name[:-1] for name in self._store.children(keys.evaluated(model)))
+        for version in (int(name) for name in names if name.isascii() and name.isdigit()):
+            try:
+                for _ in reports_of(self._registry, model, version):
+                    pass
+            except IntegrityError as error:
+                self._find(f"{model}:{version} evaluations", error.message, EARLIER)
 
     # --- a version --------------------------------------------------------------------------------
 
