@@ -112,8 +112,11 @@ def test_what_is_no_document_is_said_to_be_none(body: bytes) -> None:
 def test_the_reason_names_the_edit() -> None:
     first = Routes("m").changed(Routes("m", latest=3), action="publish", detail={}, who="a", at="")
     edited = replace(first, latest=2).to_bytes()
-    with pytest.raises(IntegrityError, match="not what the change of revision 1 wrote: edited by"):
+    with pytest.raises(
+        IntegrityError, match="not what the change of revision 1 wrote: edited by"
+    ) as refusal:
         Routes.from_bytes(edited)
+    assert "list-object-versions" in refusal.value.hint
 
 
 def test_routes_that_lost_their_change_are_refused() -> None:

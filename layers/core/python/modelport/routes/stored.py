@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from modelport.routes.document import Routes
 
 SCHEMA = 1
+#: Buckets of ours keep earlier versions of what lies in them.
+_REMEDY = (
+    "bring back its last good version: aws s3api list-object-versions --bucket BUCKET"
+    " --prefix models/NAME/routes.json, then copy-object that VersionId over it"
+)
 #: What reading a document of another shape can raise.
 _MISSHAPEN = (
     ValueError,
@@ -68,7 +73,9 @@ def from_bytes(body: bytes, document: type[Routes]) -> Routes:
         _check_versions(routes)
     except _MISSHAPEN as error:
         said = str(error) if isinstance(error, InvalidInputError) else repr(error)
-        raise IntegrityError("routes", "a model's routes document", said[:500]) from None
+        refusal = IntegrityError("routes", "a model's routes document", said[:500])
+        refusal.hint = _REMEDY
+        raise refusal from None
     return routes
 
 
