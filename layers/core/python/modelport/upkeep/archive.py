@@ -15,24 +15,17 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from modelport.errors import (
-    BackendError,
-    IntegrityError,
-    InvalidBundleError,
-    InvalidInputError,
-)
+from modelport.errors import BackendError, InvalidBundleError
 from modelport.evaluation.report import Report
-from modelport.images.tar import check_path
 from modelport.manifest import File, Manifest
-from modelport.refs import check_name, check_version
 from modelport.registry import Progress, Registry, blobs, keys, silent
 from modelport.registry.errors import InvalidArchiveError
 from modelport.registry.notes import Notes
 from modelport.registry.store import Reader
+from modelport.upkeep.acceptance import check_manifest
 
 MANIFEST, NOTES, EVALUATIONS, BLOBS = "manifest.json", "notes.json", "evaluations/", "blobs/"
 #: Documents are read whole, so they are bounded; blobs are not.
@@ -183,38 +176,6 @@ def read(path: Path, progress: Progress = silent) -> Archive:
     """Read an archive through and verify all of it; raises `InvalidArchiveError`."""
     with _opened(path) as handle:
         return _Reading(path, handle, progress).archive()
-
-
-def check_manifest(manifest: Manifest) -> Manifest:
-    """``manifest`` if all in it could have been published here; raises `InvalidArchiveError`.
-
-    A digest only says that a record is the one that somebody made.
-    """
-    content, what = manifest.content, "record of a version"
-    try:
-        check_name(manifest.model)
-        check_version(manifest.version)
-        datetime.fromisoformat(manifest.created)
-        paths = [check_path(file.path) for file in manifest.files]
-        for file in manifest.files:
-            keys.blob(file.digest)
-            if type(file.size) is not int or file.size < 0:
-                raise ValueError(f"{file.path} of {file.size!r} bytes")
-        if len(set(paths)) != len(paths):
-            raise ValueError("a file twice")
-        said = content.settings
-        for path in (said.entry, said.labels, said.script, said.requirements):
-            check_path("none" if path is None else path)
-        numbers = all(isinstance(value, (int, float)) for value in content.metrics.values())
-        if not (numbers and isinstance(content.description, str)):
-            raise ValueError("its metrics or description")
-        if not isinstance(manifest.lineage, dict):
-            raise ValueError("its lineage")
-    except (InvalidInputError, IntegrityError) as error:
-        raise InvalidArchiveError(what, "one that could be published", error.message) from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidArchiveError(what, "one that could be published", f"{error}") from None
-    return manifest
 
 
 class _Reading:

@@ -17,7 +17,8 @@ from modelport.registry import Actor, Progress, Registry, keys, silent
 from modelport.registry.blobs import StoredSource
 from modelport.registry.notes import NoteEdit, Notes
 from modelport.registry.store import Source
-from modelport.upkeep.archive import Archive, check_manifest, reports_of
+from modelport.upkeep.acceptance import check_manifest
+from modelport.upkeep.archive import Archive, reports_of
 
 
 def take_in(
