@@ -20,13 +20,16 @@ import httpx
 import modelport.client as mp
 import numpy as np
 import pytest
+from modelport.envelope import Request
+from modelport.grammar import Call
 from modelport.jobs.board import Board
 from modelport.jobs.queue import SqsQueue, job_message
 from modelport.jobs.s3 import S3Payloads, base_url, signing_config
 from modelport.registry.s3 import S3Store
-from modelport.settings import WorkerSettings
+from modelport.settings import RouterSettings, WorkerSettings
 from moto.server import ThreadedMotoServer
 
+from functions.router.handler import jobs
 from functions.router.jobs import Jobs, Terms
 from functions.runtime.lambda_transport import check_answer_size
 from functions.runtime.loading import load
@@ -112,11 +115,11 @@ def cloud(
     queue = SqsQueue(sqs, queue_url)
 
     @cache
-    def jobs() -> Jobs:
+    def made() -> Jobs:
         return Jobs(board, payloads, queue, Terms(20_000_000))
 
     world = World(
-        deployed(3, model="demo", target=target), backends=backends, threads=True, jobs=jobs
+        deployed(3, model="demo", target=target), backends=backends, threads=True, jobs=made
     )
     records: list[Any] = []
     runner = JobRunner(
@@ -247,6 +250,22 @@ def test_presigned_urls_name_the_bucket_that_the_version_trusts(aws: str) -> Non
         assert put.startswith(base_url(BUCKET, region, aws))
         assert "content-length" in put
         assert "x-amz-server-side-encryption" not in put.lower()
+
+
+def test_the_router_is_built_from_its_settings(aws: str) -> None:
+    settings = RouterSettings("r", "test", payloads_bucket=BUCKET, jobs_queue_url=f"{aws}/1/jobs")
+    session = boto3.session.Session()
+    make = jobs({"AWS_ENDPOINT_URL": aws}, settings, session)
+    assert make is not None
+    assert make() is make()
+    answer = make().answer(Call("jobs", "upload"), Request("POST", "/uploads"), None)
+    assert json.loads(answer.body)["limit"] == settings.max_upload_bytes
+    # Where either is missing there are no jobs, and nothing is made.
+    for lacking in (
+        replace(settings, payloads_bucket=None),
+        replace(settings, jobs_queue_url=None),
+    ):
+        assert jobs({}, lacking, session) is None
 
 
 def test_the_worker_is_built_from_its_settings(aws: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelport.backends import CallableBackend
 from modelport.envelope import REFERENCE, Request, Response
@@ -604,6 +604,40 @@ def test_an_answer_that_came_and_that_no_event_takes_further_is_put_away(
     if answer["statusCode"] == 303:
         key = answer["headers"]["location"].removeprefix(lying.base).removesuffix("?get")
         assert lying.headers[key] == {"content-type": kind, "content-encoding": "x"}
+
+
+HOSTILE = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(
+        ["respond-async", "respond-async, wait=1e9", "wait=-1,respond-async", "respond-async;;;,=",
+         "by-reference", "0" * 32, "https://hooks.example/", "https://hooks.example:99999/",
+         "a" * 300, "../../jobs", "", '"', "\x00"]
+    ),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(["prefer", "idempotency-key", "x-modelport-body", "x-modelport-answer",
+                         "x-modelport-webhook", "content-type"]),
+        HOSTILE,
+        max_size=5,
+    ),
+    path=st.one_of(
+        st.sampled_from([f"/v1/models/{MODEL}:predict", "/uploads", f"/jobs/{'0' * 32}/cancel"]),
+        st.text("/jobsupla.%20", max_size=20).map(lambda text: f"/jobs/{text}"),
+    ),
+    body=st.binary(max_size=20),
+)  # fmt: skip
+def test_no_header_path_or_body_is_answered_with_a_crash(
+    headers: dict[str, str], path: str, body: bytes
+) -> None:
+    over = Over(lambda request: Response(200, {}, b"{}"))
+    answer = over.world.send(http_v2("POST", path, body, headers))
+    assert answer.status < 500 or answer.status == 501, answer.body
+    asked = over.world.send(http_v2("GET", path, b"", headers))
+    assert asked.status < 500 or asked.status == 501, asked.body
 
 
 def test_a_stream_is_no_job() -> None:
