@@ -17,6 +17,8 @@ from modelport.deployments import DeploymentEntry, Environment, function_name
 from modelport.errors import InvalidSettingError
 from modelport.settings import RuntimeSettings
 
+#: Stands for the address of the payloads bucket, which only CloudFormation knows.
+_BUCKETS_OWN = "https://payloads/"
 _BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
@@ -57,6 +59,11 @@ class DeployedVersion:
         told = settings.to_env()
         del told["MODELPORT_BUNDLE_DIR"]
         return {**self.environment.function_environment, **told}
+
+    @property
+    def known_variables(self) -> dict[str, str]:
+        """What a runtime is told that may fetch bodies, as far as a synthesis knows it."""
+        return self.variables(self.environment.payloads_url or _BUCKETS_OWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,6 @@ from infra.payloads import payloads_url
 
 #: Share of its limit at which a version's p99 is alarming.
 _SLOW = 0.8
-#: Stands for the address of the payloads bucket, which only CloudFormation knows.
-_BUCKETS_OWN = "https://payloads/"
 #: Bytes of a function's variables, names and values together.
 _MAX_VARIABLES = 4_096
 
@@ -44,7 +42,7 @@ def lambda_version(stack: Stack, version: DeployedVersion) -> Running:
         resource=Fn.join(":", [version.name, published.attr_version]),
         settings={"MemoryMb": entry.memory_mb, "TimeoutS": entry.timeout_s},
         needs=(function, published, watch),
-        fingerprint=fingerprint(version.image, _known_variables(version)),
+        fingerprint=fingerprint(version.image, version.known_variables),
     )
 
 
@@ -84,18 +82,13 @@ def _published(
     # The name of its log, which it keeps, depends on whether logs are kept.
     log = version.environment.retain
     sizes = (entry.memory_mb, entry.timeout_s, entry.snapstart)
-    facts = (version.image, _known_variables(version), *sizes, log)
+    facts = (version.image, version.known_variables, *sizes, log)
     published = lambda_.CfnVersion(
         stack, f"Published{fingerprint(*facts)}", function_name=function.ref
     )
     # What a failed deploy published goes with it: the next try publishes the same again.
     published.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
     return published
-
-
-def _known_variables(version: DeployedVersion) -> dict[str, str]:
-    """Its variables as far as a synthesis knows them."""
-    return version.variables(version.environment.payloads_url or _BUCKETS_OWN)
 
 
 def _check_variables(variables: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from modelport.sagemaker_settings import Rollout, SageMaker, check_variables
 from infra import alarms, endpoint_permissions, naming, permissions, review
 from infra.deployed_version import DeployedVersion, Running, fingerprint
 from infra.function_logs import endpoint_logs
+from infra.payloads import payloads_url
 
 VARIANT = "primary"
 SHADOW_VARIANT = "shadow"
@@ -103,18 +104,22 @@ def _model(
     beside: DeployedVersion | None = None,
 ) -> sagemaker.CfnModel:
     """The model of a version; a shadow's is this stack's own, so the two come and go freely."""
-    check_variables(version.variables())
+    fetches = settings.large_bodies
+    url = payloads_url(stack, version.environment) if fetches else None
+    variables = version.variables(url)
+    check_variables(variables)
+    known = version.known_variables if fetches else variables
     network = settings.vpc
     plain_network = network.model_dump(mode="json") if network else None
-    facts = (version.image, version.variables(), plain_network)
+    facts = (version.image, known, plain_network)
     return sagemaker.CfnModel(
         stack,
         id,
         model_name=_hashed((beside or version).name, id, *facts),
         execution_role_arn=role.role_arn,
-        enable_network_isolation=True,
+        enable_network_isolation=not fetches,
         primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
-            image=version.image, environment=version.variables()
+            image=version.image, environment=variables
         ),
         vpc_config=None
         if network is None

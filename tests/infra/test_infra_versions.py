@@ -12,6 +12,7 @@ from modelport.settings import RuntimeSettings
 
 from tests.support.synthesis import (
     DIGEST,
+    ENDPOINTS,
     ENVIRONMENTS,
     IMAGE,
     VERSIONS,
@@ -80,6 +81,21 @@ def test_an_endpoint_that_reaches_no_network_is_not_told_where_payloads_lie(
             assert model["Properties"]["EnableNetworkIsolation"] is True
             told = model["Properties"]["PrimaryContainer"]["Environment"]
             assert "MODELPORT_PAYLOADS_URL" not in told
+
+
+def test_an_endpoint_for_large_bodies_reaches_the_network_and_is_told_where_they_lie(
+    default: Synthesis, synthesise: Synthesiser
+) -> None:
+    entry = ENDPOINTS.split("[[deployment]]")[1]
+    text = f"{ENVIRONMENTS['default']}[[deployment]]{entry}"
+    setting = "[deployment.sagemaker]\nlarge_bodies = true\n"
+    model = synthesise.fresh(text + setting, "large").version(3).one("AWS::SageMaker::Model")
+    isolated = default.version(3).one("AWS::SageMaker::Model")["Properties"]
+    properties = model["Properties"]
+    assert properties["EnableNetworkIsolation"] is False
+    assert "MODELPORT_PAYLOADS_URL" in properties["PrimaryContainer"]["Environment"]
+    # A model cannot be changed, so another name is another model.
+    assert properties["ModelName"] != isolated["ModelName"]
 
 
 def test_no_log_of_an_earlier_deploy_stands_in_the_way_of_the_next(

@@ -188,6 +188,9 @@ class SageMaker(BaseModel):
     download_timeout_s: Annotated[int, Field(ge=60, le=3_600)] = 600
     #: An alarm rings when the disk or GPU memory of an instance is fuller than this.
     alarm_utilization_percent: Annotated[int, Field(ge=1, le=100)] | None = None
+    #: Let the container reach the network, without which it fetches no body over SageMaker's limit
+    #: and puts no answer away; in a VPC it needs a way to S3.
+    large_bodies: bool = False
     autoscaling: Autoscaling | None = None
     data_capture: DataCapture | None = None
     shadow: Shadow | None = None
