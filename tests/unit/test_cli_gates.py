@@ -12,6 +12,7 @@ from modelport.evaluation.reports import Reports
 
 from tests.support import evaluation_world as world
 from tests.support.cli_world import Terminal, register
+from tests.support.rollout_world import Recorded
 
 GATES = '[gates]\nrequire = ["f1>=0.92"]\nno_worse_than = "stable"\n'
 
@@ -19,7 +20,7 @@ GATES = '[gates]\nrequire = ["f1>=0.92"]\nno_worse_than = "stable"\n'
 @pytest.fixture
 def mail(tmp_path: Path) -> Terminal:
     """Three deployed versions; the last two have gates of their own."""
-    terminal = Terminal(tmp_path)
+    terminal = Terminal(tmp_path, observations=lambda environment: Recorded())
     for files in ({}, {"model_toml": GATES}, {"model_toml": GATES, "labels_txt": "a\nb\n"}):
         register(terminal.registry, world.published(terminal, "mail", world.GOOD, **files))
     return terminal
@@ -167,3 +168,26 @@ def test_show_tells_the_gates(mail: Terminal) -> None:
     assert "gates" not in mail.ok("show", "mail:1").out
     told = mail.ok("show", "mail:2", "--json").json["settings"]["gates"]
     assert told == {"require": ["f1>=0.92"], "no_worse_than": "stable"}
+
+
+def test_a_rollout_starts_on_evidence_only(mail: Terminal) -> None:
+    mail.ok("route", "mail", "stable=1")
+    start = ("rollout", "start", "mail:2", "--steps", "10,100")
+    found = mail(*start, "--json")
+    assert (found.code, found.json["error"]["code"]) == (4, "gate-failed")
+    assert "f1>=0.92: there is no report" in found.json["error"]["message"]
+    assert mail(*start, "--require", "f9>1").code == 2
+    mail.ok(*start, "--force")
+    (change, *_) = mail.ok("log", "mail", "--json").json["changes"]
+    assert change["action"] == "rollout-start"
+    assert change["detail"]["forced"][0] == "f1>=0.92: there is no report"
+
+
+def test_a_rollout_with_evidence_logs_it(mail: Terminal) -> None:
+    mail.ok("route", "mail", "stable=1")
+    for version in (1, 2):
+        evaluated(mail, version, 95)
+    mail.ok("rollout", "start", "mail:2", "--steps", "10,100")
+    (change, *_) = mail.ok("log", "mail", "--json").json["changes"]
+    assert change["detail"]["gates"][0] == "f1>=0.92: 0.95 on test.csv"
+    assert "forced" not in change["detail"]
