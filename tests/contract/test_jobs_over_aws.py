@@ -7,6 +7,7 @@ are; the router answers over HTTP, the version behind Lambda's and SageMaker's o
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
 import uuid
@@ -21,10 +22,13 @@ import modelport.client as mp
 import numpy as np
 import pytest
 from modelport.envelope import Request
+from modelport.errors import RegistryUnavailableError
 from modelport.grammar import Call
 from modelport.jobs.board import Board
+from modelport.jobs.errors import QueueUnavailableError
 from modelport.jobs.queue import SqsQueue, job_message
 from modelport.jobs.s3 import S3Payloads, base_url, signing_config
+from modelport.refusals import refused
 from modelport.registry.s3 import S3Store
 from modelport.settings import RouterSettings, WorkerSettings
 from moto.server import ThreadedMotoServer
@@ -44,6 +48,7 @@ BUCKET = "modelport-test-payloads"
 #: 5.6 MB each way: over what an API carries, under what a test can wait for.
 LARGE = np.arange(1_400_000, dtype=np.float32).reshape(-1, 2)
 SMALL = np.array([[1, 2]], np.float32)
+ONCE: Any = {"connect_timeout": 1, "retries": {"total_max_attempts": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +255,36 @@ def test_presigned_urls_name_the_bucket_that_the_version_trusts(aws: str) -> Non
         assert put.startswith(base_url(BUCKET, region, aws))
         assert "content-length" in put
         assert "x-amz-server-side-encryption" not in put.lower()
+
+
+def test_what_aws_refuses_is_said_as_ours(aws: str) -> None:
+    sqs = boto3.client("sqs", endpoint_url=aws)
+    queue = SqsQueue(sqs, f"{aws}/123456789012/no-such-queue")
+    with pytest.raises(QueueUnavailableError) as caught:
+        queue.send({})
+    assert refused(caught.value, Request("POST", "/")).status == 503
+    with pytest.raises(QueueUnavailableError):
+        queue.later("receipt", 1)
+    nowhere = S3Payloads(boto3.client("s3", endpoint_url=aws, config=signing_config(aws)), "none")
+    with pytest.raises(RegistryUnavailableError):
+        nowhere.get("a")
+    with pytest.raises(RegistryUnavailableError):
+        nowhere.put("a", b"", {})
+    gone = boto3.client("s3", endpoint_url="http://127.0.0.1:1", config=signing_config("x", **ONCE))
+    with pytest.raises(RegistryUnavailableError):
+        S3Payloads(gone, BUCKET).size("a")
+
+
+def test_bodies_lie_with_their_type_and_coding(aws: str) -> None:
+    s3 = boto3.client("s3", endpoint_url=aws, config=signing_config(aws))
+    s3.create_bucket(Bucket=BUCKET)
+    payloads = S3Payloads(s3, BUCKET)
+    packed = gzip.compress(b"text")
+    payloads.put("a", packed, {"content-type": "text/plain", "content-encoding": "gzip"})
+    fetched = httpx.get(payloads.get_url("a", 60))
+    assert (fetched.text, fetched.headers["content-type"]) == ("text", "text/plain")
+    assert (payloads.get("a"), payloads.size("a")) == (packed, len(packed))
+    assert (payloads.get("b"), payloads.size("b")) == (None, None)
 
 
 def test_the_router_is_built_from_its_settings(aws: str) -> None:

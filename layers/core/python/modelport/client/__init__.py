@@ -6,10 +6,13 @@
         model = client.model("magika@stable")
         outputs = model.predict({"x": array})            # {"y": array}
         outputs.answered_by.version                      # "3"
+        job = model.predict_later({"x": array})          # for runs of minutes
+        job.result(timeout=900)                          # or later: client.job(job.id)
 
 `AsyncClient` is the same with ``await``. Tensors travel raw, as Open Inference V2's binary
-extension has them; `Model.invoke` sends any other body to a bundle's ``inference.py``. Needs the
-extra ``client`` (httpx and numpy). Never part of a function or an image.
+extension has them; `Model.invoke` sends any other body to a bundle's ``inference.py``. Bodies and
+answers too large for the API go past it by themselves. Needs the extra ``client`` (httpx and
+numpy). Never part of a function or an image.
 """
 
 from __future__ import annotations
