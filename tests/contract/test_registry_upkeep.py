@@ -355,6 +355,42 @@ def test_what_is_needed_stays_and_the_rest_goes(
     assert b"".join(registry.read(manifests[1].files[0])) == b"1"
 
 
+def test_what_is_needed_and_was_hidden_can_still_be_restored(tmp_path: Path) -> None:
+    """Somebody deletes a file in a versioned bucket: it is gone, and an earlier state is not."""
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        store = S3Store(client, BUCKET)
+        registry = registry_on(store)
+        manifest = publish(registry, tmp_path, b"1", b"2")[0]
+        remove(registry, NAME, [2], who=ADA)
+        hidden = keys.blob(manifest.files[0].digest)
+        marker = client.delete_object(Bucket=BUCKET, Key=hidden)["VersionId"]
+        assert problems(store) == ["magika:1 model.bin: its blob is missing"]
+        assert sweep(store, who=ADA, grace_s=AT_ONCE).states == 1
+        client.delete_object(Bucket=BUCKET, Key=hidden, VersionId=marker)
+        assert problems(store) == []
+
+
+def test_states_that_were_replaced_go_even_of_what_is_needed(tmp_path: Path) -> None:
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        store = S3Store(client, BUCKET)
+        draft = make_draft(tmp_path, model=b"weights")
+        registry_on(store).publish(NAME, draft, who=ADA)
+        file = draft.files[0]
+        source = LocalSource(draft.sources[file.path])
+        store.upload(keys.blob(file.digest), source, file, lambda _: None, renew_after_s=AT_ONCE)
+        assert len(list(store.objects(keys.BLOBS))) == 2
+        assert sweep(store, who=ADA, grace_s=AT_ONCE).states == 1
+        (left,) = store.objects(keys.BLOBS)
+        assert left.current
+        assert problems(store) == []
+
+
 def test_files_of_other_models_stay(registry: BucketRegistry, store: Store, tmp_path: Path) -> None:
     publish(registry, tmp_path, b"1", b"2")
     publish(registry, tmp_path, b"1", name="other")

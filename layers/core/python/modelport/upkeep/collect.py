@@ -123,14 +123,18 @@ def garbage(
 
     ``without`` are versions looked at as if they were removed already.
     """
+    listed = list(states)
+    readable = {stored.key for stored in listed if stored.current}
     found: list[Stored] = []
     young = whole = 0
-    for stored in states:
+    for stored in listed:
         digest = keys.digest_of_blob(stored.key)
         whole += stored.size
         if digest is None:
             continue  # Nobody knows whose it is.
-        if stored.current and users.get(digest, set()) - without:
+        replaced = not stored.current and stored.key in readable
+        # Of one that somebody hid an earlier state is all that there is to restore.
+        if users.get(digest, set()) - without and not replaced:
             continue
         if stored.age_s > grace_s:
             found.append(stored)
