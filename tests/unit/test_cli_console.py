@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import TextIO
 
 import pytest
-from modelport.cli.console import Output, facts, size, table
+from modelport.cli.console import Output, facts, harmless, size, table
 from modelport.errors import BackendError
+from rich.console import Console
 
 
 @contextmanager
@@ -153,3 +154,11 @@ def test_what_was_there_already_has_no_speed() -> None:
 )
 def test_sizes_are_for_people(count: int, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_strangers_text_cannot_steer_the_terminal() -> None:
+    hostile = "cat\x1b[2J\x07\r\x9b31mdog\nline"
+    assert harmless(hostile) == "cat␛[2J␇␍�31mdog\nline"
+    console = Console(file=io.StringIO(), width=80)
+    console.print(table(("CLASS",), [(hostile,)]), facts([("class", hostile)]))
+    assert not {"\x1b", "\x07", "\x9b"} & set(console.file.getvalue())  # type: ignore[attr-defined]

@@ -27,6 +27,13 @@ from rich.text import Text
 
 from modelport.errors import ModelportError
 
+#: What would move a terminal's cursor or change its colours, drawn as a picture of it: names, labels
+#: and messages come from strangers.
+_CONTROLS = {
+    code: chr(0x2400 + code) if code < 0x20 else "\ufffd"
+    for code in (*range(0x20), *range(0x7F, 0xA0))
+    if code not in (0x09, 0x0A)
+}
 #: So wide that no cell of a table is ever folded for a program to read.
 WIDTH_WITHOUT_TERMINAL = 10_000
 
@@ -193,8 +200,13 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     for header in headers:
         grid.add_column(header, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(Text(harmless(str(cell))) for cell in row))
     return grid
+
+
+def harmless(text: str) -> str:
+    """Text whose control characters a terminal shows instead of obeying."""
+    return text.translate(_CONTROLS)
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Text:
@@ -202,7 +214,9 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Text:
 
     No table: a value in it would be folded at the terminal's width, and could not be copied.
     """
-    told = [(name, str(value)) for name, value in pairs if value not in (None, "", (), [])]
+    told = [
+        (name, harmless(str(value))) for name, value in pairs if value not in (None, "", (), [])
+    ]
     width = max((len(name) for name, _ in told), default=0) + 1
     lines = []
     for name, value in told:

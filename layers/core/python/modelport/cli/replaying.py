@@ -20,12 +20,6 @@ from modelport.cli.console import facts, table
 from modelport.cli.failures import InvalidUsageError
 from modelport.cli.recorded import Recorded, first, from_goldens, from_lines
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session
-from modelport.client.errors import (
-    AnswerError,
-    CallerDeniedError,
-    ServerFailedError,
-    TooBusyError,
-)
 from modelport.errors import InvalidSettingError, NotDeployedError
 from modelport.grammar import Call, canonical_path
 from modelport.refs import check_alias, check_name, check_version
@@ -254,6 +248,13 @@ def _replay(session: Session, tally: Tally, requests: Iterable[Recorded], terms:
 
 def _one(client: Client, tally: Tally, request: Recorded, terms: Terms) -> None:
     """Send a request to both versions, and count what came of it."""
+    from modelport.client.errors import (  # loaded with the client
+        AnswerError,
+        CallerDeniedError,
+        ServerFailedError,
+        TooBusyError,
+    )
+
     tally.requests += 1
     try:
         live = _answer(client, tally.model, tally.live, request)
