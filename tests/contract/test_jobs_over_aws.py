@@ -159,7 +159,7 @@ def test_an_answer_that_turns_out_too_large_is_fetched_from_where_it_lies(cloud:
     with mp.Client(cloud.url) as client:
         reply = client.post("/v1/models/demo:predict", body, headers)
     assert reply.content_type == "application/json"
-    assert len(reply.json()["predictions"]) == 650_000
+    assert reply.body.count(b"[2.0,4.0]") == 650_000
     # Lambda's runtime says that it is too large; what SageMaker carries, the router's own event.
     assert cloud.world.lines[-1]["status"] == 303
 
@@ -167,13 +167,13 @@ def test_an_answer_that_turns_out_too_large_is_fetched_from_where_it_lies(cloud:
 def test_plain_http_uploads_and_follows(cloud: Cloud) -> None:
     with httpx.Client(base_url=cloud.url) as http:
         place = http.post("/uploads").json()
-        body = json.dumps({"instances": LARGE[:250_000].tolist()}).encode()
+        body = json.dumps({"instances": [[1, 2]] * 450_000}, separators=(",", ":")).encode()
         assert httpx.put(place["url"], content=body, headers=place["headers"]).status_code == 200
         headers = {"x-modelport-body": place["upload"], "content-type": "application/json"}
         followed = http.post("/v1/models/demo:predict", headers=headers, follow_redirects=True)
     assert [step.status_code for step in followed.history] == [303]
     assert followed.headers["content-type"] == "application/json"
-    assert followed.json()["predictions"][1] == [4.0, 6.0]
+    assert followed.content.count(b"[2.0,4.0]") == 450_000
 
 
 def test_what_is_larger_than_allowed_is_refused_with_the_number(cloud: Cloud) -> None:
