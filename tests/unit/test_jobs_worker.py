@@ -24,6 +24,7 @@ from modelport.jobs import keys
 from modelport.jobs.errors import QueueUnavailableError
 from modelport.jobs.job import GAVE_UP, Answer, Failure
 from modelport.references import Put, Reference
+from modelport.registry.memory import MemoryStore
 
 from tests.support.jobs_world import INVISIBLE_S, JobsWorld, KilledError, killed, routes
 
@@ -97,18 +98,34 @@ def test_a_worker_killed_at_any_call_loses_nothing(call: int, after: bool) -> No
      KeyError("nobody foresaw this")],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-def test_a_call_that_fails_in_passing_only_delays_the_job(call: int, error: Exception) -> None:
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_call_that_fails_in_passing_only_delays_the_job(
+    call: int, error: Exception, after: bool
+) -> None:
     def fail() -> None:
         raise error
 
     world = JobsWorld()
     id = accepted(world, x_modelport_webhook=HOOK)
     world.line.cut()
-    world.line.before[call] = fail
+    (world.line.after if after else world.line.before)[call] = fail
     world.deliver("m-1")
     world.line.cut()
     world.settle()
     check_done(world, id)
+
+
+def test_a_write_whose_answer_was_lost_on_its_way_was_a_write() -> None:
+    class Forgetful(MemoryStore):
+        def replace(self, key: str, body: bytes, etag: str) -> bool:
+            super().replace(key, body, etag)
+            return False  # S3 wrote it, and refused the client's own second try
+
+    world = JobsWorld(store=Forgetful())
+    id = accepted(world, x_modelport_webhook=HOOK)
+    world.deliver("m-1")
+    check_done(world, id)
+    assert (world.runs, len(world.news), world.queue.messages) == (1, 1, {})
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
