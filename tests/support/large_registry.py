@@ -23,14 +23,23 @@ WRITTEN = "2026-01-01T00:00:00.000000+00:00"
 
 #: Stands in a document for what it is about, and nowhere else in it.
 _NUMBER, _NAME = 1_777_777_777, "model-zzzzz"
+_CHAINED = 1000
 
 
 def many_versions(model: str, count: int, folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Keys and documents of a model with ``count`` versions; their blob is all the same one."""
+    """Keys and documents of a model with ``count`` versions; their blob is all the same one.
+
+    The log's newest thousand entries are a chain that verifies; older ones only lie there.
+    """
     draft = make_draft(folder / "many", model=b"weights")
-    digest, routes = draft.content.digest, Routes(model)
+    digest = draft.content.digest
     manifest = Manifest(model, _NUMBER, draft.content, WRITTEN).to_bytes()
     for version in range(1, count + 1):
+        yield keys.manifest(model, version), manifest.replace(b"%d" % _NUMBER, b"%d" % version)
+    unread = max(0, count - _CHAINED)
+    yield from ((keys.log_entry(model, revision), b"{}") for revision in range(1, unread + 1))
+    routes = Routes(model, revision=unread, latest=unread)
+    for version in range(unread + 1, count + 1):
         routes = routes.changed(
             routes.with_published(version),
             action="publish",
@@ -39,8 +48,6 @@ def many_versions(model: str, count: int, folder: Path) -> Iterator[tuple[str, b
             at=WRITTEN,
         )
         assert routes.change
-        body = manifest.replace(b"%d" % _NUMBER, b"%d" % version)
-        yield keys.manifest(model, version), body
         yield keys.log_entry(model, version), routes.change.to_bytes()
     yield keys.routes(model), routes.to_bytes()
 

@@ -180,7 +180,7 @@ def _is_published(store: Store, routes: Any, found: Manifest | Tombstone) -> boo
 
 
 Together.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
