@@ -355,6 +355,18 @@ def test_what_is_needed_stays_and_the_rest_goes(
     assert b"".join(registry.read(manifests[1].files[0])) == b"1"
 
 
+def test_a_tag_that_its_writer_died_on_keeps_a_version(
+    registry: BucketRegistry, store: Store, tmp_path: Path
+) -> None:
+    publish(registry, tmp_path, b"1", b"2")
+    with pytest.raises(Killed):
+        registry_on(MortalStore(store, at=1, after=True)).annotate(
+            NAME, 1, NoteEdit({"keep": ""}), who=ADA
+        )
+    assert list(candidates(registry, NAME, Retention(keep=1))) == []
+    assert remove(registry, NAME, [1], who=ADA) == []
+
+
 def test_what_is_needed_and_was_hidden_can_still_be_restored(tmp_path: Path) -> None:
     """Somebody deletes a file in a versioned bucket: it is gone, and an earlier state is not."""
     with mock_aws():
