@@ -17,10 +17,14 @@ START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class Recorded:
-    """`Observations` of what was written; of one model. ``away`` makes it unavailable."""
+    """`Observations` of what was written; of one model. ``away`` makes it unavailable.
+
+    No windows shorter than ``finest_s`` are kept.
+    """
 
     def __init__(self) -> None:
         self.away = False
+        self.finest_s = 1
         #: Version → percentile → milliseconds.
         self.latencies: dict[int, dict[float, float]] = {1: {50.0: 100.0, 95.0: 200.0, 99.0: 400.0}}
         self._written: defaultdict[int, list[tuple[float, Mapping[str, float]]]]
@@ -41,6 +45,7 @@ class Recorded:
     ) -> tuple[Window, ...]:
         """See `Observations`."""
         self._check()
+        window_s = max(window_s, self.finest_s)
         first, last = -(-since.timestamp() // window_s), until.timestamp() // window_s
         sums: defaultdict[float, defaultdict[str, float]]
         sums = defaultdict(lambda: defaultdict(float))
@@ -51,7 +56,7 @@ class Recorded:
                     if name in counts:
                         sums[index][name] += counts[name]
         return tuple(
-            Window(datetime.fromtimestamp(index * window_s, UTC), dict(sums[index]))
+            Window(datetime.fromtimestamp(index * window_s, UTC), dict(sums[index]), window_s)
             for index in sorted(sums)
         )
 

@@ -192,6 +192,15 @@ def test_nothing_else_moves_an_alias_that_a_rollout_holds(
         (("magika:2", "--alpha", "nan"), 2, "invalid-rollout", "less than 0.5"),
         (("magika:2", "--min-samples", "0"), 2, "invalid-rollout", "1 to"),
         (("magika:2", "--max-crashes", "0"), 2, "invalid-rollout", "1 to"),
+        (
+            ("magika:2", "--steps", "100", "--guard", "p95<=1.2x"),
+            *(2, "invalid-rollout", "all of the traffic in the first step"),
+        ),
+        (
+            ("magika:2", "--steps", "100", "--guard", "agreement>=99%"),
+            *(2, "invalid-rollout", "all of the traffic in the first step"),
+        ),
+        (("magika:2", "--guard", "agreement>=99%", "--propose"), 4, "rollout-refused", "no copies"),
         (("magika:2", "--guard", "distribution"), 4, "rollout-refused", "nobody called"),
         (("magika:2", "--guard", "agreement>=99%"), 4, "rollout-refused", "no copies"),
     ],

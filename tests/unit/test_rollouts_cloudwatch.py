@@ -68,8 +68,8 @@ def test_windows_hold_the_sums_of_one_version_in_order() -> None:
     seen, client = observations(lambda _: results(requests, errors))
     found = seen.windows("magika", 3, ["requests", "errors"], START, later + seconds(60), 60)
     assert found == (
-        Window(START, {"requests": 5.0}),
-        Window(later, {"requests": 7.0, "errors": 1.0}),
+        Window(START, {"requests": 5.0}, 60),
+        Window(later, {"requests": 7.0, "errors": 1.0}, 60),
     )
     assert (found[0].count("errors"), found[1].count("requests")) == (0, 7)
     (asked,) = client.asked
@@ -119,8 +119,10 @@ def test_where_no_window_fits_nothing_is_asked(metrics: list[str]) -> None:
     ],
 )
 def test_long_ago_only_coarser_windows_are_kept(back: timedelta, asked_s: int, period: int) -> None:
-    seen, client = observations(lambda _: results())
-    seen.windows("magika", 3, ["requests"], NOW - back, NOW, asked_s)
+    at = (NOW - timedelta(hours=2)).replace(minute=0, second=0)
+    seen, client = observations(lambda _: results(([at], [1.0])))
+    (found,) = seen.windows("magika", 3, ["requests"], NOW - back, NOW, asked_s)
+    assert (found.length_s, found.end) == (period, at + seconds(period))
     assert client.asked[0]["MetricDataQueries"][0]["MetricStat"]["Period"] == period
 
 

@@ -16,7 +16,7 @@ from modelport.registry.memory import MemoryStore
 from modelport.registry.store import Store
 from modelport.rollouts import operations
 from modelport.rollouts.controller import CONTROLLER, Controller, Outcome
-from modelport.routes import Rollout, Routes, Weighted
+from modelport.routes import Deployment, Rollout, Routes, Weighted
 
 from tests.support.interleaving import Program
 from tests.support.rollout_world import START, Recorded, deployed, rollout
@@ -421,3 +421,19 @@ def test_times_are_the_controllers_own() -> None:
     began = datetime.fromisoformat(world.rollout().since)
     assert world.now - timedelta(milliseconds=5) < began <= world.now
     assert [*map(datetime.fromisoformat, world.rollout().moved)] == [START, began]
+
+
+def test_a_version_that_is_deployed_anew_begins_its_rollouts_step_anew() -> None:
+    later = (START + MINUTE).isoformat()
+    routes = deployed(1, 2, 3, stable=1)
+    routes = operations.start(routes, rollout())
+    for version in (1, 2):
+        anew = routes.with_deployment(Deployment(version, "lambda", "fn", "sha256:1"))
+        written = routes.changed(anew, action="deploy", detail={}, who="a", at=later)
+        assert written.rollouts["stable"] == routes.rollouts["stable"].with_(since=later)
+    same = routes.with_deployment(routes.deployments[2])
+    other = routes.with_deployment(Deployment(3, "lambda", "fn", "sha256:1"))
+    ended = operations.aborted(routes, "stable", "")
+    for after in (same, other, ended):
+        written = routes.changed(after, action="deploy", detail={}, who="a", at=later)
+        assert written.rollouts == after.rollouts

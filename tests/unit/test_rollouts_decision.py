@@ -9,6 +9,7 @@ import pytest
 from modelport import telemetry
 from modelport.rollouts.decision import ADVANCE, HOLD, ROLL_BACK, SUCCEED, Decision, decide
 from modelport.rollouts.errors import ObservationsUnavailableError
+from modelport.rollouts.observations import Window
 from modelport.routes import Rollout
 
 from tests.support.rollout_world import START, Recorded, rollout
@@ -198,6 +199,88 @@ def test_the_last_step_succeeds_without_anything_to_compare_with() -> None:
     one = at_last_step(rollout(["errors", "agreement>=99%"]))
     decision = decided(observations, one)
     assert (decision.action, decision.reason) == (SUCCEED, "step 100 % has passed, the last one")
+
+
+def test_a_candidate_that_fails_under_all_of_the_traffic_goes_back() -> None:
+    """There is nothing beside it any more, so failures are held against a rate."""
+    broken = decided(watched(calls(500, errors=400), {}), at_last_step(rollout()))
+    assert broken.action == ROLL_BACK
+    assert "guard errors: version 2" in broken.reason
+    only = rollout(steps=(100.0,))
+    assert decided(watched(calls(500, errors=400), {}), only).action == ROLL_BACK
+    assert decided(watched(calls(500, errors=20), {}), only).action == SUCCEED
+
+
+def test_alone_it_may_fail_as_often_as_the_other_did_before() -> None:
+    alone = START + 4 * MINUTE
+    one = at_last_step(rollout()).with_(since=alone.isoformat())
+    one = one.with_(moved=(*one.moved, alone.isoformat()))
+    before, after = watched(calls(50, errors=10), calls(950, errors=190), minutes=4), Recorded()
+    before.write(2, alone, **calls(500, errors=115))  # 23 %, of 20 % with odds of 1.25
+    assert decided(before, one).action != ROLL_BACK
+    after.write(2, alone, **calls(500, errors=115))
+    assert decided(after, one).action == ROLL_BACK
+
+
+def test_callers_that_a_candidate_has_no_room_for_were_failed() -> None:
+    full = calls(50, throttles=20)
+    assert decided(watched(full, calls(950, errors=9))).action == ROLL_BACK
+    assert decided(watched(full, calls(950, throttles=380))).action == ADVANCE
+
+
+def test_a_call_without_room_says_nothing_of_how_fast_a_version_is() -> None:
+    one = rollout(["p95<300ms"])
+    decision = decided(watched(calls(50, throttles=50), calls(950)), one)
+    assert (decision.action, decision.reason) == (HOLD, "p95<300ms: 0 of 100 samples in this step")
+
+
+def test_a_relative_guard_wants_as_many_samples_of_the_other_version() -> None:
+    observations = watched(calls(950), calls(5))
+    decision = decided(observations)
+    told = "errors: 35 of 100 samples of version 1 in this step"
+    assert (decision.action, decision.reason) == (HOLD, told)
+    assert decided(observations, rollout(["errors<1%"])).action == ADVANCE
+
+
+def test_longer_windows_than_were_asked_for_are_judged_by_their_own_length() -> None:
+    """Short ones are soon forgotten, and a long one that has a move in it compares nothing."""
+    one = rollout(every_s=100.0)
+    assert one.window_s == 10
+    moved = one.with_(moved=(*one.moved, (START + timedelta(minutes=3, seconds=20)).isoformat()))
+    observations = watched(calls(50), calls(950))
+    assert decided(observations, moved).evidence[0]["candidate"]["of"] == 8 * 50
+    observations.finest_s = 60
+    # Minutes 0, 1, 2, 4, 5 and 6 of 0 to 7.
+    assert decided(observations, moved).evidence[0]["candidate"]["of"] == 6 * 50
+    now = LATER + 4 * MINUTE + timedelta(seconds=50)
+    assert decided(observations, one, now).action == ADVANCE  # last called 290 s ago
+    assert "since 12:08:00 UTC" in decided(observations, one, now + MINUTE).reason
+
+
+class Aging(Recorded):
+    """Short windows are forgotten between two questions."""
+
+    def windows(self, *asked: Any) -> tuple[Window, ...]:
+        """See `Observations`."""
+        found = super().windows(*asked)
+        self.finest_s = 60
+        return found
+
+
+def test_windows_of_two_lengths_are_not_held_against_each_other() -> None:
+    observations = Aging()
+    for version in (1, 2):
+        observations.write(version, START, requests=5)
+    with pytest.raises(ObservationsUnavailableError, match="not of one length"):
+        decided(observations, rollout(every_s=100.0))
+
+
+def test_deaths_do_not_wait_for_the_end_of_a_long_window() -> None:
+    one = rollout(every_s=86_400.0)
+    assert one.window_s == 900
+    observations = watched(calls(1), calls(950), minutes=1)
+    observations.write(2, START + timedelta(seconds=30), crashes=3)
+    assert decided(observations, one, START + 2 * MINUTE).action == ROLL_BACK
 
 
 def test_the_last_step_still_wants_calls_of_the_candidate() -> None:

@@ -33,7 +33,8 @@ from functools import cache
 import numpy as np
 import pytest
 from modelport import telemetry
-from modelport.rollouts.evidence import findings, read
+from modelport.rollouts.evidence import findings
+from modelport.rollouts.seen import read
 from modelport.routes import Guard
 
 from tests.support.rollout_simulation import (

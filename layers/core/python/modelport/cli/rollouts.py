@@ -65,7 +65,7 @@ def start(
         float, typer.Option("--alpha", help="The most that good versions are turned back, of 1.")
     ] = 0.01,
     min_samples: Annotated[
-        int, typer.Option("--min-samples", help="Requests to see of it in each step.")
+        int, typer.Option("--min-samples", help="Requests to see of each version in each step.")
     ] = 100,
     max_crashes: Annotated[
         int, typer.Option("--max-crashes", help="So many deaths of its processes end it at once.")
@@ -98,10 +98,10 @@ def start(
         max_crashes=max_crashes,
     )
     gates = judged(session, name, version, require, no_worse_than, force)
-    plan = planning.planned(
-        routes_of(session, name), wanted, session.observations, datetime.now(UTC)
-    )
+    routes = routes_of(session, name)
+    plan = planning.planned(routes, wanted, session.observations, datetime.now(UTC))
     if propose:
+        operations.check_possible(routes, plan)  # what could not be approved is not proposed
         to = (Weighted(version),)
         return propose_move(session, name, alias, to, message, rollout=plan, gates=gates)
 

@@ -76,7 +76,7 @@ class CloudWatchObservations:
             for at, value in points.items():
                 if start <= at < end:
                     sums[at][metric] = value
-        return tuple(Window(at, sums[at]) for at in sorted(sums))
+        return tuple(Window(at, sums[at], length) for at in sorted(sums))
 
     def percentiles(
         self,

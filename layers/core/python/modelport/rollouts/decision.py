@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from modelport.rollouts.evidence import Count, Finding, Seen, findings, read
+from modelport.rollouts.evidence import Count, Finding, findings
 from modelport.rollouts.observations import Observations
+from modelport.rollouts.seen import Seen, read
 from modelport.routes import Rollout
 from modelport.routes.rollout import CRASHES, ERRORS, LATENCY, PAUSED
 
@@ -77,8 +78,11 @@ def _missing(seen: Seen, found: Sequence[Finding]) -> Iterator[str]:
         needs = rollout.min_samples if compared or finding.guard.kind in _LIVE else 0
         if finding.in_step < needs:
             yield f"{finding.guard.name}: {finding.in_step} of {needs} samples in this step"
-        elif compared and finding.guard.relative and not finding.stable_in_step:
-            yield f"{finding.guard.name}: nothing of version {rollout.stable} to compare with"
+        elif compared and finding.guard.relative and finding.stable_in_step < needs:
+            yield (
+                f"{finding.guard.name}: {finding.stable_in_step} of {needs} samples of version"
+                f" {rollout.stable} in this step"
+            )
 
 
 def _stale(seen: Seen, version: int) -> Iterator[str]:

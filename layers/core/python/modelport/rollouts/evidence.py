@@ -1,26 +1,28 @@
 """What the counts say about each guard of a rollout: computed anew from all windows, every time.
 
-Only windows count that are over, settled, and lie within one step: in one in which the weights
-moved, a rate that moved at the same time would look like a difference between the versions. Reads
-counts through `Observations`; decides nothing.
+In the last step nothing is left to hold the candidate against. So that one which fails under all of
+the traffic does not pass, failures are held against a rate there: `ALONE`, or what the present
+version's rate was in the steps before with the odds ratio tolerated, whichever is higher. The bets
+of all steps are one product. Reads nothing and decides nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from modelport import telemetry
-from modelport.rollouts.observations import Observations, Window
+from modelport.rollouts.observations import Window
+from modelport.rollouts.seen import Seen
 from modelport.rollouts.sequential import Evidence, against_rate, against_stable, value
-from modelport.routes import Guard, Rollout
+from modelport.routes import Guard
 from modelport.routes.rollout import AGREEMENT, CRASHES, DISTRIBUTION, ERRORS, time_of
 
-#: Metrics come in late; a window is believed to be whole when it has been over for so long.
-SETTLED_S = 60
+#: The rate of failures that is nobody's alarm while there is no other version beside the candidate.
+ALONE = 0.05
 _REST = "(rest)"
 
 
@@ -73,86 +75,6 @@ class Finding:
         return {**found, "category": self.category} if self.category else found
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The windows of both versions of a rollout, as far as they count, up to a moment."""
-
-    rollout: Rollout
-    now: datetime
-    candidate: Mapping[datetime, Window]
-    stable: Mapping[datetime, Window]
-    #: The candidate's windows that are not settled as well: crashes need no patience.
-    newest: Sequence[Window]
-
-    @property
-    def starts(self) -> list[datetime]:
-        """When windows began in which either version did something."""
-        return sorted({*self.candidate, *self.stable})
-
-    def last_call(self, version: int) -> datetime | None:
-        """The end of the last window in which ``version`` was called."""
-        windows = self.candidate if version == self.rollout.candidate else self.stable
-        called = _called(windows)
-        return called[-1] + timedelta(seconds=self.rollout.window_s) if called else None
-
-    @property
-    def step_began(self) -> datetime:
-        """When the step began: not before the candidate was called in it, whatever clock says so.
-
-        Whoever starts a rollout writes down the time of another clock than the controller's.
-        """
-        since = time_of(self.rollout.since)
-        called = [at for at in _called(self.candidate) if at >= since]
-        return max(since, called[0] - timedelta(seconds=self.rollout.window_s)) if called else since
-
-
-def _called(windows: Mapping[datetime, Window]) -> list[datetime]:
-    return sorted(at for at, window in windows.items() if window.count(telemetry.REQUESTS) > 0)
-
-
-def read(observations: Observations, model: str, rollout: Rollout, now: datetime) -> Seen:
-    """What both versions did since the start; raises `ObservationsUnavailableError`."""
-    started, window = time_of(rollout.started), timedelta(seconds=rollout.window_s)
-    wanted = metrics(rollout)
-
-    def windows(version: int) -> tuple[Window, ...]:
-        # One window more: a crash counts in the very first seconds too.
-        since = started - window
-        return observations.windows(model, version, wanted, since, now, rollout.window_s)
-
-    settled = now - timedelta(seconds=min(SETTLED_S, max(2, rollout.window_s)))
-    moves = [time_of(at) for at in rollout.moved]
-
-    def counting(found: Sequence[Window]) -> dict[datetime, Window]:
-        return {
-            each.start: each
-            for each in found
-            if each.start >= started
-            and each.start + window <= settled
-            and not any(each.start < move < each.start + window for move in moves)
-        }
-
-    newest = windows(rollout.candidate)
-    return Seen(rollout, now, counting(newest), counting(windows(rollout.stable)), newest)
-
-
-def metrics(rollout: Rollout) -> tuple[str, ...]:
-    """The metrics that its guards count."""
-    names = [
-        telemetry.REQUESTS,
-        telemetry.ERRORS,
-        telemetry.CRASHES,
-        telemetry.SHADOW_CRASHES,
-        *(telemetry.slower_than(limit) for limit in rollout.slow_limits_ms),
-    ]
-    for guard in rollout.guards:
-        if guard.kind == AGREEMENT:
-            names += [telemetry.COMPARED, telemetry.DISAGREED]
-        if guard.kind == DISTRIBUTION:
-            names += [telemetry.PREDICTIONS, *map(telemetry.predicted, guard.categories)]
-    return tuple(dict.fromkeys(names))
-
-
 def findings(seen: Seen) -> tuple[Finding, ...]:
     """What is known of each guard of the rollout, in their order."""
     return tuple(_finding(seen, guard) for guard in seen.rollout.guards)
@@ -182,12 +104,25 @@ def _compared(seen: Seen, guard: Guard) -> tuple[Evidence, list[Count], list[Cou
     ours = [_count(guard, seen.candidate.get(at), guard.slower_than_ms) for at in seen.starts]
     limit = guard.stable_slower_than_ms
     theirs = [_count(guard, seen.stable.get(at), limit) for at in seen.starts]
-    for c, s in zip(ours, theirs, strict=True):
-        if guard.relative:
+    alone, tolerated = seen.alone_since, None
+    for at, c, s in zip(seen.starts, ours, theirs, strict=True):
+        if guard.kind == ERRORS and guard.relative and alone is not None and at >= alone:
+            tolerated = tolerated or _tolerated_alone(guard, seen.starts, theirs, alone)
+            evidence.add(against_rate(c.bad, c.of, tolerated))
+        elif guard.relative:
             evidence.add(against_stable(c.bad, c.of, s.bad, s.of, guard.limit))
         else:
             evidence.add(against_rate(c.bad, c.of, guard.limit))
     return evidence, ours, theirs
+
+
+def _tolerated_alone(
+    guard: Guard, starts: Sequence[datetime], stable: Sequence[Count], alone: datetime
+) -> float:
+    """The rate of failures to tolerate when there is no other version; settled before it was so."""
+    before = sum((s for at, s in zip(starts, stable, strict=True) if at < alone), Count())
+    odds = guard.limit * before.bad / max(1, before.of - before.bad)
+    return max(ALONE, min(odds / (1 + odds), 1 - ALONE))
 
 
 def _distribution(seen: Seen, guard: Guard) -> Finding:
@@ -251,16 +186,21 @@ def _told(
 
 
 def _count(guard: Guard, window: Window | None, slower_than_ms: float | None) -> Count:
-    """The bad events of a window. Never more than there were: metrics are no transactions."""
+    """The bad events of a window. Never more than there were: metrics are no transactions.
+
+    A call that a version had no room for has failed its caller, and says nothing of how fast it is.
+    """
     if window is None:
         return Count()
     if guard.kind == AGREEMENT:
         bad, of = window.count(telemetry.DISAGREED), window.count(telemetry.COMPARED)
     elif guard.kind == ERRORS:
-        bad, of = window.count(telemetry.ERRORS), window.count(telemetry.REQUESTS)
+        bad = window.count(telemetry.ERRORS) + window.count(telemetry.THROTTLES)
+        of = window.count(telemetry.REQUESTS)
     else:
         slow = telemetry.slower_than(slower_than_ms or math.inf)
-        bad, of = window.count(slow), window.count(telemetry.REQUESTS)
+        bad = window.count(slow)
+        of = window.count(telemetry.REQUESTS) - window.count(telemetry.THROTTLES)
     return Count(min(max(bad, 0), of), max(of, 0))
 
 

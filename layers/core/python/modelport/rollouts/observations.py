@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Sums of metrics from ``start`` (UTC) on, for as long as was asked for."""
+    """Sums of metrics from ``start`` (UTC) on, for ``length_s`` seconds."""
 
     start: datetime
     sums: Mapping[str, float]
+    length_s: int
+
+    @property
+    def end(self) -> datetime:
+        """When it is over."""
+        return self.start + timedelta(seconds=self.length_s)
 
     def count(self, metric: str) -> int:
         """A metric that counts; 0 when nobody wrote any."""
@@ -43,7 +49,8 @@ class Observations(Protocol):
 
         They begin at whole multiples of ``window_s``; those are given that lie wholly between
         ``since`` and ``until``. A window in which nothing was written is left out. The further back
-        ``since`` lies the coarser are the windows that are still kept: then they are longer.
+        ``since`` lies the coarser are the windows that are still kept: then they are longer, and
+        say so.
         """
         ...
 

@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,7 +18,7 @@ from modelport.rollouts.observations import Observations
 from modelport.rollouts.operations import check_startable
 from modelport.routes import Guard, Rollout, Routes
 from modelport.routes.errors import InvalidRolloutError
-from modelport.routes.rollout import CRASHES, DISTRIBUTION, LATENCY
+from modelport.routes.rollout import AGREEMENT, CRASHES, DISTRIBUTION, ERRORS, LATENCY
 
 STEPS = (1.0, 5.0, 25.0, 50.0, 100.0)
 #: What the stable version did in this time is what a relative guard begins from.
@@ -53,6 +54,7 @@ def planned(routes: Routes, wanted: Wanted, observations: Observations, now: dat
     wishes = [parse_guard(text) for text in wanted.guards]
     if not 1 <= wanted.max_crashes <= 10**6:
         raise InvalidRolloutError(f"{wanted.max_crashes} crashes", "1 to 1,000,000")
+    _check_comparable(wanted, wishes)
     before = check_startable(routes, wanted.alias, wanted.candidate)
     baseline = _Baseline(routes.model, wanted, before.version, observations, now)
     at = now.isoformat(timespec="microseconds")
@@ -74,6 +76,18 @@ def planned(routes: Routes, wanted: Wanted, observations: Observations, now: dat
         since=at,
         moved=(at,),
     )
+
+
+def _check_comparable(wanted: Wanted, wishes: Sequence[Wish]) -> None:
+    """Refuse guards that could never alarm: the other version gets no calls from the start."""
+    if wanted.steps[:1] != (100.0,):
+        return
+    for wish in wishes:
+        if wish.kind != ERRORS and (wish.relative or wish.kind == AGREEMENT):
+            raise InvalidRolloutError(
+                f"guard {wish.name} with all of the traffic in the first step",
+                "a step below 100 % before it, or guards like errors, errors<1%, p95<300ms",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,9 +185,18 @@ class Routes:
         message: str = "",
         commit: str = "",
     ) -> Routes:
-        """``after`` as the next revision of this document, with its sealed change."""
+        """``after`` as the next revision of this document, with its sealed change.
+
+        The present step of a rollout one of whose versions was deployed anew begins anew: what has
+        been seen of the old deployment is not what the next step rests on.
+        """
         previous = self.change.hash if self.change else GENESIS
-        after = stored.as_read(replace(after, revision=self.revision + 1))
+        rollouts = {
+            alias: each.with_(since=at) if self._redeployed(after, each) else each
+            for alias, each in after.rollouts.items()
+        }
+        after = replace(after, revision=self.revision + 1, rollouts=rollouts)
+        after = stored.as_read(after)
         written = stored.content_digest(after)
         change = Change(
             after.revision,
@@ -201,6 +210,14 @@ class Routes:
             document=written,
         )
         return replace(after, change=change.sealed())
+
+    def _redeployed(self, after: Routes, rollout: Rollout) -> bool:
+        """Whether ``after`` runs the same versions of an active rollout in another way."""
+        compared = (rollout.candidate, rollout.stable)
+        return rollout.active and any(
+            self.deployments.get(each) not in (None, after.deployments.get(each))
+            for each in compared
+        )
 
     # --- reads ------------------------------------------------------------------------------------
 
