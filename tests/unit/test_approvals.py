@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from modelport.routes import Weighted
+from modelport import approvals
+from modelport.routes import Routes, Weighted
+from modelport.routes.errors import StaleProposalError
 
 from tests.support.cli_world import Terminal
 
@@ -24,9 +26,13 @@ def becomes(terminal: Terminal, who: str) -> None:
 
 
 def stable(terminal: Terminal) -> tuple[Weighted, ...]:
+    return routes_of(terminal).aliases["stable"]
+
+
+def routes_of(terminal: Terminal) -> Routes:
     snapshot = terminal.registry.routes("magika")
     assert snapshot is not None
-    return snapshot.routes.aliases["stable"]
+    return snapshot.routes
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,15 @@ def test_the_latest_proposal_counts_and_can_be_withdrawn(terminal: Terminal) -> 
     assert [part["version"] for part in waiting["to"]] == [1, 3]
     terminal.ok("reject", "magika")
     assert terminal.ok("proposals", "magika").out == "nothing waits for an approval\n"
+
+
+def test_nobody_rejects_a_proposal_that_came_after_the_one_they_saw(terminal: Terminal) -> None:
+    terminal.ok("promote", "magika:2", "--propose")
+    seen = routes_of(terminal).proposals["stable"]
+    terminal.ok("promote", "magika:3", "--propose")
+    with pytest.raises(StaleProposalError):
+        approvals.rejected(routes_of(terminal), seen)
+    assert routes_of(terminal).proposals["stable"].to == (Weighted(3),)
 
 
 def test_lifting_the_protection_wants_two_people_too(terminal: Terminal) -> None:

@@ -66,10 +66,14 @@ def approved(routes: Routes, proposal: Proposal, *, who: str, start: Start) -> R
     return rest.with_moved(alias, proposal.to) if proposal.to else rest.unprotected(alias)
 
 
-def rejected(routes: Routes, alias: str) -> Routes:
-    """Drop what was proposed for ``alias``; who proposed it may do so as well."""
-    proposal_of(routes, alias)
-    return routes.with_proposal(alias, None)
+def rejected(routes: Routes, proposal: Proposal) -> Routes:
+    """Drop ``proposal``, which somebody has seen; who proposed it may do so as well.
+
+    Raises `NothingProposedError`, and `StaleProposalError` when another one came in between.
+    """
+    if proposal_of(routes, proposal.alias) != proposal:
+        raise StaleProposalError(routes.model, proposal.alias)
+    return routes.with_proposal(proposal.alias, None)
 
 
 def proposal_of(routes: Routes, alias: str) -> Proposal:

@@ -145,7 +145,7 @@ def reject(
     waiting = approvals.proposal_of(routes_of(session, check_name(name)), check_alias(alias))
 
     def edit(routes: Routes) -> Routes:
-        return approvals.rejected(routes, alias)
+        return approvals.rejected(routes, waiting)
 
     detail = {"to": alias_json(waiting.to), "proposed_by": waiting.who}
     change_alias(session, name, alias, edit, "reject", message, detail)
