@@ -152,8 +152,8 @@ def read_registry(bucket: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
 def change_routes(bucket: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
     """Write routes and their log, and nothing else of the registry.
 
-    Whoever changes routes first finishes what the change before left out, so a publication that
-    broke off is in reach too.
+    Whoever changes routes first finishes what the change before left out, so a publication or a
+    note that broke off is in reach too.
     """
     return [
         iam.PolicyStatement(
@@ -163,6 +163,7 @@ def change_routes(bucket: s3.Bucket, key: kms.Key) -> list[iam.PolicyStatement]:
                 bucket.arn_for_objects("models/*/routes.json"),
                 bucket.arn_for_objects("models/*/log/*"),
                 bucket.arn_for_objects("models/*/publications/*"),
+                bucket.arn_for_objects("models/*/notes/*"),
             ],
         ),
         iam.PolicyStatement(

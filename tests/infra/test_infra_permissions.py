@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from modelport.registry.bucket import BucketRegistry
 from modelport.registry.memory import MemoryStore
+from modelport.registry.notes import NoteEdit
 
 from tests.support.registry_world import ADA, Killed, MortalStore, make_draft
 from tests.support.synthesis import ENDPOINTS as ENDPOINT_ENTRIES
@@ -75,6 +77,7 @@ CHANGE_ROUTES = {
     ("s3:PutObject", f"{BUCKET}/models/*/routes.json"),
     ("s3:PutObject", f"{BUCKET}/models/*/log/*"),
     ("s3:PutObject", f"{BUCKET}/models/*/publications/*"),
+    ("s3:PutObject", f"{BUCKET}/models/*/notes/*"),
     ("kms:GenerateDataKey", KEY),
 }
 INVOKE = {
@@ -204,12 +207,29 @@ def interrupted_publish(folder: Path) -> WatchedStore:
     raise AssertionError("no publish ever wrote routes")
 
 
-def test_the_registrar_may_write_what_an_interrupted_publish_left_to_it(
-    default: Synthesis, tmp_path: Path
+def interrupted_note(folder: Path) -> WatchedStore:
+    """A store whose latest note ended right after its routes were written."""
+    store = WatchedStore()
+    BucketRegistry(store).publish("m", make_draft(folder, model=b"w"), who=ADA)
+    with pytest.raises(Killed):
+        BucketRegistry(MortalStore(store, at=1, after=True)).annotate(
+            "m", 1, NoteEdit({"a": "b"}), who=ADA
+        )
+    return store
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "left"), [(interrupted_publish, "publications"), (interrupted_note, "notes")]
+)
+def test_the_registrar_may_write_what_was_interrupted_and_is_left_to_it(
+    default: Synthesis,
+    tmp_path: Path,
+    interrupted: Callable[[Path], WatchedStore],
+    left: str,
 ) -> None:
-    store = interrupted_publish(tmp_path)
+    store = interrupted(tmp_path)
     store.written.clear()
-    # As the registrar changes routes: whoever comes next finishes the publish first.
+    # As the registrar changes routes: whoever comes next finishes that first.
     BucketRegistry(store).change(
         "m", lambda routes: routes.with_published(2), action="deploy", detail={}, who=ADA
     )
@@ -218,7 +238,7 @@ def test_the_registrar_may_write_what_an_interrupted_publish_left_to_it(
         for action, resource in rights(default.platform, "modelport-prod-registrar")
         if action == "s3:PutObject"
     ]
-    assert {key.split("/")[2] for key in store.written} == {"routes.json", "log", "publications"}
+    assert {key.split("/")[2] for key in store.written} == {"routes.json", "log", left}
     for key in store.written:
         assert any(fnmatchcase(key, pattern) for pattern in allowed), key
 
