@@ -17,6 +17,8 @@ from modelport.jobs import keys
 from modelport.jobs.board import Board
 from modelport.jobs.errors import JobNotFoundError, KeyReusedError
 from modelport.jobs.job import KEPT_S, Job
+from modelport.jobs.webhooks import HEADER as WEBHOOK_HEADER
+from modelport.sagemaker_envelope import VARIANT_HEADER
 
 KEY_HEADER = "idempotency-key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -66,7 +68,17 @@ def _digest(request: Request) -> str:
 
 
 #: The headers that change what is asked.
-_MEANT = ("content-type", "content-encoding", "accept", "x-modelport-body")
+_MEANT = (
+    "content-type",
+    "content-encoding",
+    "accept",
+    "inference-header-content-length",
+    VARIANT_HEADER,
+    "x-amzn-sagemaker-custom-attributes",
+    "x-modelport-body",
+    "x-modelport-version",
+    WEBHOOK_HEADER,
+)
 
 
 def _read(body: bytes) -> tuple[str, str, float]:

@@ -199,7 +199,7 @@ class Jobs:
             lying = Stored(answer.status, headers, answer.key, answer.size)
             if answer.size > ROOM:
                 return self._elsewhere(lying)
-            body = self._payloads.get(answer.key)
+            body = self._payloads.get(answer.key, ROOM)
             if body is None:  # it went a moment before its job does
                 raise JobNotFoundError(job.id)
             response = Response(answer.status, headers, body)
@@ -214,7 +214,10 @@ class Jobs:
         raise JobNotDoneError(job.id, job.state, pause)
 
     def _elsewhere(self, answer: Stored) -> Response:
-        """Says where the answer lies: what its own headers say of the body comes with it."""
+        """Says where the answer lies: what its own headers say of the body comes with it.
+
+        What says no keeps its status, which whoever follows a redirect would never see.
+        """
         headers = {
             name: text
             for name, text in returned(answer.headers).items()
@@ -222,7 +225,11 @@ class Jobs:
         }
         headers["location"] = self._payloads.get_url(answer.key, OPEN_S)
         headers["cache-control"] = "no-store"
-        return Elsewhere(303, headers)
+        if answer.status < 400:
+            return Elsewhere(303, headers)
+        words = {"error": f"the version answered {answer.status}; its words lie at the location"}
+        headers["content-type"] = "application/json"
+        return Elsewhere(answer.status, headers, json.dumps(words).encode())
 
     # --- taking -----------------------------------------------------------------------------------
 

@@ -19,11 +19,13 @@ from modelport.backends import Backend
 from modelport.embedded_metrics import members
 from modelport.envelope import Request, Response
 from modelport.errors import (
+    BackendError,
     BackendGoneError,
+    ModelFailedError,
     ModelNotFoundError,
     ModelportError,
+    ModelTimeoutError,
     RegistryUnavailableError,
-    ThrottledError,
     VersionNotFoundError,
 )
 from modelport.jobs import keys
@@ -46,7 +48,9 @@ from functions.worker.webhooks import WebhookFailedError
 LEASE_SLACK_S = 5.0
 #: The first wait after a failure that passes; each further one is three times as long.
 FIRST_WAIT_S, LONGEST_WAIT_S = 10.0, 900.0
-_PASSING = (ThrottledError, BackendGoneError, RegistryUnavailableError, TransferFailedError)
+#: Failures of the model itself: it would fail, or take too long, once more. All others of a place
+#: or of the way there pass.
+_FINAL = (ModelFailedError, ModelTimeoutError)
 #: What a version answers while it has no capacity, or is not ready.
 _BUSY = frozenset({429, 503})
 _KEPT = frozenset({"content-type", "content-encoding", "inference-header-content-length"})
@@ -141,7 +145,9 @@ class JobRunner:
     def _outcome(self, job: Job) -> Answer | Failure | Again:
         try:
             return self._answer(job)
-        except _PASSING as error:
+        except _FINAL as error:
+            return _failure(error, job)
+        except BackendError as error:
             return Again(_failure(error, job), getattr(error, "retry_after_s", 0))
         except ModelportError as error:
             return _failure(error, job)
@@ -159,6 +165,8 @@ class JobRunner:
         answer = self._asked(backend, deployment, job, places)
         if isinstance(answer, Stored):
             return Answer(answer.status, _kept(answer.headers), answer.key, answer.size)
+        if answer.headers.get("x-modelport-error") == TransferFailedError.code:
+            raise TransferFailedError("moving the job's body or answer", f"status {answer.status}")
         if answer.status in _BUSY:
             said = answer.headers.get("retry-after", "")
             wait = float(said) if said.isascii() and said.isdigit() and len(said) < 6 else 0.0
@@ -173,7 +181,7 @@ class JobRunner:
         if job.asked.size > SMALL:
             asked = job.asked.request(b"")
             return self._carrier.past(backend, deployment, job.model, asked, places)
-        body = self._work.payloads.get(job.asked.body)
+        body = self._work.payloads.get(job.asked.body, SMALL)
         if body is None:
             raise BodyGoneError
         asked = job.asked.request(body)

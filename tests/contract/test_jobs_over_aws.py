@@ -22,7 +22,7 @@ import modelport.client as mp
 import numpy as np
 import pytest
 from modelport.envelope import Request
-from modelport.errors import RegistryUnavailableError
+from modelport.errors import PayloadTooLargeError, RegistryUnavailableError
 from modelport.grammar import Call
 from modelport.jobs.board import Board
 from modelport.jobs.errors import QueueUnavailableError
@@ -285,6 +285,9 @@ def test_bodies_lie_with_their_type_and_coding(aws: str) -> None:
     assert (fetched.text, fetched.headers["content-type"]) == ("text", "text/plain")
     assert (payloads.get("a"), payloads.size("a")) == (packed, len(packed))
     assert (payloads.get("b"), payloads.size("b")) == (None, None)
+    assert payloads.get("a", len(packed)) == packed
+    with pytest.raises(PayloadTooLargeError):
+        payloads.get("a", len(packed) - 1)
 
 
 def test_the_router_is_built_from_its_settings(aws: str) -> None:

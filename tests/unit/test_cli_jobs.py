@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,13 @@ def test_a_job_is_waited_for_and_its_answer_written(
     id = accepted(jobs)
     terminal.ok("jobs", "wait", id, "--output", "answer.txt")
     assert (tmp_path / "answer.txt").read_bytes() == b"rowrow"
+    packed = {"content-type": "text/plain", "content-encoding": "gzip"}
+    jobs.model = lambda request: Response(200, packed, gzip.compress(b"unpacked"))
+    terminal.ok("jobs", "wait", accepted(jobs), "--output", "answer.txt")
+    assert (tmp_path / "answer.txt").read_bytes() == b"unpacked"
+    jobs.model = lambda request: Response(200, packed, b"torn")
+    torn = terminal("jobs", "wait", accepted(jobs))
+    assert (torn.code, "no gzip" in torn.err) == (5, True)
     late = accepted(jobs)
     office = terminal.office
     assert office is not None

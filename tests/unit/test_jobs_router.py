@@ -157,6 +157,26 @@ def test_a_key_is_one_callers_and_one_requests() -> None:
     assert id_of(world.accept(b"another row", "ada", idempotency_key="k-1")) != id
 
 
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("inference_header_content_length", "2"),
+        ("x_modelport_version", "2"),
+        ("x_modelport_webhook", "https://hooks.example/other"),
+        ("x_amzn_sagemaker_target_variant", "b"),
+        ("x_amzn_sagemaker_custom_attributes", "tfs-method=classify"),
+    ],
+)
+def test_whatever_changes_what_is_asked_makes_another_request_of_it(
+    header: str, value: str
+) -> None:
+    world = JobsWorld()
+    world.accept(idempotency_key="k-1")
+    with pytest.raises(KeyReusedError):
+        world.accept(b"row", "ada", idempotency_key="k-1", **{header: value})
+    world.accept(idempotency_key="k-1", x_forwarded_for="10.0.0.9")
+
+
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "naïve", "a b", "a\n"])
 def test_a_key_that_is_none_is_refused(key: str) -> None:
     with pytest.raises(MalformedRequestError, match="idempotency-key"):
@@ -424,6 +444,15 @@ def test_an_answer_that_turns_out_too_large_is_asked_for_once_more() -> None:
     assert seen == ["application/json", REFERENCE]
     lying = list(over.jobs.payloads.bodies.values())
     assert lying == [b"{}"]
+
+
+def test_what_says_no_keeps_its_status_wherever_its_words_lie() -> None:
+    over = Over(lambda request: Put(422, {"content-type": "text/csv"}, 7_000_000).response({}))
+    path = f"/v1/models/{MODEL}:predict"
+    answer = over.world.post(path, b"{}", x_modelport_answer="by-reference")
+    assert (answer.status, answer.headers["content-type"]) == (422, "application/json")
+    assert answer.headers["location"].startswith("memory://payloads/calls/")
+    assert "422" in answer.json()["error"]
 
 
 def test_where_the_first_run_left_no_time_for_a_second_that_one_is_a_jobs() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from modelport.envelope import REFERENCE, Request, Response
 from modelport.errors import (
     AnswerTooLargeError,
+    BackendError,
     BackendGoneError,
     ModelFailedError,
     ModelTimeoutError,
@@ -23,13 +24,14 @@ from modelport.errors import (
 from modelport.jobs import keys
 from modelport.jobs.errors import QueueUnavailableError
 from modelport.jobs.job import GAVE_UP, Answer, Failure
-from modelport.references import Put, Reference
+from modelport.references import SMALL, Put, Reference
 from modelport.registry.memory import MemoryStore
 
 from tests.support.jobs_world import INVISIBLE_S, JobsWorld, KilledError, killed, routes
 
 GONE = Failure("gone", "it is gone")
 HOOK = "https://hooks.example/done?x=1"
+PASSING = ("throttled", "backend-gone", BackendError.code, "transfer-failed", "busy")
 
 
 def accepted(world: JobsWorld, **headers: str) -> str:
@@ -285,10 +287,12 @@ def test_what_repeating_would_not_help_fails_the_job(
     [
         ThrottledError("the version"),
         BackendGoneError("magika", 1, "lambda"),
+        BackendError("the endpoint failed outside the model"),
+        Response(502, {"x-modelport-error": "transfer-failed"}, b"{}"),
         Response(429, {"retry-after": "7"}, b""),
         Response(503, {}, b"loading"),
     ],
-    ids=["throttled", "gone", "429", "503"],
+    ids=["throttled", "gone", "place", "transfer", "429", "503"],
 )
 def test_a_busy_version_is_asked_again_later(busy: Exception | Response) -> None:
     first: list[int] = []
@@ -306,7 +310,7 @@ def test_a_busy_version_is_asked_again_later(busy: Exception | Response) -> None
     world.deliver("m-1")
     told = json.loads(world.ask("status", id).body)
     assert told["status"] == "queued"
-    assert told["error"]["code"] in ("throttled", "backend-gone", "busy")
+    assert told["error"]["code"] in PASSING
     assert world.queue.messages["m-1"].visible_at == world.clock() + 10
     world.settle()
     assert world.ask("answer", id).body == b"rowrow"
@@ -392,6 +396,19 @@ def test_large_bodies_and_answers_go_by_reference() -> None:
     assert key in seen[0].get
     told = json.loads(world.ask("status", id).body)
     assert told["answer"] == {"status": 200, "content_type": "text/plain", "bytes": 9_000_000}
+
+
+def test_an_upload_that_grew_after_its_job_was_taken_is_never_read() -> None:
+    world = JobsWorld()
+    upload = json.loads(world.ask("upload").body)["upload"]
+    key = keys.upload(keys.owner_of("arn:aws:iam::1:user/ada"), upload)
+    world.payloads.put(key, b"row", {})
+    id: str = json.loads(world.accept(b"", x_modelport_body=upload).body)["id"]
+    world.payloads.put(key, bytes(SMALL + 1), {})
+    world.settle()
+    answer = world.ask("answer", id)
+    assert (answer.status, answer.headers["x-modelport-error"]) == (413, "payload-too-large")
+    assert world.runs == 0
 
 
 def test_a_webhook_that_fails_is_told_again_and_never_fails_the_job() -> None:

@@ -6,6 +6,7 @@ callers' own view is the API's: ``/jobs/ID``.
 
 from __future__ import annotations
 
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ Bucket = Annotated[
 ]
 #: Documents read at a time; each is one request.
 AT_ONCE = 16
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
 def list_(
@@ -177,6 +179,7 @@ def wait(
     body = office.payloads.get(job.answer.key)
     if body is None:
         raise JobFailedError(id, "its answer is no longer there", False)
+    body = _unpacked(id, body, job.answer.headers.get("content-encoding", ""))
     took = (job.ended or 0.0) - (job.started or 0.0)
     reply = Reply(job.answer.status, job.answer.headers, body, took, job.attempts)
     if not reply.ok:
@@ -185,6 +188,18 @@ def wait(
         show_outputs(session.output, read_outputs(reply, f"job {id}"), destination)
     else:
         show_reply(session.output, reply, destination)
+
+
+def _unpacked(id: str, body: bytes, coding: str) -> bytes:
+    """The answer as it was before its caller had it packed."""
+    from modelport.jobs.errors import JobFailedError
+
+    if coding not in ("gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompress(body, wbits=_GZIP_OR_ZLIB)
+    except zlib.error as error:
+        raise JobFailedError(id, f"its answer is no {coding}: {error}", False) from None
 
 
 def described(job: Job) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from modelport.errors import PayloadTooLargeError
+
 #: The headers that lie beside a body.
 TOLD = ("content-type", "content-encoding")
 
@@ -20,8 +22,12 @@ class Payloads(Protocol):
         """Write a body; whoever fetches it is told its type and coding, as ``headers`` say."""
         ...
 
-    def get(self, key: str) -> bytes | None:
-        """Read a body; None if there is none."""
+    def get(self, key: str, most: int | None = None) -> bytes | None:
+        """Read a body; None if there is none.
+
+        Raises `PayloadTooLargeError` instead of reading more than ``most`` bytes: a URL that has
+        been handed out may have been used since anybody looked.
+        """
         ...
 
     def size(self, key: str) -> int | None:
@@ -37,6 +43,12 @@ class Payloads(Protocol):
         ...
 
 
+def check_size(size: int, most: int | None) -> None:
+    """Raise `PayloadTooLargeError` for a body of more than ``most`` bytes."""
+    if most is not None and size > most:
+        raise PayloadTooLargeError(size, most, "the body that lies there", "send it again")
+
+
 class MemoryPayloads:
     """Bodies in a dictionary."""
 
@@ -50,9 +62,12 @@ class MemoryPayloads:
         self.bodies[key] = body
         self.headers[key] = {name: text for name, text in headers.items() if name in TOLD}
 
-    def get(self, key: str) -> bytes | None:
-        """Read a body; None if there is none."""
-        return self.bodies.get(key)
+    def get(self, key: str, most: int | None = None) -> bytes | None:
+        """Read a body of at most ``most`` bytes; None if there is none."""
+        body = self.bodies.get(key)
+        if body is not None:
+            check_size(len(body), most)
+        return body
 
     def size(self, key: str) -> int | None:
         """How many bytes a body has; None if there is none."""

@@ -8,12 +8,13 @@ uploads: the bucket's default does it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from modelport.jobs.payloads import TOLD
+from modelport.jobs.payloads import TOLD, check_size
 from modelport.registry.s3_errors import is_missing, translated
 
 if TYPE_CHECKING:
@@ -57,12 +58,14 @@ class S3Payloads:
         with translated(f"writing {self._url(key)}"):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **told)
 
-    def get(self, key: str) -> bytes | None:
-        """Read a body; None if there is none."""
+    def get(self, key: str, most: int | None = None) -> bytes | None:
+        """Read a body of at most ``most`` bytes; None if there is none."""
         with translated(f"reading {self._url(key)}"):
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key)
-                return answer["Body"].read()
+                with closing(answer["Body"]) as body:
+                    check_size(answer["ContentLength"], most)
+                    return body.read()
             except ClientError as error:
                 if is_missing(error):
                     return None
