@@ -129,6 +129,7 @@ def test_lifting_the_protection_wants_two_people_too(terminal: Terminal) -> None
         (("reject", "magika"), 3, "nothing-proposed"),
         (("approve", "nope"), 3, "model-not-found"),
         (("protect", "magika", "--alias", "9"), 2, "invalid-name"),
+        (("protect", "magika", "--alias", "canary"), 3, "alias-not-found"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -118,6 +118,7 @@ def test_people_read_what_was_done_and_what_holds(terminal: Terminal) -> None:
         (("rule", "add", "magika", "x tenant=acme", "2"), 2, "invalid-policy"),
         (("rule", "add", "magika", "x-tenant= acme", "2"), 2, "invalid-policy"),
         (("rule", "add", "magika", "x-modelport-version=1", "2"), 2, "invalid-policy"),
+        (("rule", "add", "magika", "Authorization=Bearer x", "2"), 2, "invalid-policy"),
         (("rule", "add", "magika", "x-tenant=acme", "9"), 4, "not-deployed"),
         (("rule", "add", "magika", "x-tenant=acme", "beta"), 3, "alias-not-found"),
         (("rule", "add", "magika", "x-tenant=acme", "be ta"), 2, "invalid-name"),

@@ -140,6 +140,17 @@ def test_a_change_that_was_edited_is_told_from_its_document() -> None:
         Routes.from_bytes(forged.to_bytes())
 
 
+@pytest.mark.parametrize("nothing", [None, 0, False, [], {}])
+@pytest.mark.parametrize("member", ["commit", "document"])
+def test_nothing_in_another_form_is_an_edit_too(member: str, nothing: Any) -> None:
+    first = Routes("m").changed(Routes("m", latest=3), action="publish", detail={}, who="a", at="")
+    for body in (first.to_bytes(), as_before(json.loads(first.to_bytes()))):
+        spoilt = json.loads(body)
+        spoilt["change"][member] = nothing
+        with pytest.raises(IntegrityError, match="latest change does not match"):
+            Routes.from_bytes(readable(spoilt))
+
+
 def test_a_document_from_before_policies_is_read_as_if_it_said_nothing_of_them() -> None:
     data = json.loads(Routes("m", latest=1).to_bytes())
     for name in ("policy", "rollouts", "proposals"):

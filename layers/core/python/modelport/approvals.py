@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from modelport.errors import AliasNotFoundError
 from modelport.routes import Proposal, Rollout, Routes, Weighted
 from modelport.routes.errors import NothingProposedError, OwnProposalError, StaleProposalError
 
@@ -18,7 +19,13 @@ Start = Callable[[Routes, Rollout], Routes]
 
 
 def protected(routes: Routes, alias: str) -> Routes:
-    """From now on ``alias`` moves only with an approval."""
+    """From now on ``alias`` moves only with an approval; raises `AliasNotFoundError`.
+
+    Where there is no stable, calls go to the highest version that runs: every deploy would move
+    them, and nobody would be asked.
+    """
+    if alias not in routes.aliases:
+        raise AliasNotFoundError(routes.model, alias, routes.aliases)
     if alias in routes.policy.protected:
         return routes
     policy = replace(routes.policy, protected=(*routes.policy.protected, alias))

@@ -39,7 +39,7 @@ class Change:
         data = asdict(self)
         del data["hash"]
         for later in ("commit", "document"):
-            if not data[later]:  # entries from before there was one keep their hash
+            if data[later] == "":  # entries from before there was one keep their hash
                 del data[later]
         return replace(self, hash=digest_of(canonical(data)))
 

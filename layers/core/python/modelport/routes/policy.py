@@ -24,6 +24,10 @@ LONGEST_VALUE = 256
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 #: Headers that say something else already.
 _TAKEN = frozenset({"x-modelport-version", "x-modelport-request-id"})
+#: Headers whose values are secrets: those of rules lie in the bucket and in the log, to be read.
+_SECRET = frozenset(
+    {"authorization", "cookie", "proxy-authorization", "x-amz-security-token", "x-api-key"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,13 @@ class Policy:
     # --- operations: each returns a new policy ----------------------------------------------------
 
     def with_rule(self, rule: Rule) -> Policy:
-        """Add a rule behind the others, or change where the one for its header and value leads."""
+        """Add a rule behind the others, or change where the one for its header and value leads.
+
+        Raises `InvalidPolicyError` for a header whose values are secrets; one that is there already
+        goes on, since routes with it must be read.
+        """
+        if rule.header in _SECRET:
+            raise InvalidPolicyError(f"header {rule.header!r} in a rule", "one that is no secret")
         kept = tuple(rule if str(rule) == str(old) else old for old in self.rules)
         return replace(self, rules=kept if rule in kept else (*kept, rule))
 
