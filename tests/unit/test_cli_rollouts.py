@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modelport.registry.active import ActiveRollouts
 from modelport.routes import Rollout, Routes, Weighted
 
 from tests.support.cli_world import Terminal
@@ -130,6 +131,13 @@ def test_status_of_a_model_shows_what_has_ended_and_why(terminal: Watched) -> No
     assert "rolled-back" in told
     assert "ALARM" in told
     assert "guard errors: version 2" in told
+
+
+def test_status_passes_over_a_model_that_is_gone(terminal: Watched) -> None:
+    terminal.ok("rollout", "start", "magika:2")
+    ActiveRollouts(terminal.registry.store).note("gone", 1)
+    assert len(terminal.ok("rollout", "status", "--json").json["rollouts"]) == 1
+    assert terminal("rollout", "status", "gone", "--json").code == 3
 
 
 def test_status_without_metrics_says_that_it_holds(terminal: Watched) -> None:

@@ -26,6 +26,7 @@ from modelport.cli.traffic import (
     change_alias,
     propose_move,
 )
+from modelport.errors import ModelNotFoundError
 from modelport.refs import check_alias, check_name
 from modelport.registry.active import ActiveRollouts
 from modelport.registry.changes import now
@@ -133,7 +134,12 @@ def status(
     names = sorted(ActiveRollouts(session.registry.store).noted()) if name is None else [name]
     shown = []
     for model in names:
-        routes = routes_of(session, check_name(model))
+        try:
+            routes = routes_of(session, check_name(model))
+        except ModelNotFoundError:
+            if name is not None:
+                raise
+            continue  # the list of rollouts under way may name too many, never too few
         for rollout in routes.rollouts.values():
             if rollout.active or name is not None:
                 decision = _controller(session).look(routes, rollout) if rollout.active else None

@@ -201,7 +201,8 @@ def _count(guard: Guard, window: Window | None, slower_than_ms: float | None) ->
         slow = telemetry.slower_than(slower_than_ms or math.inf)
         bad = window.count(slow)
         of = window.count(telemetry.REQUESTS) - window.count(telemetry.THROTTLES)
-    return Count(min(max(bad, 0), of), max(of, 0))
+    of = max(of, 0)
+    return Count(min(max(bad, 0), of), of)
 
 
 def _categories(guard: Guard, window: Window | None) -> dict[str, Count]:
