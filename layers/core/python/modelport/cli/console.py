@@ -27,8 +27,8 @@ from rich.text import Text
 
 from modelport.errors import ModelportError
 
-#: What would move a terminal's cursor or change its colours, drawn as a picture of it: names, labels
-#: and messages come from strangers.
+#: What would move a terminal's cursor or change its colours, drawn as a picture of it: names,
+#: labels and messages come from strangers.
 _CONTROLS = {
     code: chr(0x2400 + code) if code < 0x20 else "\ufffd"
     for code in (*range(0x20), *range(0x7F, 0xA0))
