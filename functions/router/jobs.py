@@ -28,34 +28,25 @@ from modelport.grammar import Call
 from modelport.jobs import keys
 from modelport.jobs.board import Board
 from modelport.jobs.carrying import Carrier, Places, Stored
-from modelport.jobs.errors import (
-    JobEndedError,
-    JobNotDoneError,
-    JobNotFoundError,
-    QueueUnavailableError,
-)
+from modelport.jobs.errors import JobNotFoundError, QueueUnavailableError
 from modelport.jobs.job import KEPT_S, Asked, Job
 from modelport.jobs.payloads import Payloads
 from modelport.jobs.queue import Queue, job_message
 from modelport.jobs.webhooks import HEADER as WEBHOOK_HEADER
 from modelport.jobs.webhooks import allowed
-from modelport.refusals import refusal
 from modelport.routes import Deployment
 from modelport.sagemaker_envelope import TIME_LIMIT_S
 
+from functions.router.answers import Answers, pause
 from functions.router.caller import authenticated
-from functions.router.carriage import ROOM, Elsewhere, carried
-from functions.router.crossing import returned
+from functions.router.carriage import Elsewhere
 from functions.router.idempotency import KEY_HEADER, id_for
 from functions.router.uploads import Uploads
 
-#: How long the URL of an answer works, in seconds.
-OPEN_S = 3_600
 #: Longest wait for a job that the caller would rather have at once, in seconds.
 LONGEST_WAIT_S = 20.0
 _LOOK_EVERY_S = 0.25
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
-_IDENTITY = tuple(f"x-modelport-{name}" for name in ("model", "version", "digest", "route"))
 _JSON = {"content-type": "application/json", "cache-control": "no-store"}
 
 Event = Mapping[str, Any] | None
@@ -85,6 +76,7 @@ class Jobs:
         self._terms, self._sleep = terms, sleep
         self._uploads = Uploads(payloads, terms.max_upload, board.clock)
         self._carrier = Carrier(payloads)
+        self._answers = Answers(payloads, board.clock)
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -108,13 +100,13 @@ class Jobs:
         body = found[0] if found else keys.call(id, "request")
         places = Places(body, keys.call(id, "answer"), lies=found is not None)
         answer = self._carrier.past(backend, deployment, model, asked, places, too_large)
-        return self._elsewhere(answer) if isinstance(answer, Stored) else answer
+        return self._answers.elsewhere(answer) if isinstance(answer, Stored) else answer
 
     def put_away(self, answer: Response) -> Response:
         """Have an answer fetched that came, and that no event takes any further."""
         key = keys.call(keys.new_id(), "answer")
         self._payloads.put(key, answer.body, answer.headers)
-        return self._elsewhere(Stored(answer.status, answer.headers, key, len(answer.body)))
+        return self._answers.elsewhere(Stored(answer.status, answer.headers, key, len(answer.body)))
 
     def accept(
         self,
@@ -141,7 +133,7 @@ class Jobs:
             applied["preference-applied"] += f", wait={wait[1]}"
             job = self._awaited(job, min(float(wait[1]), LONGEST_WAIT_S))
             if job.over and job.state != "canceled":
-                answer = self._answer_of(job, request, call.protocol)
+                answer = self._answers.of(job, request, call.protocol)
                 return Response(answer.status, {**answer.headers, **applied}, answer.body)
         return self._taken(job, request, applied)
 
@@ -169,9 +161,9 @@ class Jobs:
                 return self._told(200, self._job(call.job, owner))
             case "answer":
                 job = self._job(call.job, owner)
-                return self._answer_of(job, request, job.protocol)
+                return self._answers.of(job, request, job.protocol)
             case "cancel":
-                return self._told(200, self._canceled(self._job(call.job, owner)))
+                return self._told(200, self._board.cancel(self._job(call.job, owner).id))
         raise RouteNotFoundError(request.method, request.path)
 
     def _job(self, id: str, owner: str) -> Job:
@@ -180,56 +172,11 @@ class Jobs:
             raise JobNotFoundError(id)
         return job
 
-    def _canceled(self, job: Job) -> Job:
-        canceled = self._board.change(job.id, lambda now: now.canceled(self._board.clock()))
-        if canceled is None:
-            raise JobEndedError(job.id, self._board.get(job.id).state, "canceled")
-        return canceled
-
     def _told(self, status: int, job: Job, headers: Mapping[str, str] | None = None) -> Response:
         said = {**_JSON, **(headers or {})}
         if not job.over:
-            said["retry-after"] = str(_pause(self._board.clock() - job.created))
+            said["retry-after"] = str(pause(self._board.clock() - job.created))
         return Response(status, said, json.dumps(job.described(), ensure_ascii=False).encode())
-
-    def _answer_of(self, job: Job, request: Request, protocol: str) -> Response:
-        answer, failure = job.answer, job.error
-        if answer is not None:
-            headers = {**returned(answer.headers), **_of(job)}
-            lying = Stored(answer.status, headers, answer.key, answer.size)
-            if answer.size > ROOM:
-                return self._elsewhere(lying)
-            body = self._payloads.get(answer.key, ROOM)
-            if body is None:  # it went a moment before its job does
-                raise JobNotFoundError(job.id)
-            response = Response(answer.status, headers, body)
-            return response if carried(response) else self._elsewhere(lying)
-        if failure is not None:
-            response = refusal(
-                failure.status, failure.message, failure.code, request.request_id, protocol
-            )
-            response.headers.update(_of(job))
-            return response
-        pause = None if job.over else _pause(self._board.clock() - job.created)
-        raise JobNotDoneError(job.id, job.state, pause)
-
-    def _elsewhere(self, answer: Stored) -> Response:
-        """Says where the answer lies: what its own headers say of the body comes with it.
-
-        What says no keeps its status, which whoever follows a redirect would never see.
-        """
-        headers = {
-            name: text
-            for name, text in returned(answer.headers).items()
-            if name not in ("content-type", "content-encoding", "retry-after")
-        }
-        headers["location"] = self._payloads.get_url(answer.key, OPEN_S)
-        headers["cache-control"] = "no-store"
-        if answer.status < 400:
-            return Elsewhere(303, headers)
-        words = {"error": f"the version answered {answer.status}; its words lie at the location"}
-        headers["content-type"] = "application/json"
-        return Elsewhere(answer.status, headers, json.dumps(words).encode())
 
     # --- taking -----------------------------------------------------------------------------------
 
@@ -275,7 +222,7 @@ class Jobs:
 
     def _let_go(self, job: Job) -> None:
         try:
-            self._board.change(job.id, lambda now: now.canceled(self._board.clock()))
+            self._board.cancel(job.id)
         except ModelportError:
             return  # it expires
 
@@ -291,12 +238,6 @@ class Jobs:
         return job
 
 
-def _of(job: Job) -> dict[str, str]:
-    """Which job an answer is of, and who answered it, or should have."""
-    said = {name: job.asked.headers[name] for name in _IDENTITY if name in job.asked.headers}
-    return {**said, "x-modelport-job": job.id}
-
-
 def _owner(event: Event) -> str:
     return keys.owner_of(authenticated(event))
 
@@ -307,11 +248,6 @@ def _time_of(deployment: Deployment) -> float:
     if isinstance(said, int | float):
         return float(said)
     return TIME_LIMIT_S if deployment.target == "sagemaker" else 0.0
-
-
-def _pause(age_s: float) -> int:
-    """Seconds until it is worth asking again."""
-    return 1 if age_s < 10 else 2 if age_s < 60 else 5
 
 
 def _root_of(path: str) -> str:

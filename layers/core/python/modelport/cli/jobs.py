@@ -120,7 +120,7 @@ def cancel(
     A model that runs for it is not stopped; its answer is dropped.
     """
     session = Session.of(context, as_json, bucket, deployments)
-    _shown(session, session.office.cancel(id))
+    _shown(session, session.office.board.cancel(id))
 
 
 def retry(

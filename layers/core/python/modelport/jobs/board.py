@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from modelport.errors import ConcurrentChangeError
 from modelport.jobs import keys
-from modelport.jobs.errors import JobNotFoundError
+from modelport.jobs.errors import JobEndedError, JobNotFoundError
 from modelport.jobs.job import Job
 from modelport.registry.store import Document, Store
 
@@ -52,6 +52,13 @@ class Board:
                 return after
             self._sleep(random.uniform(0, 0.02 * 2**attempt))
         raise ConcurrentChangeError(f"job {id}", ATTEMPTS)
+
+    def cancel(self, id: str) -> Job:
+        """Cancel a job; raises `JobEndedError` for one that is over, `JobNotFoundError`."""
+        canceled = self.change(id, lambda job: job.canceled(self.clock()))
+        if canceled is None:
+            raise JobEndedError(id, self.get(id).state, "canceled")
+        return canceled
 
     def ids(self) -> Iterator[str]:
         """The ids of all jobs, also of some that have expired or were never quite taken."""

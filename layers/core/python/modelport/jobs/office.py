@@ -29,13 +29,6 @@ class Office:
             self.sleep(every_s)
         return job
 
-    def cancel(self, id: str) -> Job:
-        """Cancel a job; raises `JobEndedError` for one that is over, `JobNotFoundError`."""
-        canceled = self.board.change(id, lambda job: job.canceled(self.board.clock()))
-        if canceled is None:
-            raise JobEndedError(id, self.board.get(id).state, "canceled")
-        return canceled
-
     def retry(self, id: str) -> Job:
         """Have a job run once more that ended without an answer, or whose message was lost.
 
