@@ -149,7 +149,9 @@ class QueueAlarms(Construct):
         notify(
             topic,
             _alarm(self, "Old", queue, "the oldest job waits too long", age, old.to_seconds()),
-            _alarm(self, "Dead", queue, "jobs were given up: modelport jobs", given_up, 1),
+            _alarm(
+                self, "Dead", queue, "jobs were given up: modelport jobs list --dead", given_up, 1
+            ),
         )
 
 

@@ -74,6 +74,9 @@ class PlatformStack(Stack):
         door = open_door(self, environment, router, access_log, streamer)
         self._watch(door, queued)
         outputs = self._outputs(door, bucket, registrar, key)
+        # What `modelport jobs` finds jobs by.
+        outputs["PayloadsBucketName"] = ("payloads-bucket-name", payloads.bucket_name)
+        outputs["JobsQueueUrl"] = ("jobs-queue-url", queued.jobs.queue_url)
         if (images := image_repository(self, environment, key)) is not None:
             outputs["ImageRepositoryUri"] = ("image-repository-uri", images.repository_uri)
         outputs["PayloadsBucketName"] = ("payloads-bucket-name", payloads.bucket_name)

@@ -484,7 +484,15 @@ def test_the_dashboard_shows_every_version_without_being_told(default: Synthesis
     assert "magika" not in body
 
 
-OUTPUTS = {"ApiEndpoint", "ApiId", "BucketName", "RegistrarArn", "KeyArn"}
+OUTPUTS = {
+    "ApiEndpoint",
+    "ApiId",
+    "BucketName",
+    "JobsQueueUrl",
+    "KeyArn",
+    "PayloadsBucketName",
+    "RegistrarArn",
+}
 OUTPUTS |= {"PayloadsBucketName", "JobsQueueUrl"}
 
 

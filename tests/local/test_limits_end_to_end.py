@@ -110,6 +110,8 @@ def test_a_call_may_become_a_job_and_its_answer_waits(cloud: LocalCloud) -> None
     answer = cloud.get(f"{job}/answer")
     assert (answer.status_code, answer.json()["bytes"]) == (200, 4)
     assert answer.headers["x-modelport-version"] == "1"
+    listed = {each["id"]: each["status"] for each in cloud.modelport("jobs", "list")["jobs"]}
+    assert listed[job.rpartition("/")[2]] == "succeeded"
 
 
 def test_a_job_takes_an_upload_and_its_answer_may_be_large(cloud: LocalCloud) -> None:
