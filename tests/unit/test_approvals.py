@@ -73,6 +73,46 @@ def test_somebody_else_approves_and_the_log_names_both(terminal: Terminal) -> No
     assert terminal.ok("log", "magika", "--verify", "--json").json["verified"] == 10
 
 
+ROLE = "arn:aws:sts::123456789012:assumed-role/deployer"
+
+
+def is_to_aws(terminal: Terminal, arn: str) -> None:
+    terminal.environ = {**terminal.environ, "MODELPORT_USER": ""}
+    terminal.identity = lambda: arn
+
+
+@pytest.mark.parametrize(
+    ("proposer", "approver", "code"),
+    [
+        (f"{ROLE}/botocore-session-1763710000", f"{ROLE}/botocore-session-1763710007", 4),
+        (f"{ROLE}/1763710000123456789", f"{ROLE}/aws-go-sdk-1763710007123456789", 4),
+        (f"{ROLE}/ada@example.com", f"{ROLE}/grace@example.com", 0),
+        (f"{ROLE}/100000001", f"{ROLE}/100000002", 0),
+        (f"{ROLE}/botocore-session-1763710000", f"{ROLE}s/botocore-session-1763710000", 0),
+        (f"{ROLE}/ada@example.com", "arn:aws:iam::123456789012:user/grace", 0),
+    ],
+)
+def test_one_role_under_names_that_nobody_gave_is_one_person(
+    terminal: Terminal, proposer: str, approver: str, code: int
+) -> None:
+    is_to_aws(terminal, proposer)
+    terminal.ok("promote", "magika:2", "--propose")
+    is_to_aws(terminal, approver)
+    result = terminal("approve", "magika", "--json")
+    assert result.code == code
+    assert not code or result.json["error"]["code"] == "own-proposal"
+
+
+def test_whom_aws_does_not_name_may_be_who_proposed_it(terminal: Terminal) -> None:
+    is_to_aws(terminal, "arn:aws:iam::123456789012:user/ada")
+    terminal.ok("promote", "magika:2", "--propose")
+    is_to_aws(terminal, "ada")  # what the operating system says, where AWS says nothing
+    result = terminal("approve", "magika", "--json")
+    assert (result.code, result.json["error"]["code"]) == (4, "approver-unknown")
+    becomes(terminal, "grace")
+    terminal.ok("approve", "magika")
+
+
 def test_a_rollback_needs_no_approval(terminal: Terminal) -> None:
     terminal.ok("promote", "magika:2", "--propose")
     becomes(terminal, "grace")

@@ -7,6 +7,7 @@ rollback needs no approval (`Routes.rolled_back`): it only goes back to what was
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,11 @@ from modelport.errors import AliasNotFoundError
 from modelport.routes import Proposal, Rollout, Routes, Weighted
 from modelport.routes.errors import NothingProposedError, OwnProposalError, StaleProposalError
 
+#: Sessions of a role that a program has named by the time of day: another one each time.
+_UNNAMED = re.compile(
+    r"(:assumed-role/[^/]+)/"
+    r"(?:(?:botocore-session|aws-go-sdk|aws-sdk-[a-z0-9]+)-[0-9]{9,}|[0-9]{13,})$"
+)
 #: Puts a rollout that was approved onto its way.
 Start = Callable[[Routes, Rollout], Routes]
 
@@ -61,7 +67,7 @@ def approved(routes: Routes, proposal: Proposal, *, who: str, start: Start) -> R
     `StaleProposalError` when another one or another move came in between, and what the move may.
     """
     alias = proposal.alias
-    if proposal.who == who:
+    if _person(proposal.who) == _person(who):
         raise OwnProposalError(who)
     unmoved = routes.aliases.get(alias, ()) == proposal.before
     if proposal_of(routes, alias) != proposal or not unmoved:
@@ -71,6 +77,14 @@ def approved(routes: Routes, proposal: Proposal, *, who: str, start: Start) -> R
     if proposal.rollout is not None:
         return start(rest, proposal.rollout)
     return rest.with_moved(alias, proposal.to) if proposal.to else rest.unprotected(alias)
+
+
+def _person(who: str) -> str:
+    """Who somebody is as far as the log's name says: of a session that nobody has named, its role.
+
+    Otherwise whoever takes on a role by a profile would be somebody else with every command.
+    """
+    return _UNNAMED.sub(r"\1", who)
 
 
 def rejected(routes: Routes, proposal: Proposal) -> Routes:

@@ -27,7 +27,10 @@ from modelport.refs import check_alias, check_name
 from modelport.registry.changes import now
 from modelport.rollouts.operations import started
 from modelport.routes import STABLE, Rollout, Routes
+from modelport.routes.errors import ApproverUnknownError
 
+#: How the names begin that AWS gives to callers.
+_ARN = "arn:"
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The protected alias.")]
 
 
@@ -118,6 +121,8 @@ def approve(
     session = Session.of(context, as_json, bucket)
     waiting = approvals.proposal_of(routes_of(session, check_name(name)), check_alias(alias))
     who = session.actor().who
+    if waiting.who.startswith(_ARN) and not who.startswith(_ARN) and not session.named:
+        raise ApproverUnknownError(waiting.who)
 
     def edit(routes: Routes) -> Routes:
         def start(free: Routes, rollout: Rollout) -> Routes:

@@ -196,9 +196,14 @@ class Session:
         """The desired state, read afresh."""
         return Deployments.load(self.deployments_path)
 
+    @property
+    def named(self) -> str | None:
+        """What whoever acts wants to be called, if they say so: MODELPORT_USER."""
+        return self.world.environ.get("MODELPORT_USER") or None
+
     def actor(self, message: str = "") -> Actor:
         """Who acts, from which commit: MODELPORT_USER, else the AWS caller, else the local user."""
-        who = self.world.environ.get("MODELPORT_USER") or self.world.identity()
+        who = self.named or self.world.identity()
         return Actor(who, message, self.world.commit(self.world.folder))
 
     def platform_output(self, name: str) -> str | None:

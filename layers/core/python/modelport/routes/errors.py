@@ -110,6 +110,18 @@ class OwnProposalError(ConflictError):
         )
 
 
+class ApproverUnknownError(ConflictError):
+    """AWS knows who proposed a change, and does not say who wants to approve it."""
+
+    code = "approver-unknown"
+
+    def __init__(self, proposer: str) -> None:
+        super().__init__(
+            f"AWS does not say who you are, so you may be {proposer}, who has proposed this change",
+            hint="sign in to AWS, or set MODELPORT_USER",
+        )
+
+
 class StaleProposalError(ConflictError):
     """The alias has moved since the change was proposed."""
 
