@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from io import BufferedRandom
 from pathlib import Path
 from threading import Lock
@@ -22,7 +19,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from modelport.errors import BackendError, IntegrityError
+from modelport.errors import IntegrityError
 from modelport.images.auth import Credentials
 from modelport.images.connection import Body, Connection, Scopes
 from modelport.images.errors import ImageNotFoundError, ImageRegistryError
@@ -31,6 +28,7 @@ from modelport.images.reference import Reference
 from modelport.images.uploads import Upload
 from modelport.manifest import digest_of
 from modelport.registry import Progress, silent
+from modelport.whole_files import whole_file
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -167,22 +165,8 @@ class Repository:
         self, digest: str, to: Path, progress: Progress = silent, *, size: int | None = None
     ) -> None:
         """Write a blob to ``to``: all of it, verified, or nothing."""
-        part = to.with_name(f".{to.name}.{secrets.token_hex(8)}.part")
-        try:
-            to.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("x+b") as file:
-                self._receive(digest, size, file, progress)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(to)
-        except OSError as error:
-            raise BackendError(
-                f"cannot write {to}: {error.strerror or error}",
-                hint="free some space or choose another folder; nothing was left half-written",
-            ) from error
-        finally:
-            with suppress(OSError):
-                part.unlink()
+        with whole_file(to) as file:
+            self._receive(digest, size, file, progress)
 
     def put_blob(
         self,

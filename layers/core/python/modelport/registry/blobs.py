@@ -7,15 +7,12 @@ leaves no file behind. Moving the bytes is the store's business.
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelport.errors import (
-    BackendError,
     BlobNotFoundError,
     IntegrityError,
     InvalidBundleError,
@@ -24,6 +21,7 @@ from modelport.errors import (
 from modelport.manifest import File
 from modelport.registry import Progress, keys, silent
 from modelport.registry.store import Reader, Source, Store
+from modelport.whole_files import whole_file
 
 _CHUNK = 1 << 20
 
@@ -108,24 +106,8 @@ def check_unchanged(file: File, digest: str) -> None:
 
 def fetch(store: Store, file: File, to: Path, progress: Progress) -> None:
     """Download ``file`` to ``to``: all of it, verified and on disk, or nothing."""
-    part = to.with_name(f".{to.name}.{secrets.token_hex(8)}.part")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as handle:
-            handle.writelines(read(store, file, progress))
-            handle.flush()
-            os.fsync(handle.fileno())
-        part.replace(to)
-        _sync_folder(to.parent)
-    except OSError as error:
-        # Only the local disk speaks here: a store turns its own trouble into our errors.
-        raise BackendError(
-            f"cannot write {to} ({file.size:,} bytes): {error.strerror or error}",
-            hint="free some space or choose another folder; nothing was left half-written",
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with whole_file(to, file.size) as handle:
+        handle.writelines(read(store, file, progress))
 
 
 def read(store: Store, file: File, progress: Progress) -> Iterator[bytes]:
@@ -166,12 +148,3 @@ def _chunks(store: Store, file: File) -> Iterator[bytes]:
                 raise
             if done >= file.size:
                 return
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from modelport.errors import BackendError, InvalidBundleError
+from modelport.errors import InvalidBundleError
 from modelport.evaluation.report import Report
 from modelport.manifest import File, Manifest
 from modelport.registry import Progress, Registry, blobs, keys, silent
@@ -26,6 +25,7 @@ from modelport.registry.errors import InvalidArchiveError
 from modelport.registry.notes import Notes
 from modelport.registry.store import Reader
 from modelport.upkeep.acceptance import check_manifest
+from modelport.whole_files import whole_file
 
 MANIFEST, NOTES, EVALUATIONS, BLOBS = "manifest.json", "notes.json", "evaluations/", "blobs/"
 #: Documents are read whole, so they are bounded; blobs are not.
@@ -98,22 +98,8 @@ def write(
 ) -> Manifest:
     """Write a version to the file ``to``: all of it, verified and on disk, or nothing."""
     manifest = registry.manifest(model, version)
-    part = to.with_name(f".{to.name}.{secrets.token_hex(8)}.part")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as handle:
-            handle.writelines(_members(registry, manifest, progress))
-            handle.flush()
-            os.fsync(handle.fileno())
-        part.replace(to)
-    except OSError as error:
-        raise BackendError(
-            f"cannot write {to}: {error.strerror or error}",
-            hint="free some space or choose another folder; nothing was left half-written",
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with whole_file(to) as handle:
+        handle.writelines(_members(registry, manifest, progress))
     return manifest
 
 
