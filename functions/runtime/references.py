@@ -32,6 +32,8 @@ _GONE = frozenset({403, 404, 410})
 #: Where a body's own headers go with it; the rest is told in the answer that is carried.
 _STORED = {"content-type": "Content-Type", "content-encoding": "Content-Encoding"}
 _OCTETS = "application/octet-stream"
+#: What is sent at a time, in bytes: a socket's time-out is for all of what it is given at once.
+_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,19 @@ def _send(url: SplitResult, response: Response) -> None:
         sent: response.headers[name] for name, sent in _STORED.items() if name in response.headers
     }
     headers.setdefault("Content-Type", _OCTETS)
+    headers["Content-Length"] = str(len(response.body))  # S3 takes no chunks
     with _connected(url, "putting the answer away") as connection:
-        connection.request("PUT", _target(url), response.body, headers)
+        connection.request("PUT", _target(url), pieces(response.body), headers)
         answer = connection.getresponse()
         answer.read(65_536)
         if answer.status not in (200, 201, 204):
             raise TransferFailedError("putting the answer away", f"status {answer.status}")
+
+
+def pieces(body: bytes) -> Iterator[memoryview]:
+    """The body in pieces, each of which may take as long as the other side may be silent."""
+    whole = memoryview(body)
+    return (whole[start : start + _PIECE] for start in range(0, len(whole), _PIECE))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from modelport.errors import MalformedRequestError
 from modelport.references import Put, Reference, ReferenceRefusedError
 
 from functions.runtime.loading import load, most_fetched
-from functions.runtime.references import checked, fetched
+from functions.runtime.references import checked, fetched, pieces
 from tests.support import runtime_bundles as bundles
 
 BASE = "https://good.example.test/bucket/"
@@ -133,3 +133,11 @@ def test_a_version_of_its_own_refuses_references_and_knows_no_jobs(tmp_path: Pat
 def test_how_much_is_fetched_follows_from_the_memory() -> None:
     assert most_fetched(1769) == 1769 * 1024 * 1024 // 4
     assert most_fetched(None) == 256 * 1024 * 1024
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1, 5 * 2**20])
+def test_no_piece_of_an_answer_has_the_time_of_all_of_it(size: int) -> None:
+    body = bytes(size)
+    sent = list(pieces(body))
+    assert b"".join(sent) == body
+    assert all(0 < len(piece) <= 2**20 for piece in sent)
