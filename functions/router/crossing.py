@@ -49,7 +49,8 @@ _OURS_TO_SAY = frozenset({"x-modelport-fallback"})
 
 def by_reference(headers: Mapping[str, str]) -> bool:
     """Whether the caller has body or answer go another way than the call."""
-    return "x-modelport-body" in headers or "x-modelport-answer" in headers
+    asked = headers.get("x-modelport-answer", "").strip().lower() == "by-reference"
+    return asked or "x-modelport-body" in headers
 
 
 def check_content(headers: Mapping[str, str]) -> None:

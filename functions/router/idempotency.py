@@ -45,7 +45,7 @@ def id_for(board: Board, request: Request, owner: str) -> tuple[str, Job | None]
         job, before, until = _read(document.body)
         if until > board.clock():
             if before != digest:
-                raise KeyReusedError(job)
+                raise KeyReusedError("" if owner == keys.ANYONE else job)
             return job, _existing(board, job)
         if board.store.replace(place, body, document.etag):
             break

@@ -157,6 +157,14 @@ def test_a_key_is_one_callers_and_one_requests() -> None:
     assert id_of(world.accept(b"another row", "ada", idempotency_key="k-1")) != id
 
 
+def test_a_key_that_an_unknown_caller_guessed_tells_no_job() -> None:
+    world = JobsWorld()
+    id = id_of(world.accept(b"row", "", idempotency_key="k-1"))
+    with pytest.raises(KeyReusedError) as refused:
+        world.accept(b"a guess", "", idempotency_key="k-1")
+    assert id not in refused.value.message
+
+
 @pytest.mark.parametrize(
     ("header", "value"),
     [
@@ -491,7 +499,9 @@ def test_a_caller_who_knows_spares_the_model_the_first_run() -> None:
     over = Over(model)
     path = f"/v1/models/{MODEL}:predict"
     assert over.world.post(path, b"{}", x_modelport_answer="by-reference").status == 303
-    assert len(seen) == 1
+    assert [each.headers["content-type"] for each in seen] == [REFERENCE]
+    over.world.post(path, b"{}", x_modelport_answer="as-it-is")
+    assert seen[1].headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("kind", [REFERENCE, REFERENCE.upper(), f" {REFERENCE} ; a=b"])

@@ -69,13 +69,17 @@ class JobEndedError(ConflictError):
 
 
 class KeyReusedError(ConflictError):
-    """An idempotency key came with another request than before."""
+    """An idempotency key came with another request than before, which was ``job``.
+
+    "" where the caller may not be told: an id is all that an unknown caller needs for an answer.
+    """
 
     code = "idempotency-key-reused"
 
-    def __init__(self, job: str) -> None:
+    def __init__(self, job: str = "") -> None:
+        named = f", job {job}" if job else ""
         super().__init__(
-            f"this Idempotency-Key belongs to another request, job {job}",
+            f"this Idempotency-Key belongs to another request{named}",
             hint="send a new key with every new request",
         )
 
