@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 from modelport.evaluation.data_set import Batch, DataSet, open_data_set
 from modelport.evaluation.errors import DataSetError
+from modelport.evaluation.tables import LONGEST_LINE
 from modelport.signature import Signature, TensorSpec
 
 Y = (TensorSpec("y", "FP32", (-1, 2)),)
@@ -203,3 +207,53 @@ def test_npz_files_that_do_not_fit(tmp_path: Path) -> None:
     np.savez(path, x=x.astype(str), labels=[1, 2, 3])
     with pytest.raises(DataSetError, match="array 'x' of <U32 is no FP32"):
         whole(opened(path))
+
+
+def test_npz_files_that_numpy_never_wrote(tmp_path: Path) -> None:
+    def npy(array: Any, was: str = "", now: str = "") -> bytes:
+        file = io.BytesIO()
+        np.save(file, array)
+        return file.getvalue().replace(was.encode(), now.encode()) if was else file.getvalue()
+
+    labels, path = npy(np.array([0, 1])), tmp_path / "a.npz"
+    x = np.ones((2, 2), np.float32)
+    for name, body, said in (
+        ("x", b"no array", "there is no array 'x'"),
+        ("x.npy", npy(x, "(2, 2), }", "(2, 2((((("), "array 'x': "),
+        ("x.npy", npy(x, "(2, 2)", "(2,99)"), "it ends before its last row"),
+        ("x.npy", b"", "array 'x': "),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, body)
+            archive.writestr("label.npy", labels)
+        with pytest.raises(DataSetError, match=said):
+            whole(opened(path))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", npy(x))
+        archive.writestr("label.npy", labels)
+    locked = bytearray(path.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[locked.find(mark) + flags] |= 1
+    path.write_bytes(locked)
+    with pytest.raises(DataSetError, match=r"array 'x': .*encrypted"):
+        whole(opened(path))
+
+
+def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("wb") as file:
+        file.write(b"p,q,label\n1,2,0\n")
+        file.truncate(LONGEST_LINE * 9)  # a hole: no room on the disk, and no end of the line
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataSetError, match=r"a\.csv:3: the line is too long"):
+            whole(opened(path))
+        assert tracemalloc.get_traced_memory()[1] < 5 * LONGEST_LINE
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_column_may_be_called_what_no_file_can_be(tmp_path: Path) -> None:
+    name = "label " * 60
+    path = write(tmp_path / "a.csv", f"p,q,{name}\n1,2,0\n")
+    assert whole(opened(path, labels=name))[0].labels == ["0"]

@@ -59,6 +59,12 @@ def test_a_report_comes_back_as_it_went() -> None:
         {"task": "ranking"},
         {"id": "x"},
         {"metrics": {"f1": 1}},
+        *({"metrics": {"f1": {"value": value}}} for value in (float("nan"), "1", True, None)),
+        {"metrics": {"f1": {"value": 1, "low": float("-inf"), "high": 2}}},
+        {"details": []},
+        {"details": {"classes": [{"name": "spam"}]}},
+        {"details": {"classes": [{"name": 3, "precision": 1, "recall": 1, "f1": 1}]}},
+        {"data": {"name": "a", "digest": DATA.digest, "rows": 0}},
         {"data": {"name": "a"}},
         {"at": None},
     ],
@@ -67,7 +73,7 @@ def test_what_is_no_report_is_refused(edit: dict[str, Any]) -> None:
     body = json.dumps(json.loads(report().to_bytes()) | edit).encode()
     with pytest.raises(IntegrityError):
         Report.from_bytes(body)
-    for torn in (b"", b"[]", b"{}", report().to_bytes()[:-20]):
+    for torn in (b"", b"[]", b"{}", report().to_bytes()[:-20], b"[" * 100_000):
         with pytest.raises(IntegrityError):
             Report.from_bytes(torn)
 

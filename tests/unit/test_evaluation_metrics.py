@@ -156,7 +156,8 @@ def test_counts_drawn_are_rows_drawn() -> None:
     by_rows = []
     for _ in range(1500):
         rows = generator.integers(0, 60, 60)
-        by_rows.append(metrics.f1_score(actual[rows], predicted[rows], average="macro"))
+        counted = scoring.counts(actual[rows], predicted[rows], 3)
+        by_rows.append(scoring.averages(*counted)["f1_macro"])
     assert drawn["f1_macro"].mean() == pytest.approx(np.mean(by_rows), abs=0.006)
     assert drawn["f1_macro"].std() == pytest.approx(np.std(by_rows), rel=0.08)
 
@@ -266,3 +267,33 @@ def test_a_better_regressor_is_called_better() -> None:
     assert found["differences"]["r2"]["low"] > 0
     assert compared(near, near, resamples=300, seed=0)["test"]["p"] == 1
     assert compared(far, near, resamples=300, seed=0)["verdict"] == "worse"
+
+
+def test_numbers_that_tables_spell_otherwise_are_those_numbers() -> None:
+    """A CSV that pandas wrote says 1.0 or True where the version says 1."""
+    for labels in (["1.0", "0.0", "1.00"], ["True", "false", "TRUE"]):
+        answered = classified(labels, np.array([1, 0, 0]))
+        assert answered.metrics["accuracy"].value == pytest.approx(2 / 3)
+        assert answered.classes == ("0", "1")
+        scored = classified(labels, np.array([0.9, 0.2, 0.1]), ("ham", "spam"))
+        assert scored.actual.tolist() == [1, 0, 1]
+    named = classified(["1.0", "True"], np.array([0, 1]), ("1.0", "True"))
+    assert named.metrics["accuracy"].value == 1
+    texts = classified(["1.0", "1"], np.array(["1.0", "1.0"]))  # text is what it says
+    assert texts.metrics["accuracy"].value == 0.5
+    with pytest.raises(DataSetError, match=r"'1\.5'"):
+        classified(["1.5"], np.array([0.5]))
+
+
+def test_values_too_far_off_for_squares_have_no_metrics() -> None:
+    with pytest.raises(UnusableAnswerError, match=r"row 2 is 1e\+200 off"):
+        valued([1, 2, 3], [1.0, 1e200, 3.0], resamples=100)
+
+
+def test_labels_whose_spread_has_no_squares_do_not_vary() -> None:
+    found = valued([1e-200, 0.0], [0.0, 0.0], resamples=100)
+    assert set(found.metrics) == {"mae", "rmse"}
+    assert found.left_out == {"r2": "the labels do not vary"}
+    told = compared(found, found, resamples=100, seed=0)
+    assert set(told["differences"]) == {"mae", "rmse"}
+    assert bootstrap.interval(np.array([np.nan, np.nan])) is None

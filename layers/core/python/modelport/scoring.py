@@ -72,8 +72,20 @@ def named(label: Any, names: Sequence[str]) -> str:
     return names[int(text)] if int(text) < len(names) else text
 
 
+def whole(text: str) -> str:
+    """A whole number that text spells otherwise, as tables are written: ``1.0``, ``True``.
+
+    >>> whole("1.0"), whole("True"), whole("1.5")
+    ('1', '1', '1.5')
+    """
+    number, _, rest = text.partition(".")
+    if rest and not rest.strip("0") and _is_number(number):
+        return number
+    return {"true": "1", "false": "0"}.get(text.lower(), text)
+
+
 def places(labels: Sequence[Any], names: Sequence[str], count: int) -> Array:
-    """Labels as places [N] among ``count`` classes: by name, else by number.
+    """Labels as places [N] among ``count`` classes: by name, else by number, however it is spelt.
 
     Raises ValueError, with the first such row, for one that is neither.
     """
@@ -90,10 +102,11 @@ def places(labels: Sequence[Any], names: Sequence[str], count: int) -> Array:
 
 
 def _place(text: str, known: Mapping[str, int], count: int, row: int) -> int:
-    if text in known:
-        return known[text]
-    if _is_number(text) and int(text) < count:
-        return int(text)
+    for said in (text, whole(text)):
+        if said in known:
+            return known[said]
+        if _is_number(said) and int(said) < count:
+            return int(said)
     raise ValueError(f"row {row + 1}: {text[:60]!r}")
 
 

@@ -123,7 +123,7 @@ def _against(
 
 def baseline_version(routes: Routes, named: str) -> int:
     """The version that an alias or a number means; of a split, the one with the most traffic."""
-    if named.isdigit():
+    if named.isascii() and named.isdigit():
         return int(named)
     alias = routes.aliases.get(check_alias(named))
     if not alias:

@@ -5,7 +5,9 @@ No array is ever whole in memory but the labels; what numpy pickled is not read.
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +22,18 @@ from modelport.raw_tensors import Array
 from modelport.signature import Signature, TensorSpec
 
 _SUFFIX = ".npy"
+#: What zipfile and numpy raise for an archive that is torn, locked, packed in an unknown way, or
+#: whose headers are no headers.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,  # locked with a password; NotImplementedError is one, too
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Arrays:
@@ -77,7 +91,8 @@ class Arrays:
     def _names(self) -> list[str]:
         try:
             with zipfile.ZipFile(self.path) as archive:
-                return [name.removesuffix(_SUFFIX) for name in archive.namelist()]
+                names = archive.namelist()
+                return [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
         except (OSError, zipfile.BadZipFile) as error:
             raise DataSetError(self.path, f"no .npz file: {error}") from None
 
@@ -87,11 +102,11 @@ class _Member:
 
     def __init__(self, stack: ExitStack, path: Path, name: str) -> None:
         self._where = f"{path}: array {name!r}"
-        archive = stack.enter_context(zipfile.ZipFile(path))
-        self._file: IO[bytes] = stack.enter_context(archive.open(name + _SUFFIX))
         try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            self._file: IO[bytes] = stack.enter_context(archive.open(name + _SUFFIX))
             shape, by_column, self._dtype = self._header()
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise DataSetError(self._where, str(error)) from None
         if self._dtype.hasobject:
             raise DataSetError(self._where, "objects are not read", "write text as a str array")
@@ -106,7 +121,7 @@ class _Member:
         wanted = count * self.row_bytes
         try:
             raw = self._file.read(wanted)
-        except (OSError, zipfile.BadZipFile, EOFError) as error:
+        except _UNREADABLE as error:
             raise DataSetError(self._where, f"it is damaged: {error}") from None
         if len(raw) < wanted:
             raise DataSetError(self._where, "it ends before its last row")

@@ -25,8 +25,13 @@ MOST_RANKED = 200_000_000
 Interval = tuple[float, float]
 
 
-def interval(drawn: Array) -> Interval:
-    """The percentile interval of a metric's resamples [R]; what is not a number was no resample."""
+def interval(drawn: Array) -> Interval | None:
+    """The percentile interval of a metric's resamples [R]; what is not a number was no resample.
+
+    None where no resample was one.
+    """
+    if not np.isfinite(drawn).any():
+        return None
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
@@ -42,7 +47,7 @@ def of_classes(
 ) -> dict[str, Interval]:
     """The intervals of `scoring.averages`, from places [N]."""
     drawn = class_draws([(actual, predicted)], resamples=resamples, seed=seed)[0]
-    return {name: interval(values) for name, values in drawn.items()}
+    return {name: ends for name, values in drawn.items() if (ends := interval(values))}
 
 
 def class_draws(
@@ -84,7 +89,7 @@ def _averages(drawn: Array, actual: Array, predicted: Array) -> dict[str, Array]
 def of_values(actual: Array, predicted: Array, *, resamples: int, seed: int) -> dict[str, Interval]:
     """The intervals of MAE, RMSE and R², from values [N]."""
     drawn = value_draws(actual, [predicted], resamples=resamples, seed=seed)[0]
-    return {name: interval(values) for name, values in drawn.items()}
+    return {name: ends for name, values in drawn.items() if (ends := interval(values))}
 
 
 def value_draws(

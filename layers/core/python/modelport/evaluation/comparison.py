@@ -36,7 +36,7 @@ def compared(first: Evaluated, second: Evaluated, *, resamples: int, seed: int) 
             continue
         ends: tuple[float | None, float | None] = (None, None)
         if name in draws[0] and name in draws[1]:
-            ends = bootstrap.interval(draws[0][name] - draws[1][name])
+            ends = bootstrap.interval(draws[0][name] - draws[1][name]) or ends
         value = first.metrics[name].value - second.metrics[name].value
         differences[name] = {"value": value, "low": ends[0], "high": ends[1]}
     return {"differences": differences, "test": test, "verdict": _verdict(test)}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -141,11 +142,13 @@ def open_data_set(
 def _own_file(labels: str | None, folder: Path) -> Path | None:
     if labels is None:
         return None
-    path = folder / labels
+    path, there = folder / labels, False
+    with suppress(OSError):  # a column's name may be longer than any file's
+        there = path.is_file()
     looks_like_one = path.suffix.lower() in (".npy", ".txt", ".csv") or "/" in labels
-    if looks_like_one and not path.is_file():
+    if looks_like_one and not there:
         raise DataSetError(labels, "there is no such file of labels")
-    return path if path.is_file() else None
+    return path if there else None
 
 
 def label_column(where: object, columns: Sequence[str], labels: str | None) -> str:

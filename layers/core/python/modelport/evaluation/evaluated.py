@@ -23,6 +23,8 @@ from modelport.raw_tensors import Array
 MOST_CLASSES = 100
 #: Of all pairs of classes that are taken for each other, those that are told.
 _MOST_CONFUSED = 20
+#: An error of a value beyond which squares of errors have no room in FP64.
+_FARTHEST = 1e150
 _NO_SCORES = "the version answers labels without scores"
 
 
@@ -87,19 +89,23 @@ def _regression(
     actual, predicted = np.array(labels, np.float64), answers.astype(np.float64)
     if not (finite := np.isfinite(predicted)).all():
         raise UnusableAnswerError(ref, f"its answer to row {int(np.argmin(finite)) + 1} is not one")
+    errors = np.abs(predicted - actual)
+    if errors.max() > _FARTHEST:
+        problem = f"its answer to row {int(np.argmax(errors)) + 1} is {errors.max():.3g} off"
+        raise UnusableAnswerError(ref, f"{problem}: the square of that is no number")
     values = {
         "mae": float(metrics.mean_absolute_error(actual, predicted)),
         "rmse": float(metrics.root_mean_squared_error(actual, predicted)),
     }
     left_out = {}
-    if np.ptp(actual) > 0:
+    if ((actual - actual.mean()) ** 2).sum() > 0:
         values["r2"] = float(metrics.r2_score(actual, predicted))
-    else:
+    if not np.isfinite(values.get("r2", np.nan)):
+        values.pop("r2", None)
         left_out["r2"] = "the labels do not vary"
     intervals = {}
     if resamples:
         intervals = bootstrap.of_values(actual, predicted, resamples=resamples, seed=seed)
-    errors = np.abs(predicted - actual)
     return Evaluated("regression", actual, predicted, errors, figures(values, intervals), left_out)
 
 
@@ -171,6 +177,8 @@ def _of_labels(
     labels: Sequence[Any], answers: Array, names: Sequence[str], resamples: int, seed: int
 ) -> Evaluated:
     truth = [scoring.named(label, names) for label in labels]
+    if answers.dtype.kind in "iub":  # the version answers numbers: as such labels are read
+        truth = [x if x in names else scoring.named(scoring.whole(x), names) for x in truth]
     said = [scoring.named(label, names) for label in answers.reshape(-1).tolist()]
     classes = tuple(sorted({*truth, *said}, key=_numbers_first))
     at = {name: place for place, name in enumerate(classes)}

@@ -5,7 +5,7 @@ Trains the copy of a bundle in FOLDER with its own ``fit`` on ``train.npz`` and 
 bundle's code that failed. `modelport.evaluation.k_fold` starts it and reads that.
 
 The trained model is asked as the runtime would ask it: ``predict_fn`` on what ``model_fn`` returns,
-where the script has one of them, else the bundle's ONNX model. Without an ``input_fn``,
+where the script has one of them, else the ONNX model that ``fit`` wrote. Without an ``input_fn``,
 ``predict_fn`` gets a dict of arrays by input name, as it does when it serves; with one it gets the
 features as ``fit`` had them.
 """
@@ -87,14 +87,23 @@ def _outputs(folder: Path) -> dict[str, Any]:
     train, labels = load(folder / TRAIN)
     held, _ = load(folder / HELD)
     module = _step("at import", lambda: _imported(bundle / "inference.py"))
+    entry = bundle / plan["entry"]
+    before = entry.stat().st_mtime_ns
     _step("fit", lambda: _call(module.fit, _as_given(train), labels, str(bundle)))
     model_fn = getattr(module, "model_fn", None)
     if model_fn is None:
-        model = _step("opening the trained model", lambda: _Onnx(bundle / plan["entry"]))
+        _step("fit", lambda: _check_written(entry, before))
+        model = _step("opening the trained model", lambda: _Onnx(entry))
     else:
         model = _step("model_fn", lambda: _call(model_fn, str(bundle)))
     step = "predict_fn" if hasattr(module, "predict_fn") else "the trained model"
     return _step(step, lambda: _answered(module, model, held))
+
+
+def _check_written(entry: Path, before: int) -> None:
+    """Raise unless the model is another file than it was: that one may have seen what is held."""
+    if entry.exists() and entry.stat().st_mtime_ns == before:
+        raise RuntimeError(f"it did not write {entry.name}, and no model_fn opens another model")
 
 
 def _answered(module: ModuleType, model: Any, held: dict[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class Trainer:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        if code:
+        if code or not (folder / program.ANSWER).is_file():
             raise _failure(number, folder, code)
 
 
@@ -172,7 +172,9 @@ def _labels(task: Task, labels: Sequence[Any]) -> Array:
         return np.array(labels, np.float64)
     texts = [str(label) for label in labels]
     with suppress(ValueError, OverflowError):
-        return np.array([int(text) for text in texts], np.int64)
+        numbers = np.array([int(text) for text in texts], np.int64)
+        if [str(number) for number in numbers.tolist()] == texts:  # 007 is a name
+            return numbers
     return np.array(texts)
 
 
@@ -197,5 +199,7 @@ def _failure(number: int, folder: Path, code: int) -> BundleCodeError:
         said = json.loads(told.read_text(encoding="utf-8"))
         return BundleCodeError(number, f"fails: {said['step']}: {said['problem']}", said["lines"])
     how = f"signal {-code}" if code < 0 else f"status {code}"
-    tail = (folder / _PRINTED).read_bytes()[-_TAIL:].decode(errors="replace")
+    with (folder / _PRINTED).open("rb") as printed:  # which may be longer than memory
+        printed.seek(max(0, printed.seek(0, os.SEEK_END) - _TAIL))
+        tail = printed.read(_TAIL).decode(errors="replace")
     return BundleCodeError(number, f"ended the process with {how}", tail.splitlines()[-5:])

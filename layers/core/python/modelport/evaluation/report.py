@@ -8,6 +8,7 @@ The id names data set and time, so a listing alone says which report on a data s
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -91,14 +92,38 @@ class Report:
             data = json.loads(body)
             if data["schema"] != SCHEMA or data["task"] not in TASKS:
                 raise ValueError(f"schema {data['schema']}, task {data['task']!r}")
-            figures = {name: Figure(**figure) for name, figure in data["metrics"].items()}
+            figures = {name: _figure(**figure) for name, figure in data["metrics"].items()}
+            _check_details(data["details"])
             told = {each.name: data[each.name] for each in fields(cls)}
             report = cls(**{**told, "data": Data(**data["data"]), "metrics": figures})
             if report.id != data["id"]:
                 raise ValueError("another id")
+            if type(report.data.rows) is not int or report.data.rows < 1:
+                raise ValueError(f"{report.data.rows!r} rows")
             return report
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IntegrityError("evaluation report", "a report", f"{error!r}") from None
+
+
+def _figure(value: Any, low: Any = None, high: Any = None) -> Figure:
+    """A figure whose numbers are numbers: what is not one holds against no limit."""
+    return Figure(_number(value), *(end if end is None else _number(end) for end in (low, high)))
+
+
+def _check_details(details: Any) -> None:
+    """Raise ValueError or kin unless each class has its name and figures: gates go by them."""
+    for each in details.get("classes", ()):
+        if not isinstance(each["name"], str):
+            raise ValueError(f"class {each['name']!r}")
+        for metric in ("precision", "recall", "f1"):
+            _number(each[metric])
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no figure")
+    found: float = value
+    return found
 
 
 def stamp(at: str) -> str:

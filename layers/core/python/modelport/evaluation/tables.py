@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class CommaSeparated:
             self.path.open("rb") as raw,
             io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text,
         ):
-            reader = csv.reader(text)
+            reader = csv.reader(_bounded(text))
             try:
                 for row in reader:
                     if row:
@@ -81,6 +81,14 @@ class CommaSeparated:
                 raise DataSetError(f"{self.path}:{reader.line_num + 1}", str(error)) from None
             finally:
                 csv.field_size_limit(previous)
+
+
+def _bounded(text: TextIO) -> Iterator[str]:
+    """Lines, none of them longer than may be."""
+    while line := text.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise csv.Error("the line is too long; write .npz")
+        yield line
 
 
 class JsonLines:
