@@ -45,7 +45,7 @@ def controller(
         assets.controller,
         statements,
         settings=settings.to_env(),
-        memory_mb=256,
+        memory_mb=512,  # and speed with it: guards of many categories are work
         timeout=_LIMIT,
     )
     function.configure_async_invoke(retry_attempts=0, max_event_age=_EVERY)

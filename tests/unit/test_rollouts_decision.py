@@ -10,6 +10,7 @@ from modelport import telemetry
 from modelport.rollouts.decision import ADVANCE, HOLD, ROLL_BACK, SUCCEED, Decision, decide
 from modelport.rollouts.errors import ObservationsUnavailableError
 from modelport.rollouts.observations import Window
+from modelport.rollouts.seen import read
 from modelport.routes import Rollout
 
 from tests.support.rollout_world import START, Recorded, rollout
@@ -255,6 +256,37 @@ def test_longer_windows_than_were_asked_for_are_judged_by_their_own_length() -> 
     now = LATER + 4 * MINUTE + timedelta(seconds=50)
     assert decided(observations, one, now).action == ADVANCE  # last called 290 s ago
     assert "since 12:08:00 UTC" in decided(observations, one, now + MINUTE).reason
+
+
+@pytest.mark.parametrize(
+    ("every_s", "hours", "length_s"),
+    [
+        *((300, 12, 60), (300, 12.1, 300), (300, 60, 300), (300, 61, 900), (300, 24 * 30, 3600)),
+        *((10, 0.2, 1), (10, 0.3, 60), (3600, 12.1, 300), (86_400, 24 * 7, 900)),
+    ],
+)
+def test_a_rollout_that_lasts_is_read_in_longer_windows(
+    every_s: float, hours: float, length_s: int
+) -> None:
+    observations = Recorded()
+    for version in (1, 2):
+        observations.write(version, START, requests=5, errors=1)
+    seen = read(observations, "m", rollout(every_s=every_s), START + timedelta(hours=hours))
+    assert (seen.length_s, len(seen.candidate), len(seen.stable)) == (length_s, 1, 1)
+
+
+def test_one_that_was_held_for_a_week_goes_on_and_goes_back_like_any_other() -> None:
+    now = START + timedelta(days=7)
+    since = (now - timedelta(hours=1)).isoformat()
+    observations = Recorded()
+    for minute in range(60):
+        at = now - minute * MINUTE
+        observations.write(1, at, requests=950, errors=9)
+        observations.write(2, at, requests=50)
+    one = rollout().with_(since=since)
+    assert decided(observations, one, now).action == ADVANCE
+    observations.write(2, now - 30 * MINUTE, errors=300)
+    assert decided(observations, one, now).action == ROLL_BACK
 
 
 class Aging(Recorded):

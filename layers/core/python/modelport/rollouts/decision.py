@@ -18,7 +18,8 @@ from modelport.routes import Rollout
 from modelport.routes.rollout import CRASHES, ERRORS, LATENCY, PAUSED
 
 HOLD, ADVANCE, SUCCEED, ROLL_BACK = "hold", "advance", "succeed", "roll-back"
-#: A version counts as observed while it was called within the length of a step, or within this.
+#: A version counts as observed while it was called within the length of a step, of two windows, or
+#: within this.
 FRESH_S = 300.0
 #: Kinds of guards that callers' own requests feed, at any share of the traffic.
 _LIVE = (ERRORS, LATENCY)
@@ -86,7 +87,7 @@ def _missing(seen: Seen, found: Sequence[Finding]) -> Iterator[str]:
 
 
 def _stale(seen: Seen, version: int) -> Iterator[str]:
-    fresh = timedelta(seconds=max(FRESH_S, seen.rollout.every_s))
+    fresh = timedelta(seconds=max(FRESH_S, seen.rollout.every_s, 2 * seen.length_s))
     last = seen.last_call(version)
     if last is None:
         yield f"no metrics of version {version} since the start"
