@@ -244,6 +244,11 @@ def test_allowed_hosts_are_told(url: str) -> None:
     assert JobsWorld().accept(x_modelport_webhook=url).status == 202
 
 
+@pytest.mark.parametrize("hosts", ["a.example:443", " A.example , b.example:8443"])
+def test_a_host_is_the_same_with_the_port_that_it_has_anyway(hosts: str) -> None:
+    assert allowed("https://a.example/done", hosts) == "https://a.example/done"
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_refused_in_words(text: str) -> None:
     with pytest.raises(WebhookRefusedError):

@@ -31,7 +31,8 @@ def allowed(url: str, hosts: str | None) -> str:
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or parts.fragment:
         raise WebhookRefusedError("is no https URL of a host and nothing before it")
     place = parts.hostname if port in (None, 443) else f"{parts.hostname}:{port}"
-    known = {host.strip().lower() for host in (hosts or "").split(",")} - {""}
+    named = (host.strip().lower() for host in (hosts or "").split(","))
+    known = {host.removesuffix(":443") for host in named} - {""}
     if place not in known:
         raise WebhookRefusedError(f"names {place}, which this environment does not tell anything")
     return url
