@@ -6,7 +6,7 @@ delete the platform under a deployed version. Nothing in this stack depends on w
 
 What it costs a month when nobody calls, at list prices without free tiers (us-east-1): key 1 $.
 Alarms 0.10 $ each, twelve of them 1.20 $. Dashboard 3 $ (the account's first three are free). The
-controller's 43,200 looks of a tenth of a second each 0.03 $, and as many reads of one small object
+controller's 43,200 looks of a tenth of a second each 0.04 $, and as many reads of one small object
 0.02 $; metrics it reads only while there is a rollout. Lambda asks the three queues for work all
 the time, about 650,000 times each: 0.78 $, less the first million, which is free. Bucket, queues,
 functions and API cost nothing idle.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modelport.jobs import keys
 from modelport.registry.bucket import BucketRegistry
 from modelport.registry.memory import MemoryStore
 from modelport.registry.notes import NoteEdit
@@ -105,6 +106,17 @@ def test_the_router_reads_records_calls_models_hands_work_on_and_nothing_else(
     got = rights(default.platform, "modelport-prod-router")
     work = {("sqs:SendMessage", QUEUE)} | payloads(*PLACES)
     assert got == OWN_LOGS | READ_REGISTRY | INVOKE | work
+
+
+def test_every_name_that_is_given_to_a_payload_is_within_reach(default: Synthesis) -> None:
+    id, owner = keys.new_id(), keys.owner_of("arn:aws:iam::1:user/ada")
+    jobs = {keys.record(id), keys.request(id), keys.answer(id, id)}
+    others = {keys.upload(owner, id), keys.call(id, "answer"), keys.idempotency(owner, "order-7")}
+    for function, names in (("router", jobs | others), ("worker", jobs)):
+        places = reached(default.platform, f"modelport-prod-{function}", "s3:PutObject")
+        for name in names:
+            full = f"modelport-prod-payloads/{name}"
+            assert any(fnmatchcase(full, place) for place in places), name
 
 
 def test_the_worker_takes_work_finishes_jobs_and_nothing_else(default: Synthesis) -> None:
