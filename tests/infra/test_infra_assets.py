@@ -43,12 +43,24 @@ def test_a_function_holds_its_own_code_only(assets: Assets, function: str) -> No
     assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {"__init__.py", function}
 
 
-def test_the_registrar_runs_from_its_staged_code_and_layers(assets: Assets) -> None:
+@pytest.mark.parametrize(
+    ("function", "more"),
+    [
+        ("router", "functions.router.jobs, functions.router.shadow_queue"),
+        ("registrar", "functions.registrar.registrar"),
+        ("worker", "functions.worker.shadows"),
+        ("controller", "modelport.rollouts.controller"),
+    ],
+)
+def test_a_function_runs_from_its_staged_code_and_layers(
+    assets: Assets, function: str, more: str
+) -> None:
     script = (
-        "import functions.registrar.handler as h, functions.registrar.registrar as r,"
-        " modelport, json; print(json.dumps([h.__file__, r.__file__, modelport.__file__]))"
+        f"import functions.{function}.handler, {more}, json;"
+        "ours = [m for n, m in sys.modules.items() if n.startswith(('functions', 'modelport'))];"
+        "print(json.dumps([m.__file__ for m in ours]))"
     )
-    places = [str(assets.registrar), str(assets.core_layer / "python")]
+    places = [str(getattr(assets, function)), str(assets.core_layer / "python")]
     # Isolated: neither this checkout nor an editable install may help.
     bare = f"import sys; sys.path[:0] = {places!r}; {script}"
     done = subprocess.run(
