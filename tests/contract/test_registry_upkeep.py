@@ -511,7 +511,7 @@ def test_broken_evaluation_reports_are_found(
 ) -> None:
     furnished(registry, tmp_path)
     assert problems(store) == []
-    assert store.create(keys.evaluation(NAME, 1, "20260101T000000000000-555"), b"{}")
+    assert store.create(keys.evaluation(NAME, 1, "20260101T000000000000-555555555555"), b"{}")
     assert "magika:1 evaluations" in problems(store)[0]
 
 

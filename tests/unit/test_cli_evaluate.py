@@ -111,6 +111,10 @@ def test_values_are_measured(tmp_path: Path) -> None:
     well_formed((tmp_path / "out" / "report.html").read_text())
 
 
+#: Longer than any file may be called.
+KEY = "a/" + "t" * 300 + ".csv"
+
+
 def asked(terminal: Terminal, handler: Callable[[httpx.Request], httpx.Response]) -> Any:
     """Evaluate version 2 through an API that ``handler`` answers for."""
     terminal.environ["MODELPORT_ENDPOINT"] = "http://api"
@@ -120,7 +124,7 @@ def asked(terminal: Terminal, handler: Callable[[httpx.Request], httpx.Response]
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
 
     def download(bucket: str, key: str, to: Path) -> None:
-        assert (bucket, key) == ("sets", "a/test.csv")
+        assert (bucket, key) == ("sets", KEY)
         to.write_bytes((terminal.folder / "test.csv").read_bytes())
 
     outside = replace(
@@ -128,7 +132,7 @@ def asked(terminal: Terminal, handler: Callable[[httpx.Request], httpx.Response]
         http=lambda: httpx.Client(transport=httpx.MockTransport(handler)),
         download=download,
     )
-    line = ["evaluate", "mail:2", "--data", "s3://sets/a/test.csv", "--task", "classification"]
+    line = ["evaluate", "mail:2", "--data", f"s3://sets/{KEY}", "--task", "classification"]
     code = run([*line, "--through", "endpoint", "--bootstrap", "100", "--json"], outside)
     out.seek(0)
     return code, json.loads(out.read())
@@ -150,7 +154,7 @@ def test_the_endpoint_is_asked_in_batches_and_the_data_come_from_s3(mail: Termin
     assert code == 0, told
     assert paths == ["/v2/models/mail/versions/2/infer"] * 4
     assert told["metrics"]["accuracy"]["value"] == 0.9
-    assert (told["through"], told["data"]["name"]) == ("endpoint", "s3://sets/a/test.csv")
+    assert (told["through"], told["data"]["name"]) == ("endpoint", f"s3://sets/{KEY}")
 
 
 def test_an_endpoint_that_fails_leaves_no_report(mail: Terminal) -> None:
@@ -165,6 +169,7 @@ def test_an_endpoint_that_fails_leaves_no_report(mail: Terminal) -> None:
     [
         (["mail:2", "--compare", "2"], 2, "that is mail:2 itself"),
         (["mail:2", "--compare", "other:1"], 2, "it is no version of mail"),
+        (["mail:2", "--compare", "²"], 2, "alias '²' is not valid"),
         (["mail:2", "--compare", "nobody"], 3, "no alias 'nobody'"),
         (["mail:9"], 3, "Could not find version 9"),
         (["mail"], 2, "names no version"),

@@ -95,6 +95,15 @@ def test_a_worse_version_is_refused_and_forced(mail: Terminal) -> None:
     assert again["changed"] is False  # it is no worse than itself
 
 
+def test_a_misspelt_baseline_lets_nobody_pass(mail: Terminal) -> None:
+    mail.ok("promote", "mail:1")
+    for command in (("promote", "mail:3"), ("rollout", "start", "mail:3")):
+        found = mail(*command, "--require", "f1>0", "--no-worse-than", "stabel", "--json")
+        assert (found.code, found.json["error"]["code"]) == (4, "gate-failed")
+        assert "model mail has no alias 'stabel'; aliases: stable" in found.json["error"]["message"]
+    mail.ok("promote", "mail:1", "--alias", "prod", "--no-worse-than", "prod")  # nobody had it
+
+
 def test_gates_on_the_command_line_come_on_top(mail: Terminal) -> None:
     evaluated(mail, 2, 95)
     found = mail("promote", "mail:2", "--require", "accuracy>=0.97", "--no-worse-than", "1")

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelport.errors import BackendError, IntegrityError, InvalidBundleError, ModelportError
+from modelport.evaluation.report import Data, Report
+from modelport.evaluation.reports import Reports
 from modelport.manifest import Content, Manifest, readable
 from modelport.registry import keys
 from modelport.registry.errors import InvalidArchiveError
 from modelport.registry.memory import MemoryRegistry
 from modelport.registry.notes import NoteEdit
 from modelport.upkeep import archive
+from modelport.upkeep.transfer import take_in
 
 from tests.support.registry_world import ADA, make_draft, overwrite
 
@@ -236,3 +240,24 @@ def test_nothing_half_written_is_left(registry: MemoryRegistry, tmp_path: Path) 
     assert list(target.parent.iterdir()) == []
     with pytest.raises(BackendError, match="cannot write"):
         archive.write(registry, NAME, 1, tmp_path / "in" / "model.bin" / "file")
+
+
+def test_of_very_many_reports_the_latest_go_along_and_none_of_another_content(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    """What is written can always be read: the reader takes no more reports than these."""
+    digest = registry.manifest(NAME, 1).digest
+    data = Data("test.csv", "sha256:" + "a" * 64, 10)
+    reports = [
+        Report(NAME, 1, digest, "regression", data, {}, f"2026-01-01T00:00:00.{number:06}+00:00")
+        for number in range(archive.MOST_REPORTS + 2)
+    ]
+    reports[-2] = replace(reports[-2], digest="sha256:another")
+    for report in reports:
+        Reports(registry.store).put_report(report)
+    archive.write(registry, NAME, 1, tmp_path / "many")
+    found = [report.id for report in archive.read(tmp_path / "many").evaluations()]
+    assert found == [report.id for report in (*reports[2:-2], reports[-1])]
+    there = MemoryRegistry()
+    made = take_in(there, archive.read(tmp_path / "many"), who=ADA)
+    assert Reports(there.store).ids(NAME, made.version) == found

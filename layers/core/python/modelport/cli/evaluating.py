@@ -6,7 +6,7 @@ import importlib.util
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import typer
@@ -219,7 +219,8 @@ def _local(session: Session, data: str) -> Iterator[Path]:
     if not bucket or not key or key.endswith("/"):
         raise DataSetError(data, "an object is named s3://BUCKET/KEY")
     with tempfile.TemporaryDirectory(prefix="modelport-") as work:
-        path = Path(work) / key.rpartition("/")[2]
+        # Keys may be called what no file can be; only how they end says anything.
+        path = Path(work) / f"data{PurePosixPath(key).suffix[:16]}"
         with session.output.working(f"fetching {data}"):
             session.world.download(bucket, key, path)
         yield path

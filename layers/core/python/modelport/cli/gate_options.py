@@ -22,7 +22,7 @@ from modelport.evaluation.report import Report
 from modelport.evaluation.reports import Reports
 from modelport.manifest import Gates
 from modelport.refs import check_alias
-from modelport.routes import Routes
+from modelport.routes import STABLE, Routes
 
 PANEL = "Gates"
 
@@ -61,11 +61,14 @@ def judged(
     session: Session,
     name: str,
     version: int,
+    alias: str,
     require: Sequence[str] | None,
     no_worse_than: str | None,
     force: bool,
 ) -> dict[str, Any]:
-    """What the gates of a version say, for the detail of a change; {} where it has none.
+    """What the gates of a version say before it gets ``alias``, for the detail of a change.
+
+    {} where it has none.
 
     Its gates are those of its model.toml and those given here. Raises `GateFailedError` for those
     that fail, unless ``force``: then ``forced`` has the reasons. A version that is not deployed is
@@ -86,7 +89,7 @@ def judged(
     ours = _of_content(reports.latest(name, version), manifest.digest)
     findings = list(required(conditions, ours))
     for named in baselines:
-        findings += _against(session, reports, found.routes, named, version, ours)
+        findings += _against(session, reports, found.routes, named, alias, version, ours)
     return _outcome(f"{name}:{version}", findings, force)
 
 
@@ -106,14 +109,17 @@ def _against(
     reports: Reports,
     routes: Routes,
     named: str,
+    alias: str,
     version: int,
     ours: dict[str, Report],
 ) -> list[Finding]:
     gate = f"no worse than {named}"
     try:
         other = baseline_version(routes, named)
-    except AliasNotFoundError:
-        return [Finding(gate, True, "there is no such alias yet")]
+    except AliasNotFoundError as error:
+        if named in (alias, STABLE):  # whoever is the first to get it is worse than nobody
+            return [Finding(gate, True, "there is no such alias yet")]
+        return [Finding(gate, False, error.message)]
     if other == version:
         return [Finding(gate, True, "it is that version")]
     digest = session.registry.manifest(routes.model, other).digest

@@ -98,7 +98,7 @@ def start(
         min_samples=min_samples,
         max_crashes=max_crashes,
     )
-    gates = judged(session, name, version, require, no_worse_than, force)
+    gates = judged(session, name, version, alias, require, no_worse_than, force)
     routes = routes_of(session, name)
     plan = planning.planned(routes, wanted, session.observations, datetime.now(UTC))
     if propose:

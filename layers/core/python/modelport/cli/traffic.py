@@ -89,7 +89,7 @@ def promote(
     name, version = version_ref(ref)
     whole = (Weighted(version),)
     check_alias(alias)
-    gates = judged(session, name, version, require, no_worse_than, force)
+    gates = judged(session, name, version, alias, require, no_worse_than, force)
     if propose:
         return propose_move(session, name, alias, whole, message, gates=gates)
 

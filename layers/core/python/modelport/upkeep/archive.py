@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from typing import BinaryIO, TypeVar
 
 from modelport.errors import InvalidBundleError
 from modelport.evaluation.report import Report
+from modelport.evaluation.reports import Reports
 from modelport.manifest import File, Manifest
-from modelport.registry import Progress, Registry, blobs, keys, silent
+from modelport.registry import Progress, Registry, blobs, silent
 from modelport.registry.errors import InvalidArchiveError
 from modelport.registry.notes import Notes
 from modelport.registry.store import Reader
@@ -30,6 +32,7 @@ from modelport.whole_files import whole_file
 MANIFEST, NOTES, EVALUATIONS, BLOBS = "manifest.json", "notes.json", "evaluations/", "blobs/"
 #: Documents are read whole, so they are bounded; blobs are not.
 MOST_DOCUMENT_BYTES = 64 << 20
+#: Of a version that has more reports the latest go along.
 MOST_REPORTS = 1000
 _BLOCK, _CHUNK = 512, 1 << 20
 _END = bytes(2 * _BLOCK)
@@ -42,18 +45,25 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,70}")
 class Archive:
     """A file that was read through: every digest in it is right. Blobs by digest: where they are.
 
-    ``reports`` are the evaluation reports by id.
+    ``reports`` says where evaluation reports are, and their sizes, by id.
     """
 
     path: Path
     manifest: Manifest
     notes: Notes
-    reports: dict[str, Report]
+    reports: dict[str, tuple[int, int]]
     places: dict[str, int]
 
     def source(self, file: File) -> ArchivedSource:
         """A file of the version, to be read from the archive."""
         return ArchivedSource(self.path, self.places[file.digest], file)
+
+    def evaluations(self) -> Iterator[Report]:
+        """The evaluation reports, one after the other: all at once may be more than memory."""
+        with _opened(self.path) as handle:
+            for place, size in self.reports.values():
+                handle.seek(place)
+                yield Report.from_bytes(handle.read(size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +119,9 @@ def _members(registry: Registry, manifest: Manifest, progress: Progress) -> Iter
     noted = registry.notes(model, version)
     if noted.revision:
         yield from _document(NOTES, noted.to_bytes())
-    for id, report in reports_of(registry, model, version):
-        yield from _document(f"{EVALUATIONS}{id}.json", report.to_bytes())
+    for id, report in reports_of(registry, model, version, most=MOST_REPORTS):
+        if report.digest == manifest.digest:
+            yield from _document(f"{EVALUATIONS}{id}.json", report.to_bytes())
     for file in _unique(manifest.files):
         yield header(BLOBS + _hex(file), file.size)
         yield from blobs.read(registry.store, file, progress)
@@ -118,14 +129,16 @@ def _members(registry: Registry, manifest: Manifest, progress: Progress) -> Iter
     yield _END
 
 
-def reports_of(registry: Registry, model: str, version: int) -> Iterator[tuple[str, Report]]:
-    """The evaluation reports of a version by id, in order."""
-    for name in registry.store.children(keys.evaluations(model, version)):
-        id = name.removesuffix(".json")
-        if name.endswith(".json") and _ID.fullmatch(id):
-            document = registry.store.get(keys.evaluation(model, version, id))
-            if document is not None:
-                yield id, Report.from_bytes(document.body)
+def reports_of(
+    registry: Registry, model: str, version: int, *, most: int | None = None
+) -> Iterator[tuple[str, Report]]:
+    """The evaluation reports of a version by id, in order: all, or so many of the latest.
+
+    Raises `IntegrityError` for one that is none, or lies where another one should.
+    """
+    reports = Reports(registry.store)
+    for id in deque(reports.ids(model, version), most):
+        yield id, reports.report(model, version, id)
 
 
 def _document(name: str, body: bytes) -> Iterator[bytes]:
@@ -177,7 +190,7 @@ class _Reading:
         if name != MANIFEST:
             raise self._broken(f"{MANIFEST} first", repr(name))
         manifest = check_manifest(self._parsed(name, size, Manifest.from_bytes))
-        noted, found = Notes(manifest.version), dict[str, Report]()
+        noted, found = Notes(manifest.version), dict[str, tuple[int, int]]()
         name, size = self._next()
         if name == NOTES:
             noted = self._parsed(name, size, Notes.from_bytes)
@@ -213,7 +226,7 @@ class _Reading:
         return name, size
 
     def _add_report(
-        self, found: dict[str, Report], manifest: Manifest, name: str, size: int
+        self, found: dict[str, tuple[int, int]], manifest: Manifest, name: str, size: int
     ) -> None:
         id = name.removeprefix(EVALUATIONS).removesuffix(".json")
         ordered = not found or id > max(found)
@@ -221,10 +234,11 @@ class _Reading:
             raise self._broken("evaluation reports in order", repr(name))
         if len(found) == MOST_REPORTS:
             raise self._broken(f"up to {MOST_REPORTS} evaluation reports", "more")
+        place = self._handle.tell()
         report = self._parsed(name, size, Report.from_bytes)
         if report.digest != manifest.digest or report.id != id:
             raise self._broken(f"report {id} of this version", "one of another")
-        found[id] = report
+        found[id] = place, size
 
     def _parsed(self, name: str, size: int, parse: Callable[[bytes], Document]) -> Document:
         if size > MOST_DOCUMENT_BYTES:

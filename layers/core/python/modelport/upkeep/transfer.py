@@ -36,7 +36,7 @@ def take_in(
 
     published = _publish(registry, archive.manifest, name, who, bring)
     _bring_notes(registry, published, archive.notes, who)
-    _bring_reports(registry, published, archive.reports.values())
+    _bring_reports(registry, published, archive.evaluations())
     return published
 
 
@@ -114,6 +114,8 @@ def _bring_notes(registry: Registry, published: Manifest, noted: Notes, who: Act
 
 def _bring_reports(registry: Registry, published: Manifest, reports: Iterable[Report]) -> None:
     for report in reports:
+        if report.digest != published.digest:
+            continue  # It says nothing of this version.
         here = replace(report, model=published.model, version=published.version)
         key = keys.evaluation(published.model, published.version, here.id)
         registry.store.create(key, here.to_bytes())
