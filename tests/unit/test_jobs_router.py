@@ -16,6 +16,7 @@ from modelport.errors import (
     ModelportError,
     ModelTimeoutError,
     PayloadTooLargeError,
+    RegistryUnavailableError,
 )
 from modelport.grammar import Call
 from modelport.jobs import keys
@@ -457,6 +458,41 @@ def test_an_answer_that_turns_out_too_large_is_asked_for_once_more() -> None:
     assert seen == ["application/json", REFERENCE]
     lying = list(over.jobs.payloads.bodies.values())
     assert lying == [b"{}"]
+
+
+CARRIED = ["payloads.put", "payloads.get_url", "payloads.put_url", "payloads.get_url"]
+
+
+@pytest.mark.parametrize("call", range(1, 5), ids=lambda n: f"{n}-{CARRIED[n - 1]}")
+def test_a_bucket_that_is_away_is_said_whenever_it_is(call: int) -> None:
+    def away() -> None:
+        raise RegistryUnavailableError("s3://a-secret-name/calls: AccessDenied: arn:aws:iam::1:x")
+
+    over = Over(lambda request: Put(200, {}, 7_000_000).response({}))
+    over.jobs.line.before[call] = away
+    path, wish = f"/v1/models/{MODEL}:predict", {"x_modelport_answer": "by-reference"}
+    answer = over.world.post(path, b"{}", **wish)
+    assert over.jobs.line.names == CARRIED[:call]
+    assert (answer.status, answer.headers["x-modelport-error"]) == (503, "registry-unavailable")
+    assert answer.headers["retry-after"] == "2"
+    assert b"secret" not in answer.body
+    assert over.world.post(path, b"{}", **wish).status == 303
+
+
+@pytest.mark.parametrize("call", [1, 2], ids=["document", "body"])
+def test_a_bucket_that_is_away_loses_no_answer_of_a_job(call: int) -> None:
+    def away() -> None:
+        raise RegistryUnavailableError("a-secret-name")
+
+    over = Over(lambda request: Response(200, {}, b"{}"))
+    path = f"/v1/models/{MODEL}:predict"
+    taken = over.world.post(path, b"row", prefer="respond-async")
+    over.jobs.settle()
+    over.jobs.line.cut()
+    over.jobs.line.before[call] = away
+    assert over.world.get(f"/jobs/{id_of(taken)}/answer").status == 503
+    assert over.jobs.line.names == ["store.get", "payloads.get"][:call]
+    assert over.world.get(f"/jobs/{id_of(taken)}/answer").body == b"rowrow"
 
 
 def test_what_says_no_keeps_its_status_wherever_its_words_lie() -> None:
