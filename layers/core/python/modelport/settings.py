@@ -73,9 +73,9 @@ class RouterSettings(_Settings):
     """The router: which bucket and environment, how stale routes may be, how large a body.
 
     ``auth`` is what the API in front asks of callers (``iam`` or ``none``): for documentation,
-    since nothing here checks it. Without ``payloads_bucket`` nothing larger than an event is taken,
-    without a queue no jobs or no shadows; ``webhook_hosts`` (``a.example,b.example``) are those
-    that may be told of finished jobs.
+    since nothing here checks it. Without ``payloads_bucket`` and ``jobs_queue_url`` nothing larger
+    than an event is taken and nothing answered later, without ``shadow_queue_url`` nothing copied;
+    ``webhook_hosts`` (``a.example,b.example:8443``) are those that may be told of finished jobs.
     """
 
     bucket: str
