@@ -12,9 +12,9 @@ import json
 import re
 
 from modelport.envelope import Request
-from modelport.errors import IntegrityError, MalformedRequestError
+from modelport.errors import ConcurrentChangeError, IntegrityError, MalformedRequestError
 from modelport.jobs import keys
-from modelport.jobs.board import Board
+from modelport.jobs.board import ATTEMPTS, Board
 from modelport.jobs.errors import JobNotFoundError, KeyReusedError
 from modelport.jobs.job import KEPT_S, Job
 from modelport.jobs.webhooks import HEADER as WEBHOOK_HEADER
@@ -28,7 +28,7 @@ def id_for(board: Board, request: Request, owner: str) -> tuple[str, Job | None]
     """The id of the job to make, and the job if its request came before.
 
     Raises `KeyReusedError` for a key that came with another request, `MalformedRequestError` for
-    one that is none.
+    one that is none, `ConcurrentChangeError` for one that others change all the time.
     """
     id, key = keys.new_id(), request.headers.get(KEY_HEADER)
     if key is None:
@@ -38,7 +38,9 @@ def id_for(board: Board, request: Request, owner: str) -> tuple[str, Job | None]
     place, digest = keys.idempotency(owner, key), _digest(request)
     expires = board.clock() + KEPT_S
     body = json.dumps({"job": id, "request": digest, "expires": expires}).encode()
-    while not board.store.create(place, body):
+    for _ in range(ATTEMPTS):
+        if board.store.create(place, body):
+            return id, None
         document = board.store.get(place)
         if document is None:  # it has just been deleted
             continue
@@ -48,8 +50,8 @@ def id_for(board: Board, request: Request, owner: str) -> tuple[str, Job | None]
                 raise KeyReusedError("" if owner == keys.ANYONE else job)
             return job, _existing(board, job)
         if board.store.replace(place, body, document.etag):
-            break
-    return id, None
+            return id, None
+    raise ConcurrentChangeError("the idempotency key", ATTEMPTS)
 
 
 def _existing(board: Board, id: str) -> Job | None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from modelport.backends import CallableBackend
 from modelport.envelope import REFERENCE, Request, Response
 from modelport.errors import (
+    ConcurrentChangeError,
     MalformedRequestError,
     ModelportError,
     ModelTimeoutError,
@@ -32,6 +33,7 @@ from modelport.jobs.errors import (
 from modelport.jobs.job import KEPT_S, Job
 from modelport.jobs.webhooks import allowed
 from modelport.references import Put
+from modelport.registry.memory import MemoryStore
 from modelport.routes import Deployment, Routes
 from modelport.routes.policy import Shadow
 
@@ -156,6 +158,15 @@ def test_a_key_is_one_callers_and_one_requests() -> None:
         world.accept(b"row", "ada", idempotency_key="k-1", content_type="text/csv")
     world.clock.now += KEPT_S + 1
     assert id_of(world.accept(b"another row", "ada", idempotency_key="k-1")) != id
+
+
+def test_a_store_that_says_of_a_key_both_yes_and_no_is_not_asked_for_ever() -> None:
+    class Torn(MemoryStore):
+        def create(self, key: str, body: bytes) -> bool:
+            return False
+
+    with pytest.raises(ConcurrentChangeError):
+        JobsWorld(store=Torn()).accept(idempotency_key="k-1")
 
 
 def test_a_key_that_an_unknown_caller_guessed_tells_no_job() -> None:
