@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 
 import pytest
 import typer.main
@@ -84,3 +85,17 @@ def test_a_noun_says_what_its_verbs_are_about(noun: str) -> None:
 def test_every_exit_code_is_documented() -> None:
     documented = {int(code) for code in re.findall(r"(?<!\S)(\d)  \w", EPILOG)}
     assert documented == {0, *EXIT_CODES.values()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_is_one_that_the_command_takes(name: str) -> None:
+    lines = [line.partition("$ ")[2] for line in COMMANDS[name].epilog.splitlines()]
+    for line in filter(None, (typed(line) for line in lines)):
+        words = shlex.split(line)[1 + len(name.split()) :]
+        COMMANDS[name].make_context(name, words)  # raises what is wrong with it
+
+
+def typed(line: str) -> str:
+    """The part of a shell line that calls the command."""
+    calls = (part.strip() for part in re.split(r" [|>] ", line))
+    return next((part for part in calls if part.startswith("modelport ")), "")
