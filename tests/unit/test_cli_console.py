@@ -12,7 +12,7 @@ from typing import TextIO
 
 import pytest
 from modelport.cli.console import Output, facts, harmless, size, table
-from modelport.errors import BackendError
+from modelport.errors import BackendError, InvalidInputError
 from rich.console import Console
 
 
@@ -160,5 +160,11 @@ def test_a_strangers_text_cannot_steer_the_terminal() -> None:
     hostile = "cat\x1b[2J\x07\r\x9b31mdog\nline"
     assert harmless(hostile) == "cat␛[2J␇␍�31mdog\nline"
     console = Console(file=io.StringIO(), width=80)
-    console.print(table(("CLASS",), [(hostile,)]), facts([("class", hostile)]))
+    console.print(table((hostile,), [(hostile,)]), facts([("class", hostile)]))
     assert not {"\x1b", "\x07", "\x9b"} & set(console.file.getvalue())  # type: ignore[attr-defined]
+    stderr = io.StringIO()
+    output = Output(io.StringIO(), stderr, {})
+    output.note(hostile)
+    output.failure(InvalidInputError(hostile, hint=hostile), debug=False)
+    assert stderr.getvalue().count("cat␛[2J␇") == 3
+    assert not {"\x1b", "\x07", "\x9b"} & set(stderr.getvalue())

@@ -177,6 +177,19 @@ def test_diff_says_all_that_is_different(terminal: Operator, tmp_path: Path) -> 
         assert part in out
 
 
+def test_diff_shows_what_strangers_noted_and_does_not_obey_it(
+    terminal: Operator, tmp_path: Path
+) -> None:
+    for number, steering in enumerate((b"1", b"2"), 3):
+        draft = make_draft(tmp_path / str(number), model=steering)
+        lineage = {"packages": {"numpy\x1b[2J": f"\x1b]0;{number}\x07"}}
+        terminal.registry.publish("magika", replace(draft, lineage=lineage), who=ADA)
+    out = terminal.ok("diff", "magika:3", "magika:4").out
+    assert "numpy␛[2J" in out
+    assert "␛]0;4␇" in out
+    assert "\x1b" not in out
+
+
 def test_diff_takes_aliases_other_models_and_equals(terminal: Operator) -> None:
     terminal.ok("promote", "magika:1")
     told = terminal.ok("diff", "magika@stable", "magika:2", "--json").json

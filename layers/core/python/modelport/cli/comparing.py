@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modelport.cli.console import size
+from modelport.cli.console import harmless, size
 from modelport.cli.listing import chosen, routes_of
 from modelport.cli.session import AsJson, Bucket, Debug, Session
 from modelport.refs import parse_ref
@@ -79,7 +79,7 @@ def _print(console: Console, names: tuple[str, str], changes: Sequence[Change]) 
     for part, group in groupby(changes, key=lambda change: change.part):
         title = part
         for change in group:
-            grid.add_row(Text(title, "bold"), Text(change.name), *_cells(change))
+            grid.add_row(Text(title, "bold"), Text(harmless(change.name)), *_cells(change))
             title = ""
     console.print(grid)
 
@@ -106,7 +106,7 @@ def _value(value: Any, as_size: bool) -> str:
         return _ABSENT
     if as_size:
         return size(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else harmless(str(value))
 
 
 def _delta(delta: float, as_size: bool) -> str:

@@ -110,7 +110,7 @@ class Output:
         """Tell people what is going on; machines are not told."""
         if not self.as_json:
             console = self._drawn[-1] if self._drawn else _console(self.stderr, self.environ)
-            console.print(Text(text, style=style), soft_wrap=True)
+            console.print(Text(harmless(text), style=style), soft_wrap=True)
 
     def failure(self, error: BaseException, *, debug: bool) -> None:
         """Report an error: one line what, one line what to do; a traceback only when debugging."""
@@ -123,9 +123,9 @@ class Output:
             self.stdout.flush()
             return
         console = _console(self.stderr, self.environ)
-        console.print(Text.assemble(("error: ", "bold red"), message))
+        console.print(Text.assemble(("error: ", "bold red"), harmless(message)))
         if hint:
-            console.print(Text.assemble(("hint: ", "bold cyan"), hint))
+            console.print(Text.assemble(("hint: ", "bold cyan"), harmless(hint)))
 
     @contextmanager
     def transfers(self) -> Iterator[Callable[[str, int, int], None]]:
@@ -198,7 +198,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A plain table: no box, bold headers."""
     grid = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for header in headers:
-        grid.add_column(header, overflow="fold")
+        grid.add_column(harmless(header), overflow="fold")
     for row in rows:
         grid.add_row(*(Text(harmless(str(cell))) for cell in row))
     return grid

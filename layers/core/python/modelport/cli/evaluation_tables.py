@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from modelport.cli.console import facts, short, table
+from modelport.cli.console import facts, harmless, short, table
 from modelport.cli.finding import when
 from modelport.evaluation.conditions import MORE_IS_BETTER
 from modelport.evaluation.report import Figure, Report
@@ -21,10 +21,10 @@ _STYLES = {"better": "green", "worse": "red"}
 def show_report(console: Console, report: Report, stored: bool = True) -> None:
     """Everything a report says, for people."""
     ref = f"{report.model}:{report.version}" if report.version else report.model
-    console.print(Text(f"{ref} on {report.data.name}", style="bold"))
+    console.print(Text(harmless(f"{ref} on {report.data.name}"), style="bold"))
     console.print(_table_of_metrics(report))
     for name, reason in sorted(report.left_out.items()):
-        console.print(Text(f"{name} left out: {reason}", style="dim"))
+        console.print(Text(harmless(f"{name} left out: {reason}"), style="dim"))
     _show_classes(console, report.details)
     _show_folds(console, report.details.get("folds", ()))
     if report.comparison:
@@ -69,10 +69,11 @@ def show_comparison(console: Console, ref: str, comparison: Mapping[str, Any]) -
     console.print(table((f"AGAINST {other}", "DIFFERENCE", "95 % INTERVAL"), rows))
     if "only_this_right" in test:
         won, lost = test["only_this_right"], test["only_other_right"]
-        console.print(f"{won} rows only this one has right, {lost} only version {other}")
+        told = f"{won} rows only this one has right, {lost} only version {other}"
+        console.print(harmless(told))
     verdict = f"{ref} against {other}: {comparison['verdict']}"
     style = _STYLES.get(comparison["verdict"], "yellow")
-    console.print(Text(f"{verdict} ({test['name']}: p = {test['p']:.3g})", style=style))
+    console.print(Text(harmless(f"{verdict} ({test['name']}: p = {test['p']:.3g})"), style=style))
 
 
 def interval(low: float | None, high: float | None) -> str:

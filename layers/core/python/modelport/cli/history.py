@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from modelport.cli.console import short, table
+from modelport.cli.console import harmless, short, table
 from modelport.cli.finding import when
 from modelport.cli.listing import all_routes, routes_of
 from modelport.cli.session import AsJson, Bucket, Debug, DeploymentsFile, Session
@@ -183,7 +183,8 @@ def _print_status(
             console.print(f"{at}: rollout, {step}: modelport rollout status {routes.model}")
         for proposal in routes.proposals.values():
             at = f"{routes.model}@{proposal.alias}: {change_of(proposal)}"
-            console.print(f"{at}, proposed by {proposal.who}: modelport proposals {routes.model}")
+            who = harmless(proposal.who)
+            console.print(f"{at}, proposed by {who}: modelport proposals {routes.model}")
     for item in drift:
         ref = f"{item['model']}:{item['version']}"
         remedy = _REMEDIES[item["problem"]].format(ref=ref)
