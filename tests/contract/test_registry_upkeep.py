@@ -513,6 +513,9 @@ def test_broken_evaluation_reports_are_found(
     assert problems(store) == []
     assert store.create(keys.evaluation(NAME, 1, "20260101T000000000000-555555555555"), b"{}")
     assert "magika:1 evaluations" in problems(store)[0]
+    for version, found in ((1, ["magika:1 evaluations"]), (2, [])):
+        checked = Inspection(registry).version(NAME, version)
+        assert [finding.where for finding in checked.findings] == found
 
 
 def test_holes_and_strange_records_are_found(

@@ -89,8 +89,8 @@ def verify(
 ) -> None:
     """Check that everything in the registry is whole; exit 6 if anything is wrong.
 
-    Routes, the log's hash chain, manifests, numbers without holes, publication records, notes, and
-    that every file is there in its size; with --blobs also in its content.
+    Routes, the log's hash chain, manifests, numbers without holes, publication records, notes,
+    evaluation reports, and that every file is there in its size; with --blobs also in its content.
     """
     session = Session.of(context, as_json, bucket)
     with session.output.working("checking") as say:
@@ -207,7 +207,9 @@ def _checked(inspection: Inspection, text: str | None) -> Checked:
         return inspection.everything()
     ref = parse_ref(text)
     if ref.alias is not None:
-        raise InvalidUsageError("an alias has no record of its own", hint=f"verify {ref.name}")
+        raise InvalidUsageError(
+            "an alias has no record of its own", hint=f"modelport verify {ref.name}"
+        )
     if ref.version is not None:
         return inspection.version(ref.name, ref.version)
     return inspection.model(ref.name)

@@ -97,6 +97,7 @@ class Inspection:
         routes = self._routes(model)
         if routes is not None:
             self._version(routes, version)
+        self._reports(model, version)
         return self._blobs(None)
 
     # --- a model ----------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class Inspection:
         for _ in side_by_side(lambda n: self._version(routes, n), numbers, self._threads):
             pass
         self._holes(routes, set(numbers))
-        self._reports(model)
+        self._all_reports(model)
         for version, deployment in routes.deployments.items():
             found = self._read(model, version)
             if isinstance(found, Manifest) and found.digest != deployment.digest:
@@ -181,15 +182,18 @@ class Inspection:
                 f"{routes.model}:{number}", "has neither a manifest nor a tombstone", EARLIER
             )
 
-    def _reports(self, model: str) -> None:
+    def _all_reports(self, model: str) -> None:
         """The evaluation reports of all versions that have any."""
         names = (name[:-1] for name in self._store.children(keys.evaluated(model)))
         for version in (int(name) for name in names if name.isascii() and name.isdigit()):
-            try:
-                for _ in reports_of(self._registry, model, version):
-                    pass
-            except IntegrityError as error:
-                self._find(f"{model}:{version} evaluations", error.message, EARLIER)
+            self._reports(model, version)
+
+    def _reports(self, model: str, version: int) -> None:
+        try:
+            for _ in reports_of(self._registry, model, version):
+                pass
+        except IntegrityError as error:
+            self._find(f"{model}:{version} evaluations", error.message, EARLIER)
 
     # --- a version --------------------------------------------------------------------------------
 
