@@ -30,16 +30,19 @@ class Uploads:
         self._payloads, self._limit, self._clock = payloads, limit, clock
 
     def open(self, request: Request, owner: str) -> Response:
-        """The answer to ``POST /uploads``: where the body is to be PUT, and under which id."""
+        """The answer to ``POST /uploads``: where the body is to be PUT, and under which id.
+
+        The URL is signed for as many bytes as were announced: nobody can fill the bucket with it.
+        """
         length = _length(request.body)
-        if length is not None and length > self._limit:
+        if length > self._limit:
             raise PayloadTooLargeError(length, self._limit, "the upload", _WAY_OUT)
         id = keys.new_id()
         document = {
             "upload": id,
             "method": "PUT",
             "url": self._payloads.put_url(keys.upload(owner, id), OPEN_S, length),
-            "headers": {} if length is None else {"content-length": str(length)},
+            "headers": {"content-length": str(length)},
             "expires": moment(self._clock() + OPEN_S),
             "limit": self._limit,
             "use": f"send the request without a body and with the header {BODY_HEADER}: {id}",
@@ -66,19 +69,15 @@ class Uploads:
         return keys.upload(owner, id), size
 
 
-def _length(body: bytes) -> int | None:
-    """The ``content_length`` of the request, if it has one; raises `MalformedRequestError`."""
-    if not body.strip():
-        return None
+def _length(body: bytes) -> int:
+    """The ``content_length`` of the request; raises `MalformedRequestError`."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         document = None
-    if document == {}:
-        return None
     length = document.get("content_length") if isinstance(document, dict) else None
     if type(length) is not int or length < 1:
         raise MalformedRequestError(
-            'an upload takes no body or {"content_length": N}, N being its bytes, 1 or more'
+            'say how large the upload will be: {"content_length": N}, in bytes, 1 or more'
         )
     return length

@@ -38,6 +38,7 @@ def operations() -> Iterator[Operation]:
     length: Schema = {
         "type": "object",
         "properties": {"content_length": {"type": "integer", "minimum": 1}},
+        "required": ["content_length"],
     }
     yield _operation(
         "POST",
@@ -45,7 +46,7 @@ def operations() -> Iterator[Operation]:
         "upload",
         "A place to upload a body to",
         "PUT the body to `url` with `headers`, then send the request without a body and with the"
-        " header `x-modelport-body`. With `content_length` the place takes exactly so many bytes.",
+        " header `x-modelport-body`. The place takes exactly `content_length` bytes.",
         answer={JSON: json_body(ref("Upload"))},
         request={JSON: json_body(length, ("of 5 MB", {"content_length": 5_000_000}))},
         refusals=(400, 413),
