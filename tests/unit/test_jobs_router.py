@@ -367,7 +367,8 @@ def test_an_upload_says_where_and_how_large() -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"{}", b"[]", b"x", b'{"content_length": 0}', b'{"content_length": -1}',
-     b'{"content_length": "5"}', b'{"content_length": true}', b'{"content_length": 1.5}', b"[" * 10_000, b"\xff"],
+     b'{"content_length": "5"}', b'{"content_length": true}', b'{"content_length": 1.5}',
+     b"[" * 10_000, b"\xff"],
 )  # fmt: skip
 def test_an_upload_that_is_asked_for_wrongly_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedRequestError, match="content_length"):
