@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from modelport.errors import BackendError, IntegrityError, InvalidBundleError, ModelportError
 from modelport.evaluation.report import Data, Report
 from modelport.evaluation.reports import Reports
-from modelport.manifest import Content, Manifest, readable
+from modelport.manifest import Content, Gates, Manifest, readable
 from modelport.registry import keys
 from modelport.registry.errors import InvalidArchiveError
 from modelport.registry.memory import MemoryRegistry
@@ -181,7 +181,11 @@ def test_a_file_that_was_cut_off_is_refused(whole: bytes, tmp_path: Path, cut: i
         lambda d: d.update(lineage=[]),
         lambda d: d.update(created="yesterday"),
         lambda d: d.update(metrics={"accuracy": "high"}),
+        lambda d: d.update(metrics={"accuracy": float("nan")}),
         lambda d: d.update(description=7),
+        lambda d: d["settings"].update(gates={"require": ["f9>1"], "no_worse_than": None}),
+        lambda d: d["settings"].update(gates={"require": [9], "no_worse_than": None}),
+        lambda d: d["settings"].update(gates={"require": [], "no_worse_than": "No One"}),
     ],
 )
 def test_a_record_that_nobody_could_have_published_is_refused(
@@ -194,6 +198,15 @@ def test_a_record_that_nobody_could_have_published_is_refused(
     document["digest"] = Content.from_json(document).digest
     with pytest.raises(IntegrityError):
         read(joined([(parts[0][0], readable(document)), *parts[1:]]), tmp_path)
+
+
+def test_a_record_with_gates_is_read(whole: bytes, tmp_path: Path) -> None:
+    parts = members(whole)
+    document = json.loads(parts[0][1])
+    document["settings"].update(gates={"require": ["f1>=0.9"], "no_worse_than": None})
+    document["digest"] = Content.from_json(document).digest
+    found = read(joined([(parts[0][0], readable(document)), *parts[1:]]), tmp_path)
+    assert found.manifest.content.settings.gates == Gates(("f1>=0.9",))
 
 
 def test_a_document_without_a_bottom_is_refused(tmp_path: Path) -> None:

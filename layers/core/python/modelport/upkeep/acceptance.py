@@ -6,13 +6,16 @@ Its digest says nothing of that: whoever makes a record up computes the digest, 
 from __future__ import annotations
 
 from datetime import datetime
+from math import isfinite
 
 from modelport.errors import IntegrityError, InvalidInputError
+from modelport.evaluation.conditions import checked_baseline, checked_condition
 from modelport.images.tar import check_path
 from modelport.manifest import Manifest
 from modelport.refs import check_name, check_version
 from modelport.registry import keys
 from modelport.registry.errors import InvalidArchiveError
+from modelport.routes import STABLE
 
 
 def check_manifest(manifest: Manifest) -> Manifest:
@@ -32,7 +35,14 @@ def check_manifest(manifest: Manifest) -> Manifest:
         said = content.settings
         for path in (said.entry, said.labels, said.script, said.requirements):
             check_path("none" if path is None else path)
-        numbers = all(isinstance(value, (int, float)) for value in content.metrics.values())
+        if said.gates is not None:
+            for condition in said.gates.require:
+                checked_condition(condition)
+            checked_baseline(said.gates.no_worse_than or STABLE)
+        numbers = all(
+            isinstance(value, (int, float)) and isfinite(value)
+            for value in content.metrics.values()
+        )
         if not (numbers and isinstance(content.description, str)):
             raise ValueError("its metrics or description")
         if not isinstance(manifest.lineage, dict):
