@@ -140,6 +140,7 @@ def test_rows_say_what_is_noted(terminal: Terminal) -> None:
     "options",
     [
         ("--metric", "accuracy"),
+        ("--metric", "accuracy!=nan"),
         ("--metric", "accuracy>=high"),
         ("--metric", ">=1"),
         ("--since", "yesterday"),

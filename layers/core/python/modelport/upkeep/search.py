@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from math import isnan
 
 from modelport.errors import VersionNotFoundError
 from modelport.manifest import Manifest
@@ -52,9 +53,9 @@ class Condition:
         """Read one; raises `InvalidFilterError`."""
         match = _CONDITION.fullmatch(text)
         try:
-            if match is None:
+            if match is None or isnan(value := float(match[3])):
                 raise ValueError(text)
-            return cls(match[1], match[2], float(match[3]))
+            return cls(match[1], match[2], value)
         except ValueError:
             raise InvalidFilterError(
                 f"metric {text!r}", "NAME>=NUMBER, also <=, >, <, =, !="
