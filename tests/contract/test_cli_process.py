@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 import pytest
 from modelport import __version__
-from modelport.cli.app import VERBS
+from modelport.cli.verbs import VERBS
 from moto.server import ThreadedMotoServer
 
 from tests.support.cli_world import fake_cdk, repository

@@ -8,8 +8,9 @@ import shlex
 
 import pytest
 import typer.main
-from modelport.cli.app import EPILOG, GROUPS, VERBS, create_app
+from modelport.cli.app import EPILOG, create_app
 from modelport.cli.failures import EXIT_CODES
+from modelport.cli.verbs import GROUPS, VERBS
 
 FIXED = {
     *("publish", "list", "show", "deploy", "undeploy", "route", "promote", "rollback"),
