@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,7 +59,7 @@ class Box:
     def wait_for(self, count: int) -> list[ShadowCall]:
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.texts) >= count, LONG_S)
-            return [ShadowCall.from_text(text) for text in self.texts]
+            return [ShadowCall.from_json(json.loads(text)) for text in self.texts]
 
 
 class Hanging:

@@ -95,17 +95,8 @@ class ShadowCall:
         return text if len(text) <= limit else None
 
     @classmethod
-    def from_text(cls, text: str) -> ShadowCall:
-        """Read a message; raises `MalformedRequestError` for whatever is none."""
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError):
-            raise _malformed("it is not JSON") from None
-        return cls.from_json(data)
-
-    @classmethod
     def from_json(cls, data: Any) -> ShadowCall:
-        """The same for a message whose JSON has been read."""
+        """Read a message's JSON; raises `MalformedRequestError` for whatever is none."""
         data = _object(data, "it")
         if data.get("kind") != KIND or data.get("schema") != SCHEMA:
             raise _malformed(f"it is none of kind {KIND!r}, schema {SCHEMA}")
