@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from modelport.evaluation.data_set import Batch, DataSet, open_data_set
+from modelport.evaluation.batches import Batch
+from modelport.evaluation.data_set import DataSet, open_data_set
 from modelport.evaluation.errors import DataSetError
 from modelport.evaluation.tables import LONGEST_LINE
 from modelport.signature import Signature, TensorSpec

@@ -13,52 +13,23 @@ says where.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from modelport.evaluation.batches import Batch, Format
 from modelport.evaluation.errors import DataSetError
 from modelport.evaluation.report import Task
 from modelport.manifest import canonical, digest_of
-from modelport.raw_tensors import Array
 from modelport.signature import Signature
 
-#: What a column, key or array of labels is called where nobody says.
-LABEL_NAMES = ("label", "labels", "target")
 FORMATS = ".csv, .jsonl (or .ndjson), .npz"
 _CHUNK = 1 << 20
-#: What is said about a label that is not where it must be.
-_MISSING = "--labels names the column, or a file with a label a line"
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some rows: inputs by name, one label a row, and how many bytes of the file are done."""
-
-    inputs: dict[str, Array]
-    labels: list[Any]
-    done: int
-
-
-class Format(Protocol):
-    """One format of files: `modelport.evaluation.tables` and `.arrays` have them."""
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """The rows in order, ``size`` at a time; without labels where a file of their own has them.
-
-        May be called again.
-        """
-        ...
-
-    @property
-    def size(self) -> int:
-        """Bytes in all, of the kind that `Batch.done` counts."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -149,17 +120,6 @@ def _own_file(labels: str | None, folder: Path) -> Path | None:
     if looks_like_one and not there:
         raise DataSetError(labels, "there is no such file of labels")
     return path if there else None
-
-
-def label_column(where: object, columns: Sequence[str], labels: str | None) -> str:
-    """Which column has the labels; raises `DataSetError` naming those there are."""
-    wanted = (labels,) if labels is not None else LABEL_NAMES
-    found = [name for name in wanted if name in columns]
-    if found:
-        return found[0]
-    listed = ", ".join(list(columns)[:20])
-    named = f"no column {labels!r}" if labels is not None else "no column of labels"
-    raise DataSetError(where, f"there is {named}; columns: {listed}", _MISSING)
 
 
 def own_labels(path: Path) -> list[Any]:

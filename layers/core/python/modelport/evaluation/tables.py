@@ -13,8 +13,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from modelport.evaluation.batches import Batch, label_column
 from modelport.evaluation.columns import Plan, fitted, plan
-from modelport.evaluation.data_set import Batch, label_column
 from modelport.evaluation.errors import DataSetError
 from modelport.raw_tensors import Array
 from modelport.signature import Signature, TensorSpec

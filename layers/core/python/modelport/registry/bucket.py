@@ -17,10 +17,11 @@ from modelport.errors import ModelNotFoundError, VersionNotFoundError
 from modelport.manifest import Draft, File, Manifest
 from modelport.refs import check_name
 from modelport.registry import Actor, Progress, Snapshot, keys, silent
-from modelport.registry.changes import NOTE, PUBLISH, Changes, snapshot
+from modelport.registry.changes import Changes, snapshot
 from modelport.registry.store import Store
 from modelport.registry.tombstone import stored_manifest
 from modelport.routes import Change, Routes
+from modelport.routes.change import NOTE, PUBLISH
 from modelport.routes.errors import VersionRemovedError
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from modelport.errors import ConcurrentChangeError, IntegrityError, RegistryUnav
 from modelport.registry import Actor, Snapshot, keys
 from modelport.registry.store import Document, Store
 from modelport.routes import GENESIS, Change, Routes
+from modelport.routes.change import NOTE, PUBLISH
 
-PUBLISH = "publish"
-NOTE = "note"
 #: Enough for a crowd: of n writers at once the unluckiest loses n - 1 times.
 ATTEMPTS = 100
 _FIRST_PAUSE_S = 0.01

@@ -17,10 +17,10 @@ from typing import Any
 from modelport.errors import ConcurrentChangeError, IntegrityError
 from modelport.manifest import readable
 from modelport.registry import keys
-from modelport.registry.changes import NOTE
 from modelport.registry.errors import InvalidNoteError
 from modelport.registry.store import Document, Store
 from modelport.routes import Change, Routes
+from modelport.routes.change import NOTE
 
 SCHEMA = 1
 #: `gc` never removes a version with this tag.

@@ -24,10 +24,11 @@ from typing import Any
 from modelport.errors import ConcurrentChangeError, IntegrityError
 from modelport.manifest import Draft, Manifest
 from modelport.registry import Actor, Progress, Snapshot, blobs, keys, publication
-from modelport.registry.changes import PUBLISH, Changes, now
+from modelport.registry.changes import Changes, now
 from modelport.registry.store import Store
 from modelport.registry.tombstone import Tombstone, read, stored_manifest
 from modelport.routes import Routes
+from modelport.routes.change import PUBLISH
 from modelport.routes.errors import VersionRemovedError
 
 #: A blob written longer ago is written again for a new version: `gc` removes none that is younger

@@ -13,6 +13,8 @@ from modelport.errors import IntegrityError
 from modelport.manifest import canonical, digest_of, readable
 
 GENESIS = "sha256:" + "0" * 64
+#: The actions of changes behind which the registry writes one more document.
+PUBLISH, NOTE = "publish", "note"
 
 
 @dataclass(frozen=True, slots=True)
