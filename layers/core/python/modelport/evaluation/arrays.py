@@ -28,7 +28,7 @@ _UNREADABLE = (
     OSError,
     ValueError,
     EOFError,
-    RuntimeError,  # locked with a password; NotImplementedError is one, too
+    RuntimeError,  # locked with a password, or packed in a way that zipfile cannot unpack
     SyntaxError,
     tokenize.TokenError,
     zipfile.BadZipFile,
