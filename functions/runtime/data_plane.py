@@ -30,6 +30,7 @@ from modelport.refusals import no_jobs
 from functions.runtime.codecs import CODECS, DESCRIBERS, Codec, Describer, Subject
 from functions.runtime.failures import failure
 from functions.runtime.identity import identity_headers
+from functions.runtime.logs import RequestLog, recorded
 from functions.runtime.model import Runner
 from functions.runtime.prediction_summary import HEADER as PREDICTED
 from functions.runtime.prediction_summary import PredictionSummary
@@ -110,11 +111,13 @@ class DataPlane:
         most_decompressed: int = MOST_DECOMPRESSED,
         payloads_url: str | None = None,
         most_fetched: int = MOST_DECOMPRESSED,
+        log: RequestLog = recorded,
     ) -> None:
         """``check`` may refuse an answer its transport cannot carry, by raising.
 
         ``most_decompressed`` is how many bytes a compressed request may become. Below
         ``payloads_url`` lie the bodies that a request may name, of ``most_fetched`` bytes at most.
+        ``log`` takes one line per request.
         """
         self.subject = subject
         self.model: Runner = model
@@ -128,6 +131,7 @@ class DataPlane:
         self._identity = identity(subject)
         self._summary = PredictionSummary(subject.signature, subject.labels)
         self._cold = True
+        self._write_line = log
         self._observer: Callable[[Mapping[str, Any]], None] | None = None
 
     def observe(self, observer: Callable[[Mapping[str, Any]], None]) -> None:
@@ -324,7 +328,7 @@ class DataPlane:
             self._observer(line)
         # SageMaker pings every few seconds; that is noise, not traffic.
         level = logging.DEBUG if trace.call.verb == "ping" else logging.INFO
-        logger.log(level, "request", extra={"request": line})
+        self._write_line(line, level)
 
 
 def identity(subject: Subject) -> dict[str, str]:

@@ -42,8 +42,8 @@ def start(environ: MutableMapping[str, str]) -> LambdaHandler:
     environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         settings = RuntimeSettings.from_env(environ)
-        configure(settings.log_level, sys.stdout)
-        plane = load(settings, check_answer_size)
+        lines = configure(settings.log_level, sys.stdout)
+        plane = load(settings, check_answer_size, log=lines.request)
     finally:
         gc.enable()
     gc.freeze()

@@ -18,6 +18,7 @@ from modelport.settings import RuntimeSettings
 
 from functions.runtime.codecs import Subject
 from functions.runtime.data_plane import MOST_DECOMPRESSED, DataPlane
+from functions.runtime.logs import RequestLog, recorded
 from functions.runtime.model import OnnxModel, open_model
 from functions.runtime.providers import Accelerators
 from functions.runtime.statistics import Statistics
@@ -37,6 +38,7 @@ def load(
     *,
     statistics: Statistics | None = None,
     most_decompressed: int = MOST_DECOMPRESSED,
+    log: RequestLog = recorded,
 ) -> DataPlane:
     """The version that ``settings`` names, ready to answer; raises what is wrong with it.
 
@@ -73,6 +75,7 @@ def load(
         most_decompressed=most_decompressed,
         payloads_url=settings.payloads_url,
         most_fetched=most_fetched(settings.memory_mb),
+        log=log,
     )
     warm_up(plane, manifest)
     return plane

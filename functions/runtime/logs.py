@@ -1,42 +1,116 @@
 """One JSON object per log line on one stream: request lines as they are, anything else wrapped.
 
-Only composition roots call `configure`; importing this sets up nothing.
+A request's line goes straight to the stream's bytes, without a record of `logging`, because every
+request pays for it. Whoever serves many requests a turn may `hold` these lines and write them by
+one `flush`; all else is written at once, and takes what is held with it. What a script prints to
+the same stream keeps its place among the lines. Importing this sets up nothing: only composition
+roots call `configure`.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from io import TextIOWrapper
+from typing import Any
 
 import orjson
 from modelport.errors import InvalidSettingError
 
+#: The logger above all of this program's.
+_NAME = "functions.runtime"
+#: Bytes that a pipe takes as one piece (POSIX's least), so that workers' lines never mix.
+_PIECE = 4096
 
-class JsonLines(logging.Formatter):
-    """Renders records as JSON; a traceback becomes one string, never several lines."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = getattr(record, "request", None)
-        if line is None:
-            line = {
-                "level": record.levelname,
-                "logger": record.name,
-                "message": record.getMessage(),
-            }
-            if record.exc_info:
-                line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+#: Takes what a request's log line says, and its level.
+RequestLog = Callable[[Mapping[str, Any], int], None]
 
 
-def configure(level: str, stream: TextIO) -> None:
-    """Send this program's log lines to ``stream``, once, whatever the platform set up before."""
+class Lines(logging.Handler):
+    """Writes the lines of one program; safe to call from several threads at once."""
+
+    def __init__(self, stream: TextIOWrapper) -> None:
+        super().__init__()
+        # What is printed must lie in the same buffer as the lines, not in one in front of it.
+        stream.reconfigure(write_through=True)
+        self._stream, self._bytes = stream, stream.buffer  # the first closes the second at its end
+        self._logger = logging.getLogger(_NAME)
+        self._holds, self._held = False, 0
+
+    def hold(self) -> None:
+        """From now on request lines may wait for a `flush`, up to what a pipe takes as one piece.
+
+        Whoever calls this sees to it that `flush` follows soon after every request.
+        """
+        self._holds = True
+
+    def flush(self) -> None:
+        """Write what is held; costs next to nothing where nothing is."""
+        if not self._held:
+            return
+        self._held = 0
+        try:
+            self._bytes.flush()
+        except (OSError, ValueError):  # nobody reads the log: no reason not to answer
+            return
+
+    def request(self, line: Mapping[str, Any], level: int = logging.INFO) -> None:
+        """Write a request's line."""
+        if self._logger.isEnabledFor(level):
+            self._put(_rendered(line))
+            if not self._holds:
+                self.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line of any other kind, and all that is held."""
+        self._put(_rendered(_said(record)))
+        self.flush()
+
+    def _put(self, line: bytes) -> None:
+        if self._held + len(line) > _PIECE:
+            self.flush()
+        try:
+            self._bytes.write(line)
+        except (OSError, ValueError):
+            return
+        self._held += len(line)  # after the line is there: what is counted is never forgotten
+
+
+def configure(level: str, stream: Any) -> Lines:
+    """Send this program's log lines to ``stream``, once, whatever the platform set up before.
+
+    ``stream`` is standard output, or text over bytes like it.
+    """
     try:
         threshold = logging.getLevelNamesMapping()[level.upper()]
     except KeyError:
         raise InvalidSettingError("MODELPORT_LOG_LEVEL", level, "it must be a log level") from None
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines())
-    logger = logging.getLogger("functions.runtime")
-    logger.handlers[:] = [handler]
+    lines = Lines(stream)
+    logger = logging.getLogger(_NAME)
+    logger.handlers[:] = [lines]
     logger.setLevel(threshold)
     logger.propagate = False
+    return lines
+
+
+def recorded(line: Mapping[str, Any], level: int = logging.INFO) -> None:
+    """A request's line as a record of `logging`, for programs that have no `Lines` of their own."""
+    logging.getLogger(_NAME).log(level, "request", extra={"request": line})
+
+
+def _said(record: logging.LogRecord) -> Mapping[str, Any]:
+    line: dict[str, Any] | None = getattr(record, "request", None)
+    if line is not None:
+        return line
+    line = {"level": record.levelname, "logger": record.name, "message": record.getMessage()}
+    if record.exc_info:  # one string, never several lines
+        line["traceback"] = logging.Formatter().formatException(record.exc_info)
+    return line
+
+
+def _rendered(line: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half a surrogate pair, which a caller's id may have; or what is no JSON
+        return json.dumps(line, default=str, separators=(",", ":")).encode() + b"\n"

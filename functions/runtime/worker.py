@@ -25,7 +25,7 @@ from modelport.settings import RuntimeSettings
 from functions.runtime.batching import in_force, mixes_rows, sample_of, unbatchable
 from functions.runtime.data_plane import DataPlane
 from functions.runtime.loading import load, read_manifest
-from functions.runtime.logs import configure
+from functions.runtime.logs import RequestLog, configure
 from functions.runtime.metrics import Metrics
 from functions.runtime.server import ServerSettings, labels_of, runtime_settings
 from functions.runtime.supervisor import CANNOT_LOAD, READY
@@ -47,12 +47,12 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     if _is_gone(parent):  # it was before the line above
         return 0
     runtime, settings = runtime_settings(environ), ServerSettings.from_env(environ)
-    configure(runtime.log_level, sys.stdout)
+    lines = configure(runtime.log_level, sys.stdout)
     metrics = Metrics(metrics_fd, slot, labels_of(runtime))
     metrics.unready()  # what the last worker of this slot left behind
     started = monotonic()
     try:
-        plane, batching = _load(runtime, settings.max_body, metrics)
+        plane, batching = _load(runtime, settings.max_body, metrics, lines.request)
     except ModelportError as error:
         logger.error("the version cannot be loaded: %s", error.message)
         return CANNOT_LOAD
@@ -85,11 +85,12 @@ def _is_gone(parent: socket.socket) -> bool:
 
 
 def _load(
-    runtime: RuntimeSettings, max_body: int, metrics: Metrics
+    runtime: RuntimeSettings, max_body: int, metrics: Metrics, log: RequestLog
 ) -> tuple[DataPlane, Batching | None]:
     gc.disable()  # collecting while everything is being built finds nothing
     try:
-        plane = load(runtime, statistics=metrics.statistics(), most_decompressed=max_body)
+        statistics = metrics.statistics()
+        plane = load(runtime, statistics=statistics, most_decompressed=max_body, log=log)
         plane.observe(metrics.request)
         batching = _batching(plane, runtime)
     finally:

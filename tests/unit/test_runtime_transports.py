@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import io
 import json
 import logging
 import os
@@ -31,7 +30,6 @@ from functions.runtime.lambda_transport import (
     check_answer_size,
     lambda_handler,
 )
-from functions.runtime.logs import configure
 from functions.runtime.server import ServerSettings, main
 from tests.conftest import ROOT
 from tests.support import runtime_bundles as bundles
@@ -43,15 +41,6 @@ CONTEXT = SimpleNamespace(aws_request_id="from-lambda")
 def encoded_size(body: bytes) -> int:
     """What awslambdaric writes of an answer, in its more wasteful way."""
     return len(json.dumps(Response(200, {}, body).to_event()))
-
-
-@pytest.fixture
-def runtime_logger() -> Iterator[logging.Logger]:
-    logger = logging.getLogger("functions.runtime")
-    before = (logger.handlers[:], logger.level, logger.propagate)
-    yield logger
-    logger.handlers[:], level, logger.propagate = before
-    logger.setLevel(level)
 
 
 # --- Lambda ---------------------------------------------------------------------------------------
@@ -343,25 +332,6 @@ def test_what_the_version_is_made_of_is_for_its_log_and_not_for_callers(
     assert (response.status, response.headers["x-modelport-error"]) == (500, "integrity")
     assert b"weights.bin" not in response.body
     assert "id-1: weights.bin: expected a, got b" in caplog.text
-
-
-def test_log_lines_are_json_objects(runtime_logger: logging.Logger) -> None:
-    stream = io.StringIO()
-    configure("info", stream)
-    configure("info", stream)
-    child = logging.getLogger("functions.runtime.child")
-    child.debug("unseen")
-    child.info("request", extra={"request": {"request_id": "1"}})
-    try:
-        raise ValueError("two\nlines")
-    except ValueError:
-        child.exception("failed %s", "here")
-    plain, failed = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert plain == {"request_id": "1"}
-    assert (failed["level"], failed["message"]) == ("ERROR", "failed here")
-    assert failed["traceback"].endswith("ValueError: two\nlines")
-    with pytest.raises(InvalidSettingError, match="MODELPORT_LOG_LEVEL"):
-        configure("loud", stream)
 
 
 IMPORTED = """
