@@ -8,7 +8,7 @@ and never raises: what goes wrong becomes an answer, and a traceback goes to the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter_ns
@@ -27,7 +27,7 @@ from modelport.errors import (
 from modelport.grammar import PREDICTIONS, Call, parse
 from modelport.refusals import no_jobs
 
-from functions.runtime.codecs import CODECS, DESCRIBERS, Codec, Describer, Subject
+from functions.runtime.codecs import CODECS, DESCRIBERS, Codec, Describer, Parsed, Subject
 from functions.runtime.failures import failure
 from functions.runtime.identity import identity_headers
 from functions.runtime.logs import RequestLog, recorded
@@ -39,6 +39,7 @@ from functions.runtime.tensors import Tensors
 
 if TYPE_CHECKING:  # most versions have no script, and pay for none
     from functions.runtime.inference_script import InferenceScript
+    from functions.runtime.references import Place
 
 logger = logging.getLogger(__name__)
 
@@ -52,49 +53,46 @@ UNKNOWN = Call("unknown", "unknown")
 MOST_DECOMPRESSED = 32 * 1024 * 1024
 
 
-@dataclass(slots=True)
-class Trace:
-    """What the log line of one request says beyond its answer."""
+#: What a request asks of the model before anybody has read it.
+_UNREAD = Parsed({}, ())
 
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way to its answer, and what its log line says beyond the two."""
+
+    request: Request
     started_ns: int
-    call: Call = UNKNOWN
-    model_ns: int = 0
     #: Whether the answer may be a `Stream`.
     streams: bool = False
+    call: Call = UNKNOWN
+    parsed: Parsed = _UNREAD
+    #: When the request had been read, and the model's turn began.
+    read_ns: int = 0
+    #: The time until the model had answered, and that of its run where whoever ran it said so.
+    model_ns: int = 0
+    run_ns: int | None = None
+    #: False for all but one of those that shared a run.
+    counts: bool = True
+    #: Where the answer goes of a request that named its body.
+    place: Place | None = None
     streamed: int = 0
-    #: Whether the request named a body.
-    fetched: bool = False
     #: None for what no codec predicted: a script's answer, an error.
     spent: Spent | None = None
 
+    @property
+    def inputs(self) -> Tensors:
+        """What the model is to be run on."""
+        return self.parsed.tensors
 
-@dataclass(slots=True)
-class Run:
-    """What a request wants of the model, and what who gathers runs says of its own."""
-
-    inputs: Tensors
-    outputs: tuple[str, ...]
-    ns: int | None = None
-    counts: bool = True
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What is wanted of the model, in order."""
+        return self.parsed.outputs
 
     def ran(self, seconds: float, counts: bool) -> None:
         """It was in a run that took so long; ``counts`` is False for all but one that share it."""
-        self.ns, self.counts = round(seconds * 1e9), counts
-
-
-#: One request on its way: gives what it wants of the model, takes the outputs, ends in its answer.
-Steps = Generator[Run, Tensors, Response]
-
-
-def advance(steps: Steps, outcome: Tensors | Exception | None = None) -> Run | Response:
-    """The next thing a request wants, given what became of the last, or else its answer."""
-    try:
-        if isinstance(outcome, Exception):
-            return steps.throw(outcome)
-        return next(steps) if outcome is None else steps.send(outcome)
-    except StopIteration as end:
-        response: Response = end.value
-        return response
+        self.run_ns, self.counts = round(seconds * 1e9), counts
 
 
 class DataPlane:
@@ -140,7 +138,7 @@ class DataPlane:
 
     def handle(self, request: Request) -> Response:
         """Answer one request."""
-        return self._walk(self.steps(request))
+        return self._finished(self.begin(request))
 
     def stream(self, request: Request) -> Response:
         """Answer one request, by a `Stream` if its answer comes in pieces.
@@ -148,104 +146,132 @@ class DataPlane:
         Its pieces are made on the thread that takes them, and nobody else may run the script until
         they are all taken or it is closed.
         """
-        return self._walk(self.steps(request, streams=True))
+        return self._finished(self.begin(request, streams=True))
 
-    def _walk(self, steps: Steps) -> Response:
-        step = advance(steps)
-        while not isinstance(step, Response):
-            try:
-                outputs = self.model.run(step.inputs, step.outputs)
-            except Exception as error:
-                step = advance(steps, error)
-            else:
-                step = advance(steps, outputs)
-        return step
-
-    def runs_script(self, request: Request) -> bool:
-        """Whether this request is for ``inference.py``, which runs inside the first step."""
-        return self._script is not None and request.path.partition("?")[0].endswith(_SCRIPTED)
-
-    def steps(self, request: Request, *, streams: bool = False) -> Steps:
-        """Answer one request, leaving the runs of the model to whoever takes the steps."""
-        trace, place = Trace(perf_counter_ns(), streams=streams), None
+    def begin(self, request: Request, *, streams: bool = False) -> Exchange | Response:
+        """Answer a request, or read it up to where the model has to run: then `finish` it."""
+        exchange = Exchange(request, perf_counter_ns(), streams)
         try:
             if request.headers.get("content-type") == REFERENCE and request.method == "POST":
-                from functions.runtime.references import fetched  # few requests name a body
+                self._fetch(exchange)
+            response = self._read(exchange)
+            if response is None:
+                exchange.read_ns = perf_counter_ns()
+                return exchange
+            response = self._carried(exchange, response)
+        except Exception as error:
+            response = self._refused(exchange, error)
+        return self._ended(exchange, response)
 
-                request, place = fetched(request, self._payloads_url, self._most_fetched)
-                trace.fetched = True
-            response = yield from self._answer(request, trace)
-            if "accept-encoding" in request.headers and trace.call.verb in PREDICTIONS:
-                from functions.runtime.compression import compressed
+    def finish(self, exchange: Exchange, outcome: Tensors | Exception) -> Response:
+        """The answer, of what became of the model's run: its outputs, or what it raised."""
+        try:
+            response = self._carried(exchange, self._answer(exchange, outcome))
+        except Exception as error:
+            response = self._refused(exchange, error)
+        return self._ended(exchange, response)
 
-                response = compressed(request, response)
-            if place is not None:
-                response = place.kept(response, self._check)
-            elif self._check:
-                self._check(response)
-        except ModelportError as error:
-            call = None if trace.call is UNKNOWN else trace.call
-            response = failure(error, request.request_id, request, call)
-        except Exception:
-            response = self._failed(request)
-        response.headers.update(self._identity)
-        if trace.call.verb in PREDICTIONS and (spent := self._told(trace)):
-            response.headers["server-timing"] = spent
-        if request.method == "HEAD":
-            response = Response(response.status, response.headers)
-        if not isinstance(response, Stream):
-            self._log(request, response, trace)
-        return response
+    def _finished(self, exchange: Exchange | Response) -> Response:
+        if isinstance(exchange, Response):
+            return exchange
+        return self.finish(exchange, self._outcome(exchange.parsed))
+
+    def _outcome(self, parsed: Parsed) -> Tensors | Exception:
+        try:
+            return self.model.run(parsed.tensors, parsed.outputs)
+        except Exception as error:
+            return error
 
     def rehearse(self, request: Request) -> Response:
         """Answer a request that nobody sent: no log line, and the next one is still the first."""
-        return self._walk(self._answer(request, Trace(perf_counter_ns())))
+        exchange = Exchange(request, perf_counter_ns())
+        response = self._read(exchange)
+        return response or self._answer(exchange, self._outcome(exchange.parsed))
 
-    def _answer(self, request: Request, trace: Trace) -> Steps:
-        trace.call = call = _parse(request.method, request.path)
+    def runs_script(self, request: Request) -> bool:
+        """Whether this request is for ``inference.py``, which runs inside `begin`."""
+        return self._script is not None and request.path.partition("?")[0].endswith(_SCRIPTED)
+
+    def _fetch(self, exchange: Exchange) -> None:
+        from functions.runtime.references import fetched  # few requests name a body
+
+        exchange.request, exchange.place = fetched(
+            exchange.request, self._payloads_url, self._most_fetched
+        )
+
+    def _read(self, exchange: Exchange) -> Response | None:
+        """The answer of all but the model; None where that has to run what was read."""
+        request = exchange.request
+        exchange.call = call = _parse(request.method, request.path)
         self._check_is_ours(call)
         if "content-encoding" in request.headers and request.method == "POST":
             from functions.runtime.compression import decompressed
 
-            most = self._most_fetched if trace.fetched else self._most_decompressed
+            most = self._most_fetched if exchange.place else self._most_decompressed
             request = decompressed(request, most)
         if call.verb not in PREDICTIONS:
             if call.protocol == "jobs":
                 raise no_jobs()
             return _described(self._describers[call.protocol].describe(call, request, self.subject))
         if call.verb.startswith("generate"):
-            return self._generate(request, trace)
+            return self._generate(request, exchange)
         if self._script and call.protocol == "sagemaker":
-            return self._run_script(self._script, request, trace)
-        return (yield from self._predict(self._codecs[call.protocol], request, trace))
+            return self._run_script(self._script, request, exchange)
+        exchange.parsed = self._codecs[call.protocol].parse(call, request, self.subject)
+        return None
 
-    def _predict(self, codec: Codec, request: Request, trace: Trace) -> Steps:
-        parsed = codec.parse(trace.call, request, self.subject)
-        run = Run(parsed.tensors, parsed.outputs)
-        started = perf_counter_ns()
-        try:
-            outputs = yield run
-        except TensorError:  # these inputs do not go together, which the model can tell
-            raise
-        except Exception as error:
-            raise self._blamed_on_model(request) from error
-        finally:
-            ended = perf_counter_ns()
-            trace.model_ns = ended - started
-        headers, body = codec.format(outputs, parsed, self.subject)
+    def _answer(self, exchange: Exchange, outcome: Tensors | Exception) -> Response:
+        ended = perf_counter_ns()
+        exchange.model_ns = took = ended - exchange.read_ns
+        if isinstance(outcome, TensorError):  # inputs that do not go together: the model can tell
+            raise outcome
+        if isinstance(outcome, Exception):
+            raise self._blamed_on_model(exchange.request, outcome) from outcome
+        call, parsed = exchange.call, exchange.parsed
+        headers, body = self._codecs[call.protocol].format(outcome, parsed, self.subject)
         # What is asked to measure a version is not what its callers ask.
-        if trace.call.verb != "evaluate" and (predicted := self._summary.of(outputs)) is not None:
+        if call.verb != "evaluate" and (predicted := self._summary.of(outcome)) is not None:
             headers[PREDICTED] = predicted
-        infer_ns = trace.model_ns if run.ns is None else min(run.ns, trace.model_ns)
-        trace.spent = Spent(
-            input_ns=started - trace.started_ns,
-            queue_ns=trace.model_ns - infer_ns,
-            infer_ns=infer_ns,
-            output_ns=perf_counter_ns() - ended,
-            rows=self._rows(parsed.tensors),
-            executions=int(run.counts),
+        infer_ns = took if exchange.run_ns is None else min(exchange.run_ns, took)
+        exchange.spent = Spent(
+            exchange.read_ns - exchange.started_ns,
+            took - infer_ns,
+            infer_ns,
+            perf_counter_ns() - ended,
+            self._rows(parsed.tensors),
+            int(exchange.counts),
         )
         return Response(200, headers, body)
+
+    def _carried(self, exchange: Exchange, response: Response) -> Response:
+        """The answer as it goes out, if it can: as the caller reads it, and where it belongs."""
+        if "accept-encoding" in exchange.request.headers and exchange.call.verb in PREDICTIONS:
+            from functions.runtime.compression import compressed
+
+            response = compressed(exchange.request, response)
+        if exchange.place is not None:
+            return exchange.place.kept(response, self._check)
+        if self._check:
+            self._check(response)
+        return response
+
+    def _refused(self, exchange: Exchange, error: Exception) -> Response:
+        request = exchange.request
+        if not isinstance(error, ModelportError):
+            return failure(self._blamed_on_model(request, error), request.request_id)
+        call = None if exchange.call is UNKNOWN else exchange.call
+        return failure(error, request.request_id, request, call)
+
+    def _ended(self, exchange: Exchange, response: Response) -> Response:
+        """The answer with what every answer says, and its log line written."""
+        response.headers.update(self._identity)
+        if exchange.call.verb in PREDICTIONS and (spent := self._told(exchange)):
+            response.headers["server-timing"] = spent
+        if exchange.request.method == "HEAD":
+            response = Response(response.status, response.headers)
+        if not isinstance(response, Stream):
+            self._log(exchange, response)
+        return response
 
     def _rows(self, tensors: Tensors) -> int:
         """Batch elements of a request: its rows where every input's first dimension is free."""
@@ -253,38 +279,38 @@ class DataPlane:
             return 1
         return len(next(iter(tensors.values())))
 
-    def _run_script(self, script: InferenceScript, request: Request, trace: Trace) -> Response:
+    def _run_script(
+        self, script: InferenceScript, request: Request, exchange: Exchange
+    ) -> Response:
         started = perf_counter_ns()
         try:
-            return script.answer(trace.call, request, self.subject)
+            return script.answer(exchange.call, request, self.subject)
         except ModelportError:
             raise
         except (Exception, SystemExit) as error:  # a script that exits must not end the server
-            raise self._blamed_on_model(request) from error
+            raise self._blamed_on_model(request, error) from error
         finally:
-            trace.model_ns = perf_counter_ns() - started
+            exchange.model_ns = perf_counter_ns() - started
 
-    def _generate(self, request: Request, trace: Trace) -> Response:
+    def _generate(self, request: Request, exchange: Exchange) -> Response:
         from functions.runtime.generation import Generation  # most versions generate no text
 
         def ended(size: int) -> None:
-            trace.streamed = size
-            self._log(request, Response(200), trace)
+            exchange.streamed = size
+            self._log(exchange, Response(200))
 
         def blamed() -> ModelFailedError:
-            return self._blamed_on_model(request)
+            return self._blamed_on_model(request, True)
 
-        generation = Generation(self._script, request, self.subject, trace, blamed)
-        if trace.call.verb == "generate":
+        generation = Generation(self._script, request, self.subject, exchange, blamed)
+        if exchange.call.verb == "generate":
             return generation.whole()
-        return generation.stream(ended) if trace.streams else generation.buffered()
+        return generation.stream(ended) if exchange.streams else generation.buffered()
 
-    def _blamed_on_model(self, request: Request) -> ModelFailedError:
-        logger.exception("the model failed on request %s", request.request_id)
+    def _blamed_on_model(self, request: Request, error: BaseException | bool) -> ModelFailedError:
+        """What the caller is told; the log is told of ``error``, True for the one in hand."""
+        logger.error("the model failed on request %s", request.request_id, exc_info=error)
         return ModelFailedError(self.subject.model, self.subject.version, request.request_id)
-
-    def _failed(self, request: Request) -> Response:
-        return failure(self._blamed_on_model(request), request.request_id)
 
     def _check_is_ours(self, call: Call) -> None:
         ours = self.subject
@@ -295,40 +321,40 @@ class DataPlane:
         if call.alias is not None:
             raise AliasNotFoundError(ours.model, call.alias, ())
 
-    def _told(self, trace: Trace) -> str:
+    def _told(self, exchange: Exchange) -> str:
         """What ``server-timing`` says: the model's run alone, and whether this process is new."""
-        ns = trace.spent.infer_ns if trace.spent else trace.model_ns
+        ns = exchange.spent.infer_ns if exchange.spent else exchange.model_ns
         ran = f"model;dur={ns / 1e6:.3f}" if ns else ""
         if not self._cold:
             return ran
         return f"{ran}, cold" if ran else "cold"
 
-    def _log(self, request: Request, response: Response, trace: Trace) -> None:
-        predicts = trace.call.verb in PREDICTIONS
-        duration_ns = perf_counter_ns() - trace.started_ns
+    def _log(self, exchange: Exchange, response: Response) -> None:
+        request, call = exchange.request, exchange.call
+        predicts = call.verb in PREDICTIONS
+        duration_ns = perf_counter_ns() - exchange.started_ns
         line = {
             "request_id": request.request_id,
             "model": self.subject.model,
             "version": self.subject.version,
-            "protocol": trace.call.protocol,
-            "verb": trace.call.verb,
+            "protocol": call.protocol,
+            "verb": call.verb,
             "status": response.status,
             "duration_ms": _ms(duration_ns),
-            "model_ms": _ms(trace.model_ns),
+            "model_ms": _ms(exchange.model_ns),
             "cold_start": self._cold and predicts,
             "bytes_in": len(request.body),
-            "bytes_out": len(response.body) + trace.streamed,
+            "bytes_out": len(response.body) + exchange.streamed,
         }
         if predicts:
             self._cold = False
-            spent = trace.spent or Spent(infer_ns=trace.model_ns)
+            spent = exchange.spent or Spent(infer_ns=exchange.model_ns)
             succeeded = response.status < 400
             self.subject.statistics.count(spent, duration_ns, succeeded=succeeded)
         if self._observer:
             self._observer(line)
         # SageMaker pings every few seconds; that is noise, not traffic.
-        level = logging.DEBUG if trace.call.verb == "ping" else logging.INFO
-        self._write_line(line, level)
+        self._write_line(line, logging.DEBUG if call.verb == "ping" else logging.INFO)
 
 
 def identity(subject: Subject) -> dict[str, str]:
@@ -343,4 +369,5 @@ def _described(answer: Mapping[str, Any] | Response | None) -> Response:
 
 
 def _ms(duration_ns: int) -> float:
-    return round(duration_ns / 1e6, 3)
+    """Milliseconds with three digits; whole microseconds first are quicker than `round`."""
+    return (duration_ns + 500) // 1000 / 1000
