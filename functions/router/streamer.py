@@ -1,18 +1,18 @@
 """The router's second door on a REST API: what it answers in pieces leaves in pieces.
 
 A program, not a handler: Lambda's own loop for Python does not stream, so ``stream`` beside this
-file starts this in its place. The second composition root of this folder, with the same routes,
-refusals and log lines as the first.
+file starts this in its place, with the loop that model functions have. The second composition root
+of this folder, with the same routes, refusals and log lines as the first.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, MutableMapping
 from dataclasses import replace
+from typing import NoReturn
 
 import boto3
 from modelport.backends import (
@@ -22,6 +22,7 @@ from modelport.backends import (
 )
 from modelport.envelope import Request, Response, Stream
 from modelport.errors import ModelportError
+from modelport.lambda_runtime.loop import run
 from modelport.registry.s3 import S3Registry
 from modelport.settings import RouterSettings
 
@@ -30,17 +31,16 @@ from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
 from functions.router.gateway import PROBLEM, Event, plain, query_of
-from functions.router.runtime_loop import report_error, serve
 
 #: As long as a model function can run at most.
 LIMIT_S = 900.0
 MODELS_CONFIG = models_config(LIMIT_S)
 
 
-def answering(exchange: Exchange) -> Callable[[Event], Response]:
+def answering(exchange: Exchange) -> Callable[[Event, object], Response]:
     """What answers a REST API's events through ``exchange``."""
 
-    def answer(event: Event) -> Response:
+    def answer(event: Event, context: object) -> Response:
         read = plain(event)
         response = exchange.answer(_request(read), event, read.get(PROBLEM))
         if not isinstance(response, Stream):
@@ -74,16 +74,9 @@ def build(environ: Mapping[str, str]) -> Exchange:
     return Exchange(dispatcher, time.monotonic, log_line, settings.environment)
 
 
-def main(environ: Mapping[str, str]) -> int:
+def main(environ: MutableMapping[str, str]) -> NoReturn:
     """Answer events until Lambda ends the process."""
-    api = environ["AWS_LAMBDA_RUNTIME_API"]
-    try:
-        exchange = build(environ)
-    except Exception as error:
-        print(f"the streamer cannot start: {error}", file=sys.stderr, flush=True)
-        report_error(api, "init/error", error)
-        return 1
-    serve(api, answering(exchange))
+    run(lambda: answering(build(environ)), environ)
 
 
 def _request(event: Event) -> Request:
@@ -103,4 +96,4 @@ def _told(pieces: Generator[bytes]) -> Generator[bytes]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ))
+    main(os.environ)

@@ -1,8 +1,8 @@
 """The entry point of every model image: one program, three homes.
 
 ``serve`` is SageMaker's way to start the HTTP server. A handler's name is the image's default
-command: on Lambda, which says where its Runtime API is, awslambdaric runs that handler; anywhere
-else (``docker run``, Kubernetes) it is the HTTP server too. No home imports what another needs.
+command: on Lambda, which says where its Runtime API is, that handler is polled for; anywhere else
+(``docker run``, Kubernetes) it is the HTTP server too. No home imports what another needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     if words != ["serve"] and environ.get("AWS_LAMBDA_RUNTIME_API"):
         from functions.runtime.lambda_loop import poll
 
-        poll(["awslambdaric", *(words or [HANDLER])])
+        poll(words[0] if words else HANDLER, environ)
         return 0
     from functions.runtime.server import main as serve
 

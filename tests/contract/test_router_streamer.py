@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ from modelport.errors import (
     ModelFailedError,
     ModelTimeoutError,
 )
+from modelport.lambda_runtime.api import RuntimeApi
+from modelport.lambda_runtime.log_lines import LogLines
+from modelport.lambda_runtime.loop import serve
 from modelport.routes import Deployment
 
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
-from functions.router.runtime_loop import serve
 from functions.router.streamer import answering
 from tests.conftest import ROOT
 from tests.support import runtime_bundles as bundles
@@ -78,8 +80,9 @@ class Streamer:
         answer = answering(Exchange(dispatcher, time.monotonic, self.lines.append))
 
         def run() -> None:
-            with suppress(OSError):  # the Runtime API has ended
-                serve(api.address, answer)
+            lambda_api = RuntimeApi(api.address)
+            with closing(lambda_api), suppress(OSError):  # the Runtime API has ended
+                serve(lambda_api, answer, {}, LogLines({}))
 
         self._thread = threading.Thread(target=run)
         self._thread.start()
@@ -114,6 +117,7 @@ def streamer(bundle: Path, front: StreamingRuntimeApi) -> Iterator[Streamer]:
         yield running
         function.close()
         front.events.put(None)
+        front.events.put(None)  # it asks once more, on a new connection
         running.join()
 
 

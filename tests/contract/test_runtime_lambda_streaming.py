@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from modelport.envelope import Request, Response, Stream
-from modelport.lambda_stream import send
+from modelport.lambda_runtime.streams import send
 
 from tests.support import runtime_bundles as bundles
 from tests.support.runtime_api import StreamingRuntimeApi, head_and_body, runtime_api

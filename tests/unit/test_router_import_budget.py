@@ -47,6 +47,7 @@ _BUDGET = {
     "modelport.embedded_metrics",
     "modelport.envelope",
     "modelport.errors",
+    "modelport.fast_json",
     "modelport.goldens",
     "modelport.goldens.golden",
     "modelport.grammar",

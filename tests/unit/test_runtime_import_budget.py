@@ -17,11 +17,12 @@ import pytest
 from tests.conftest import ROOT
 from tests.support import runtime_bundles as bundles
 
-#: What numpy, onnxruntime and awslambdaric bring along is theirs, and measured, not listed.
+#: What numpy and onnxruntime bring along is theirs, and measured, not listed.
 _PROGRAM = """
 import sys
-import numpy, onnxruntime, orjson, awslambdaric.bootstrap
+import numpy, onnxruntime, orjson
 before = set(sys.modules)
+import functions.runtime.lambda_loop, modelport.lambda_runtime.loop
 from functions.runtime.handler import handler
 class Context:
     aws_request_id = "1"
@@ -45,6 +46,7 @@ _BUDGET = {
     "functions.runtime.handler",
     "functions.runtime.identity",
     "functions.runtime.json_numbers",
+    "functions.runtime.lambda_loop",
     "functions.runtime.lambda_transport",
     "functions.runtime.lean_numpy",
     "functions.runtime.loading",
@@ -58,9 +60,17 @@ _BUDGET = {
     "modelport",
     "modelport.envelope",
     "modelport.errors",
+    "modelport.fast_json",
     "modelport.goldens",
     "modelport.goldens.golden",
     "modelport.grammar",
+    "modelport.lambda_runtime",
+    "modelport.lambda_runtime.api",
+    "modelport.lambda_runtime.connection",
+    "modelport.lambda_runtime.context",
+    "modelport.lambda_runtime.handlers",
+    "modelport.lambda_runtime.log_lines",
+    "modelport.lambda_runtime.loop",
     "modelport.manifest",
     "modelport.metadata",
     "modelport.raw_tensors",
@@ -68,7 +78,9 @@ _BUDGET = {
     "modelport.refusals",
     "modelport.settings",
     "modelport.signature",
-    # the standard library, beyond what the three bring along
+    # the standard library, beyond what those bring along
+    "array",
+    "atexit",
     "base64",
     "binascii",
     "copy",
@@ -78,8 +90,15 @@ _BUDGET = {
     "gc",
     "glob",
     "ipaddress",
+    "logging",
     "ntpath",
     "pathlib",
+    "select",
+    "selectors",
+    "socket",
+    "string",
+    "threading",
+    "traceback",
     "urllib",
     "urllib.parse",
 }
