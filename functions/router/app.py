@@ -1,108 +1,53 @@
-"""The router as an ASGI app: bytes in, `Dispatcher`, bytes out, one log line per request.
+"""The router as an ASGI app: bytes in, `Exchange`, bytes out, one log line per request.
 
 The tensor path is one raw ASGI endpoint under FastAPI: no models, no validation, no copies. It
 must not read the environment or create clients (that is `functions.router.handler`), and nothing
 it is sent may make it raise: whatever happens becomes a JSON answer with a request id.
+
+In Lambda most events never come here (`functions.router.straight`), so this is imported when the
+first one does.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
 import anyio
 from fastapi import FastAPI
-from modelport.backends import Backend
 from modelport.envelope import Request, Response
 from modelport.errors import PayloadTooLargeError
-from modelport.settings import RouterSettings
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.router.caller import request_id
-from functions.router.dispatch import Dispatcher, Source
-from functions.router.exchange import Exchange
 from functions.router.gateway import PROBLEM
-from functions.router.routes_cache import Clock, Log
-
-if TYPE_CHECKING:
-    from functions.router.jobs import Jobs
-    from functions.router.shadowing import Shadows
-
-_FEWER_ROWS = "send fewer rows per request"
-_UPLOAD = f"{_FEWER_ROWS}, or upload the body: POST /uploads"
-
-logger = logging.getLogger(__name__)
+from functions.router.router import Router
 
 
-def log_json(record: Mapping[str, Any]) -> None:
-    """Hand one record to `logging` as one line of JSON."""
-    logger.info("%s", json.dumps(record, default=str))
-
-
-def create_app(
-    registry: Source,
-    backends: Mapping[str, Backend],
-    *,
-    settings: RouterSettings,
-    clock: Clock = time.monotonic,
-    log: Log = log_json,
-    threads: bool = True,
-    shadows: Shadows | None = None,
-    jobs: Callable[[], Jobs] | None = None,
-) -> FastAPI:
-    """The router over a registry and one backend per deployment target.
+def create_app(router: Router, *, threads: bool = True) -> FastAPI:
+    """An app over a router.
 
     ``threads`` answers each request in a thread, so that a slow model does not hold up the others.
     Where there is never more than one request at a time, as in Lambda, turn it off: the hop costs
-    more than the router's own work. Without ``shadows`` no answers are copied, without ``jobs`` no
-    calls are answered later.
+    more than the router's own work.
     """
     app = FastAPI(title="modelport", docs_url=None, redoc_url=None, openapi_url=None)
-    dispatcher = Dispatcher(
-        registry,
-        backends,
-        routes_ttl_s=settings.routes_ttl_s,
-        clock=clock,
-        log=log,
-        auth=settings.auth,
-        shadows=shadows,
-        jobs=jobs,
-    )
     # What no route of the app claims is the data plane's. As the default rather than as a route,
     # because patterns have gaps: "/{path:path}" does not match a path with a line break.
-    app.router.default = _Endpoint(
-        Exchange(dispatcher, clock, log, settings.environment),
-        settings.max_body_bytes,
-        app.router.default,
-        _UPLOAD if jobs else _FEWER_ROWS,
-        threads=threads,
-    )
+    app.router.default = _Endpoint(router, app.router.default, threads=threads)
     return app
 
 
 class _Endpoint:
     """The data plane as an ASGI app: it sees every method, the raw path and the raw body."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        max_body: int,
-        not_http: ASGIApp,
-        way_out: str,
-        *,
-        threads: bool,
-    ) -> None:
-        self._exchange, self._max_body, self._way_out = exchange, max_body, way_out
-        self._threads, self._not_http = threads, not_http
+    def __init__(self, router: Router, not_http: ASGIApp, *, threads: bool) -> None:
+        self._router, self._not_http, self._threads = router, not_http, threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._not_http(scope, receive, send)
         headers = _headers(scope)
-        body = await _read(receive, headers, self._max_body, self._way_out)
+        body = await _read(receive, headers, self._router)
         if body is None:
             return
         if self._threads:
@@ -118,7 +63,7 @@ class _Endpoint:
         sent = body if isinstance(body, bytes) else b""
         request = Request(scope["method"], _raw_path(scope), headers, sent, request_id(event))
         problem = (event or {}).get(PROBLEM) if isinstance(body, bytes) else body
-        return self._exchange.answer(request, event, problem)
+        return self._router.exchange.answer(request, event, problem)
 
 
 def _headers(scope: Scope) -> dict[str, str]:
@@ -128,12 +73,12 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 async def _read(
-    receive: Receive, headers: Mapping[str, str], limit: int, way_out: str
+    receive: Receive, headers: Mapping[str, str], router: Router
 ) -> bytes | PayloadTooLargeError | None:
     """The body; an error instead once it is over the limit; None when the caller hung up."""
-    declared = headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > limit:
-        return _too_large(int(declared), limit, way_out)
+    refused = router.refused_size(headers)
+    if refused is not None:
+        return refused
     chunks, size = [], 0
     while True:
         message = await receive()
@@ -142,14 +87,10 @@ async def _read(
         chunk = message.get("body", b"")
         chunks.append(chunk)
         size += len(chunk)
-        if size > limit:
-            return _too_large(size, limit, way_out)
+        if (refused := router.too_large(size)) is not None:
+            return refused
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _too_large(size: int, limit: int, way_out: str) -> PayloadTooLargeError:
-    return PayloadTooLargeError(size, limit, "the request body", way_out)
 
 
 async def _send(send: Send, response: Response, *, head: bool) -> None:

@@ -31,7 +31,7 @@ def plain(event: Event) -> Event:
     read["multiValueHeaders"] = None
     read["isBase64Encoded"] = False
     try:
-        read["body"] = _body(event)
+        read["body"] = body_of(event)
     except ValueError:
         read["body"] = b""
         read[PROBLEM] = MalformedRequestError(
@@ -72,7 +72,7 @@ def query_of(event: Event) -> str:
     return urlencode(values, doseq=True, errors="replace") if values else ""
 
 
-def _body(event: Event) -> bytes:
+def body_of(event: Event) -> bytes:
     """The body; raises ValueError (of which `binascii.Error` is one)."""
     body = event.get("body") or ""
     if event.get("isBase64Encoded"):
@@ -89,12 +89,19 @@ def without_base_path(event: Event) -> Event:
     '/v2'
     """
     context = event.get("requestContext") or {}
-    http = context.get("http")
+    path, http = path_of(event, context), context.get("http")
     if isinstance(http, Mapping):
-        path = _rest(event, str(event.get("rawPath") or http.get("path") or "/"), context)
         context = {**context, "http": {**http, "path": path}}
         return {**event, "rawPath": path, "requestContext": context}
-    return {**event, "path": _rest(event, str(event.get("path") or "/"), context)}
+    return {**event, "path": path}
+
+
+def path_of(event: Event, context: Mapping[str, Any]) -> str:
+    """The path of ``event`` from the router's own root; ``context`` is its request context."""
+    http = context.get("http")
+    if isinstance(http, Mapping):
+        return _rest(event, str(event.get("rawPath") or http.get("path") or "/"), context)
+    return _rest(event, str(event.get("path") or "/"), context)
 
 
 def _rest(event: Event, path: str, context: Mapping[str, Any]) -> str:
@@ -105,12 +112,14 @@ def _rest(event: Event, path: str, context: Mapping[str, Any]) -> str:
     if isinstance(proxy, str) and proxy:
         return _after_prefix(path, f"/{proxy.lstrip('/')}")
     stage = context.get("stage")
-    if "http" not in context or stage in (None, "", "$default") or allowed_methods(path):
+    if "http" not in context or stage in (None, "", "$default"):
+        return path
+    prefix = f"/{stage}"
+    if not f"{path}/".startswith(f"{prefix}/") or allowed_methods(path):
         # A path that is one of ours as it stands has no stage in front, even if a stage is called
         # v1 or v2: a custom domain leaves the stage out.
         return path
-    prefix = f"/{stage}"
-    return (path.removeprefix(prefix) or "/") if f"{path}/".startswith(f"{prefix}/") else path
+    return path.removeprefix(prefix) or "/"
 
 
 def _last(path: str, segments: int) -> str:

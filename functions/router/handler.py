@@ -1,4 +1,4 @@
-"""The router on Lambda: environment → settings, clients, app; API Gateway event → answer.
+"""The router on Lambda: environment → settings, clients, router; API Gateway event → answer.
 
 The composition root: beside `functions.router.streamer` the only module of the router that reads
 the environment and creates clients. It decides nothing about requests.
@@ -12,34 +12,64 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from fastapi import FastAPI
-from mangum import Mangum
 from modelport.backends import Backend, LambdaBackend, SageMakerBackend
 from modelport.errors import ROUTER_LIMIT_S
 from modelport.registry.s3 import S3Registry
 from modelport.settings import RouterSettings
 
-from functions.router.app import create_app
 from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
 from functions.router.gateway import Event, plain, unreadable
+from functions.router.router import Router, router_over
 from functions.router.shadowing import shadows_of
+from functions.router.straight import straight
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from functions.router.jobs import Jobs
 
 #: Together with the time to connect just under the 29 s that gateways and the router's own function
 #: allow, so that the caller gets our answer (504, and which model it was) and not theirs.
 MODELS_CONFIG = models_config(ROUTER_LIMIT_S)
 
+#: Where no caller waits for the start: then nothing is left for the first call that needs it.
+_INIT_IS_FREE = frozenset({"snap-start", "provisioned-concurrency"})
+
 Handler = Callable[[Event, Any], dict[str, Any]]
 
 
-def lambda_handler(app: FastAPI) -> Handler:
-    """The Lambda handler of an app: any stage or base path, HTTP and REST API events.
+def lambda_handler(router: Router, *, at_once: bool = False) -> Handler:
+    """The Lambda handler of a router: any stage or base path, HTTP and REST API events.
+
+    What does not go `straight` goes through the app, which is made for the first such event, or
+    ``at_once``.
+    """
+
+    @cache
+    def adapted() -> Handler:
+        from functions.router.app import create_app  # FastAPI is half of a cold start
+
+        return through_app(create_app(router, threads=False))
+
+    if at_once:
+        adapted()
+        _import_the_rest()
+
+    def handle(event: Event, context: Any) -> dict[str, Any]:
+        answer = straight(router, event)
+        return adapted()(event, context) if answer is None else answer
+
+    return handle
+
+
+def through_app(app: FastAPI) -> Handler:
+    """The Lambda handler of an app.
 
     Bodies are bytes on both sides of the app; the adapter writes base64 for everything that is not
     text or JSON. An event that cannot be read is answered too.
     """
+    from mangum import Mangum
+
     adapter = Mangum(app, lifespan="off")
 
     def handle(event: Event, context: Any) -> dict[str, Any]:
@@ -49,6 +79,13 @@ def lambda_handler(app: FastAPI) -> Handler:
             return adapter(unreadable(), context)
 
     return handle
+
+
+def _import_the_rest() -> None:
+    import functions.router.docs
+    import functions.router.jobs
+    import functions.router.repository
+    import functions.router.shadow_queue  # noqa: F401
 
 
 def build(environ: Mapping[str, str]) -> Handler:
@@ -64,16 +101,16 @@ def build(environ: Mapping[str, str]) -> Handler:
             timeout_s=ROUTER_LIMIT_S,
         ),
     }
-    app = create_app(
+    router = router_over(
         registry,
         backends,
         settings=settings,
         log=log_line,
-        threads=False,
         jobs=jobs(environ, settings, session),
         shadows=shadows_of(settings, _queue_client, log_line),
     )
-    return lambda_handler(app)
+    at_once = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in _INIT_IS_FREE
+    return lambda_handler(router, at_once=at_once)
 
 
 def _queue_client() -> Any:

@@ -24,6 +24,7 @@ from modelport.manifest import Manifest
 from modelport.settings import RouterSettings
 
 from functions.router.app import create_app
+from functions.router.router import router_over
 from functions.runtime.loading import load
 from tests.support import runtime_bundles as bundles
 from tests.support.conformance import complaints
@@ -97,13 +98,14 @@ def router(folder: Path) -> FastAPI:
     """The router's app over a real model in this process."""
     plane = load(bundles.write_bundle(folder, bundles.NEGATE))
     manifest = Manifest.from_bytes((folder / "manifest.json").read_bytes())
-    return create_app(
+    router = router_over(
         OneVersion(manifest),
         {"lambda": CallableBackend({3: plane.handle})},
         settings=RouterSettings("bucket", "test"),
         log=lambda record: None,
         jobs=lambda: JobsWorld().jobs,
     )
+    return create_app(router)
 
 
 @contextmanager

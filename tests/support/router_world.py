@@ -25,6 +25,7 @@ from modelport.signature import Signature, TensorSpec
 
 from functions.router.app import create_app
 from functions.router.handler import lambda_handler
+from functions.router.router import Router, router_over
 from tests.support.api_events import Event, answer_body, http_v2
 
 MODEL = "magika"
@@ -166,7 +167,7 @@ class Answer:
 
 
 class World:
-    """A registry, a clock, models by version, a log, and the app over all of them."""
+    """A registry, a clock, models by version, a log, and the router over all of them."""
 
     def __init__(
         self,
@@ -186,16 +187,21 @@ class World:
         handlers: Mapping[int | str, Handler] = (
             {1: echo, 2: echo, 3: echo, 4: echo} if models is None else models
         )
-        self.app: FastAPI = create_app(
+        self.router: Router = router_over(
             self.registry,
             backends if backends is not None else {"lambda": CallableBackend(handlers)},
             settings=self.settings,
             clock=self.clock,
             log=lambda record: self.records.append(dict(record)),
-            threads=threads,
             jobs=jobs,
             shadows=shadows,
         )
+        self._threads = threads
+
+    @property
+    def app(self) -> FastAPI:
+        """The router as an app that a server can serve."""
+        return create_app(self.router, threads=self._threads)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -212,7 +218,7 @@ class World:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
-            return lambda_handler(self.app)(event, None)
+            return lambda_handler(self.router)(event, None)
         finally:
             asyncio.set_event_loop(None)
             loop.close()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from modelport.envelope import Response
 
-from functions.router.app import log_json
 from tests.support.api_events import Event, http_v2, rest_v1
 from tests.support.router_world import MODEL, Recorder, World, deployed
 
@@ -247,13 +245,3 @@ def test_every_request_is_one_line_with_the_same_keys_and_no_payload() -> None:
     assert (second["status"], second["error"]) == (404, "route-not-found")
     assert second["cold_start"] is False
     assert "secret" not in json.dumps(world.records)
-
-
-def test_without_a_sink_of_its_own_a_record_is_one_line_of_logging(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level("INFO", "functions.router.app"):
-        log_json({"status": 200, "path": Path("x")})
-    assert [json.loads(record.message) for record in caplog.records] == [
-        {"status": 200, "path": "x"}
-    ]

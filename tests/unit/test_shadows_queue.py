@@ -17,7 +17,7 @@ from modelport.routes import Policy, Routes, Rule, Shadow
 from modelport.settings import RouterSettings
 from modelport.shadows.message import LIMIT, ShadowCall
 
-from functions.router.app import create_app
+from functions.router.router import router_over
 from functions.router.shadow_queue import (
     MOST_BYTES,
     MOST_COPIES,
@@ -117,13 +117,12 @@ class Door:
             most_bytes=most_bytes,
         )
         live: dict[int | str, Handler] = {1: Recorder(), 2: Recorder(), 3: Recorder()}
-        self.world.app = create_app(
+        self.world.router = router_over(
             SwitchableRegistry(routes),
             {"lambda": CallableBackend(models or live)},
             settings=self.world.settings,
             clock=self.clock,
             log=log,
-            threads=False,
             shadows=self.queue,
             jobs=None if jobs is None else lambda: jobs,
         )
