@@ -18,7 +18,13 @@ from http import HTTPStatus
 
 from modelport.envelope import Request, Response
 
-from functions.runtime.asgi import METRICS, as_asked, safe_id, scrape, still_loading
+from functions.runtime.front import (
+    RequestIds,
+    as_asked,
+    asks_for_metrics,
+    scrape,
+    still_loading,
+)
 from functions.runtime.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -56,6 +62,7 @@ class Doorman:
         self._tasks: set[asyncio.Task[None]] = set()
         self._hand_over: HandOver = lambda connection: False
         self._resting: asyncio.TimerHandle | None = None
+        self._ids = RequestIds()
         self.reason = LOADING
 
     def open(self, hand_over: HandOver) -> None:
@@ -119,17 +126,17 @@ class Doorman:
             writer.close()
 
     def _answer(self, head: bytes) -> bytes:
-        request = _request(head)
+        request = _request(head, self._ids)
         if request is None:
             return _bytes(Response(400, {"content-type": "text/plain"}, b"not an HTTP request\n"))
-        if request.path == METRICS and self._metrics:
+        if self._metrics and asks_for_metrics(request):
             return _bytes(scrape(self._metrics), request.method)
         response = still_loading(request, self.reason)
         response.headers.update(self._headers)
         return _bytes(as_asked(request, response), request.method)
 
 
-def _request(head: bytes) -> Request | None:
+def _request(head: bytes, ids: RequestIds) -> Request | None:
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     parts = first.split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
@@ -138,7 +145,7 @@ def _request(head: bytes) -> Request | None:
     for line in lines:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    return Request(parts[0], parts[1].partition("?")[0], headers, b"", safe_id(headers))
+    return Request(parts[0], parts[1].partition("?")[0], headers, b"", ids.of(headers))
 
 
 def _bytes(response: Response, method: str = "GET") -> bytes:

@@ -12,6 +12,8 @@ from typing import Any, cast
 
 #: HTTP/2's preface begins so, and no method of HTTP/1.1 does.
 HTTP2 = b"PRI * HTTP/2.0"
+#: Seconds for which a connection may say nothing: as long as one may be idle between requests.
+SILENCE_S = 75
 
 
 class Greeting(asyncio.Protocol):
@@ -27,6 +29,7 @@ class Greeting(asyncio.Protocol):
         self._http, self._grpc = http, grpc
         self._connections = connections
         self._said = b""
+        self._seconds = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -43,9 +46,17 @@ class Greeting(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._connections.discard(self)
 
+    def tick(self) -> None:
+        """A second has passed."""
+        self._seconds += 1
+        if self._seconds >= SILENCE_S:
+            self._transport.close()
+
     def shutdown(self) -> None:
         """End a connection on which nothing was asked."""
         self._transport.close()
+
+    cancel = shutdown
 
     def _hand_over(self, protocol: asyncio.Protocol) -> None:
         self._connections.discard(self)

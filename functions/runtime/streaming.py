@@ -3,31 +3,48 @@
 A piece is asked for when the one before it has gone out, so a slow reader slows the script down and
 fills no memory. Who waits for a turn holds no thread. A caller who leaves, or who reads nothing for
 a while, ends the making: the script's generator is closed after the piece it is at. This module
-must not know models, and no more of HTTP than ASGI's messages.
+must not know models or HTTP: an `Outlet` takes what is made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from modelport.envelope import Handler, Request, Response, Stream
 
 logger = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Value = TypeVar("Value")
 
 #: Seconds for which a caller may read nothing of what is there before its stream ends.
 STALL_S = 60.0
+
+
+class Outlet(Protocol):
+    """Where one answer goes; its methods raise ConnectionError once the caller has left."""
+
+    @property
+    def gone(self) -> asyncio.Future[None]:
+        """Done when the caller has left."""
+
+    def answer(self, response: Response) -> None:
+        """Send an answer whose body is there."""
+
+    def begin(self, head: Response) -> None:
+        """Send status and headers of an answer in pieces."""
+
+    async def send(self, piece: bytes) -> None:
+        """Send a piece, and wait while the caller reads slowly."""
+
+    def end(self) -> None:
+        """There are no more pieces."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +73,18 @@ class Generating:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def serve(
-        self, request: Request, receive: Receive, send: Send, dress: Callable[[Response], Response]
+        self, request: Request, outlet: Outlet, dress: Callable[[Response], Response]
     ) -> None:
         """Answer one request; ``dress`` gives the head of the answer its last form."""
-        gone = asyncio.ensure_future(_departure(receive))
         try:
-            await self._serve(request, gone, send, dress)
+            await self._serve(request, outlet, dress)
         except ConnectionError:
             logger.info("the caller of request %s has left", request.request_id)
-        finally:
-            gone.cancel()
 
     async def _serve(
-        self,
-        request: Request,
-        gone: asyncio.Future[None],
-        send: Send,
-        dress: Callable[[Response], Response],
+        self, request: Request, outlet: Outlet, dress: Callable[[Response], Response]
     ) -> None:
+        gone = outlet.gone
         limit = self._pace.limit_s
         opened: list[Response] = []
 
@@ -86,44 +97,41 @@ class Generating:
         try:
             await _first(asyncio.ensure_future(self._turn.acquire()), gone, limit)
         except TimeoutError:
-            await write(dress(self._pace.overdue(request)), send)
+            outlet.answer(dress(self._pace.overdue(request)))
             return
         try:
             left = None if until is None else max(0.0, until - loop.time())
             answer = await _first(loop.run_in_executor(self._thread, begin), gone, left)
             self._pace.progress()
             if isinstance(answer, Stream):
-                await send(head(dress(Response(answer.status, answer.headers))))
-                await self._pass_on(answer, request, gone, send)
+                outlet.begin(dress(Response(answer.status, answer.headers)))
+                await self._pass_on(answer, request, outlet)
             else:
-                await write(dress(answer), send)
+                outlet.answer(dress(answer))
         except TimeoutError:  # nothing was sent yet: `_pass_on` keeps its own to itself
-            await write(dress(self._pace.overdue(request)), send)
+            outlet.answer(dress(self._pace.overdue(request)))
         finally:
             with suppress(RuntimeError):  # the server has ended
                 self._thread.submit(_close, opened)
             self._turn.release()
 
-    async def _pass_on(
-        self, stream: Stream, request: Request, gone: asyncio.Future[None], send: Send
-    ) -> None:
+    async def _pass_on(self, stream: Stream, request: Request, outlet: Outlet) -> None:
         loop = asyncio.get_running_loop()
         while True:
             taking = loop.run_in_executor(self._thread, next, stream.pieces, None)
             try:
-                piece = await _first(taking, gone, self._pace.limit_s)
+                piece = await _first(taking, outlet.gone, self._pace.limit_s)
             except TimeoutError:
                 said = orjson.loads(self._pace.overdue(request).body)
-                piece = b"data: " + orjson.dumps(said) + b"\n\n"
-                await send({"type": "http.response.body", "body": piece})
+                await outlet.send(b"data: " + orjson.dumps(said) + b"\n\n")
+                outlet.end()
                 return
             self._pace.progress()
             if piece is None:
-                await send({"type": "http.response.body", "body": b""})
+                outlet.end()
                 return
-            body = {"type": "http.response.body", "body": piece, "more_body": True}
             try:
-                await asyncio.wait_for(send(body), self._pace.stall_s)
+                await asyncio.wait_for(outlet.send(piece), self._pace.stall_s)
             except TimeoutError:
                 raise ConnectionAbortedError("the caller reads nothing") from None
 
@@ -132,29 +140,6 @@ def generates(request: Request) -> bool:
     """Whether the request asks for text."""
     path = request.path.partition("?")[0]
     return request.method == "POST" and path.endswith(("/generate", "/generate_stream"))
-
-
-def head(response: Response) -> Message:
-    """ASGI's message with status and headers."""
-    headers = response.headers.items()
-    return {
-        "type": "http.response.start",
-        "status": response.status,
-        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-    }
-
-
-async def write(response: Response, send: Send) -> None:
-    """Send an answer whose body is there."""
-    length = {"content-length": str(len(response.body))}
-    await send(head(Response(response.status, {**response.headers, **length})))
-    await send({"type": "http.response.body", "body": response.body})
-
-
-async def _departure(receive: Receive) -> None:
-    """Return once the caller has left; the request has been read, so nothing else comes."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _first(

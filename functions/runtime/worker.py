@@ -64,17 +64,23 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     from functions.runtime.service import Limits, Service
 
     limits = Limits(settings.max_body, settings.drain_s, settings.timeout_s)
-    service = Service(plane, limits, metrics, batching)
+    service = Service(plane, limits, metrics, batching, hung=_end_now)
     took = monotonic() - started
 
     def hello() -> None:
         parent.send(READY)
         metrics.loaded(took)
 
-    # Until uvicorn has its own handlers, and after: it raises the signal again once it has ended.
+    # Until the loop has its own handlers.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     return 1 if service.run(parent, hello) else 0
+
+
+def _end_now() -> None:
+    """The loop hangs and nothing else ends it: the parent starts another worker."""
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def _is_gone(parent: socket.socket) -> bool:

@@ -14,7 +14,7 @@ from modelport.cli.kubernetes import GRACE_S, PAUSE_S, Document, Workload, docum
 from modelport.deployments import DeploymentEntry, with_entry
 from modelport.refs import MODEL_NAME
 
-from functions.runtime.asgi import METRICS
+from functions.runtime.front import METRICS
 from functions.runtime.server import DRAIN_S, ServerSettings
 from tests.support.cli_world import Terminal
 

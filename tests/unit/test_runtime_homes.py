@@ -16,10 +16,11 @@ from modelport.errors import InvalidSettingError
 from modelport.sagemaker_envelope import HEADER, MARK, attributes_of, body_of, unwrapped
 
 from functions.runtime.__main__ import main
-from functions.runtime.asgi import Application, Deadline
+from functions.runtime.application import Application, Deadline
 from functions.runtime.metrics import Metrics, shared_memory
 from functions.runtime.server import ServerSettings, runtime_settings
 from tests.conftest import ROOT
+from tests.support.runtime_connections import exchanged
 
 VERSION = {"MODELPORT_MODEL": "m", "MODELPORT_VERSION": "1", "MODELPORT_DIGEST": "sha256:0"}
 
@@ -63,10 +64,17 @@ def test_on_lambda_the_handler_is_polled_for_and_nothing_of_the_server_is_there(
     arguments: list[str],
 ) -> None:
     api = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
-    modules = imported("awslambdaric", arguments, api)
-    assert not any(name.startswith(("uvicorn", "modelport", "numpy")) for name in modules)
+    modules = imported("functions.runtime.handler", arguments, api)
+    assert not any(name.startswith(("awslambdaric", "uvicorn", "numpy")) for name in modules)
+    assert not {"asyncio", "http.client"} & modules
     ours = {name for name in modules if name.startswith("functions")}
     assert ours == {"functions", "functions.runtime", "functions.runtime.lambda_loop"}
+
+
+def test_several_requests_at_once_are_awslambdarics_own_business() -> None:
+    api = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9", "AWS_LAMBDA_MAX_CONCURRENCY": "2"}
+    modules = imported("awslambdaric", [], api)
+    assert not any(name.startswith(("uvicorn", "modelport", "numpy")) for name in modules)
 
 
 @pytest.mark.parametrize(
@@ -136,26 +144,11 @@ def test_runtime_settings_out_of_range_are_named(name: str, value: str) -> None:
 
 
 def post(application: Application, request: Request) -> Response:
-    """Send ``request`` to the ASGI application."""
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": request.body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": request.method,
-        "path": request.path,
-        "raw_path": request.path.encode(),
-        "headers": [(k.encode(), v.encode()) for k, v in request.headers.items()],
-    }
-    asyncio.run(application(scope, receive, send))
-    start, body = sent
-    headers = {k.decode(): v.decode() for k, v in start["headers"]}
-    return Response(start["status"], headers, body["body"])
+    """Send ``request`` over a connection to the application."""
+    head = f"{request.method} {request.path} HTTP/1.1\r\ncontent-length: {len(request.body)}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    (answer,) = exchanged(application, head.encode() + b"\r\n" + request.body)
+    return answer
 
 
 def through_sagemaker(request: Request) -> Request:

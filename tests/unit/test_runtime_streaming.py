@@ -42,20 +42,26 @@ class Caller:
 
     def __init__(self, appetite: int, *, leaves: bool = False) -> None:
         self.messages: list[Any] = []
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._appetite, self._leaves = appetite, leaves
-        self._gone = asyncio.Event()
 
-    async def receive(self) -> dict[str, Any]:
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
+    def answer(self, response: Response) -> None:
+        self.messages.append(response)
 
-    async def send(self, message: Any) -> None:
-        self.messages.append(message)
+    def begin(self, head: Response) -> None:
+        self.messages.append(head)
+
+    async def send(self, piece: bytes) -> None:
+        self.messages.append(piece)
         if len(self.messages) < self._appetite:
             return
         if not self._leaves:
             await asyncio.Event().wait()
-        self._gone.set()
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    def end(self) -> None:
+        self.messages.append(None)
 
 
 def late(request: Request) -> Response:
@@ -67,7 +73,7 @@ def generating(script: Script, limit_s: float | None = None) -> Generating:
 
 
 async def serve(served: Generating, caller: Caller) -> None:
-    await served.serve(REQUEST, caller.receive, caller.send, lambda response: response)
+    await served.serve(REQUEST, caller, lambda response: response)
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -109,7 +115,7 @@ def test_who_waits_too_long_for_a_turn_is_told_and_nothing_is_made_for_it() -> N
             await asyncio.sleep(0)
         made = script.made
         await serve(served, second)
-        assert [each.get("status") for each in second.messages] == [504, None]
+        assert [each.status for each in second.messages] == [504]
         assert script.made == made
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -20,7 +20,7 @@ from modelport.envelope import Request, Response
 from modelport.errors import InvalidSettingError, PayloadTooLargeError
 from modelport.grammar import Call
 
-from functions.runtime.asgi import Application
+from functions.runtime.application import Application
 from functions.runtime.codecs import CODECS
 from functions.runtime.data_plane import DataPlane
 from functions.runtime.failures import failure
@@ -33,6 +33,7 @@ from functions.runtime.lambda_transport import (
 from functions.runtime.server import ServerSettings, main
 from tests.conftest import ROOT
 from tests.support import runtime_bundles as bundles
+from tests.support.runtime_connections import Caller, asked, chunked, exchanged
 from tests.support.runtime_planes import V1, Plane, open_plane
 
 CONTEXT = SimpleNamespace(aws_request_id="from-lambda")
@@ -76,36 +77,6 @@ def test_the_lambda_handler_answers_whatever_comes() -> None:
 # --- HTTP -----------------------------------------------------------------------------------------
 
 
-def call(
-    application: Application,
-    *messages: dict[str, Any],
-    headers: tuple[tuple[bytes, bytes], ...] = (),
-    method: str = "POST",
-    **scope: Any,
-) -> Response | None:
-    """One exchange with the application; None when it said nothing."""
-    sent: list[Any] = []
-    waiting = list(messages)
-
-    async def receive() -> dict[str, Any]:
-        return waiting.pop(0)
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    full = {"type": "http", "method": method, "path": "/p", "headers": headers, **scope}
-    asyncio.run(application(full, receive, send))
-    if not sent:
-        return None
-    start, body = sent
-    names = {name.decode(): value.decode() for name, value in start["headers"]}
-    return Response(start["status"], names, body["body"])
-
-
-def part(body: bytes, more: bool = False) -> dict[str, Any]:
-    return {"type": "http.request", "body": body, "more_body": more}
-
-
 @pytest.fixture
 def echo() -> Iterator[Application]:
     application = Application({"x-modelport-model": "demo"}, max_body=10)
@@ -119,52 +90,46 @@ def echo() -> Iterator[Application]:
 
 
 def test_bodies_arrive_whole(echo: Application) -> None:
-    response = call(echo, part(b"ab", True), part(b"", True), part(b"c"))
-    assert response is not None
+    (response,) = exchanged(echo, chunked(b"ab", b"c"))
     assert (response.body, response.headers["content-length"]) == (b"abc", "3")
 
 
-def test_the_raw_path_is_kept_and_the_query_is_not(echo: Application) -> None:
-    response = call(echo, part(b""), raw_path=b"/a%3Ab?c=d", method="GET")
-    assert response is not None
-    assert response.headers["path"] == "/a%3Ab"
+def test_the_raw_path_is_kept_with_its_query_and_without_a_fragment(echo: Application) -> None:
+    (response,) = exchanged(echo, asked(b"", "/a%3Ab?c=d#e", method="GET"))
+    assert response.headers["path"] == "/a%3Ab?c=d"
 
 
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({b"x-modelport-request-id": b"a", b"x-request-id": b"b"}, "a"),
-        ({b"x-amzn-sagemaker-inference-id": b"c"}, "c"),
-        ({b"x-request-id": b"line\nbreak"}, None),
-        ({b"x-request-id": b"x" * 129}, None),
+        ({"X-Modelport-Request-Id": "a", "x-request-id": "b"}, "a"),
+        ({"x-amzn-sagemaker-inference-id": "c"}, "c"),
+        ({"x-request-id": "two words"}, None),
+        ({"x-request-id": "x" * 129}, None),
         ({}, None),
     ],
 )
 def test_a_safe_request_id_is_kept_and_any_other_replaced(
-    echo: Application, headers: dict[bytes, bytes], expected: str | None
+    echo: Application, headers: dict[str, str], expected: str | None
 ) -> None:
-    response = call(echo, part(b""), headers=tuple(headers.items()))
-    assert response is not None
-    assert response.headers["id"] == expected or (
-        expected is None and len(response.headers["id"]) == 32
+    first, second = (
+        answer.headers["id"] for answer in exchanged(echo, *[asked(b"", **headers)] * 2)
     )
+    assert first == expected or (expected is None and len(first) == 32 and first != second)
 
 
 @pytest.mark.parametrize(
-    ("headers", "messages", "size"),
+    ("sent", "size"),
     [
-        ((), (part(b"x" * 6, True), part(b"x" * 6)), "12"),
-        (((b"content-length", b"12"),), (part(b"x" * 12),), "12"),
-        (((b"content-length", b"1000"),), (), "1,000"),
-        (((b"content-length", b"12"), (b"expect", b"100-continue")), (), "12"),
-        ((), (part(b"x" * 30, True), part(b"x" * 11, True)), "41"),
+        ([chunked(b"x" * 6, b"x" * 6)], "12"),
+        ([asked(b"x" * 12)], "12"),
+        ([b"POST /p HTTP/1.1\r\ncontent-length: 1000\r\n\r\n"], "1,000"),
+        ([b"POST /p HTTP/1.1\r\ncontent-length: 12\r\nexpect: 100-continue\r\n\r\n"], "12"),
+        ([chunked(b"x" * 30, b"x" * 11, end=b"")], "41"),
     ],
 )
-def test_bodies_over_the_limit_are_413(
-    echo: Application, headers: Any, messages: Any, size: str
-) -> None:
-    response = call(echo, *messages, headers=headers)
-    assert response is not None
+def test_bodies_over_the_limit_are_413(echo: Application, sent: list[bytes], size: str) -> None:
+    (response,) = exchanged(echo, *sent)
     assert response.status == 413
     assert f"the request body is {size} bytes; the limit is 10 bytes" in response.body.decode()
     assert response.headers["connection"] == "close"
@@ -172,18 +137,26 @@ def test_bodies_over_the_limit_are_413(
 
 
 def test_a_caller_who_hangs_up_gets_nothing(echo: Application) -> None:
-    assert call(echo, part(b"a", True), {"type": "http.disconnect"}) is None
-    assert call(echo, type="lifespan") is None
+    async def hang_up() -> bytes:
+        caller = Caller(echo)
+        caller.send(b"POST /p HTTP/1.1\r\ncontent-length: 3\r\n\r\na")
+        caller.leave()
+        return caller.wire.written
+
+    assert asyncio.run(hang_up()) == b""
 
 
 def test_before_it_is_ready_it_says_so() -> None:
     application = Application({"x-modelport-model": "demo"}, max_body=10)
-    loading = call(application, part(b""), path="/ping", method="GET")
-    live = call(application, part(b""), path="/v2/health/live", method="GET")
+    loading, live, predict = exchanged(
+        application,
+        asked(b"", "/ping", method="GET"),
+        asked(b"", "/v2/health/live", method="GET"),
+        asked(b"{}", V1),
+    )
     application.close()
-    assert loading is not None
-    assert live is not None
     assert (loading.status, loading.headers["retry-after"], live.status) == (503, "1", 200)
+    assert predict.status == 503
 
 
 def test_server_settings_are_the_platforms_own() -> None:
@@ -348,8 +321,9 @@ OURS = {"functions", "modelport", "__main__"}
     [
         ("functions.runtime.lambda_transport", {"orjson"}),
         ("functions.runtime.loading", {"orjson", "numpy"}),
-        ("functions.runtime.asgi", {"orjson"}),
-        ("functions.runtime.server", {"orjson", "numpy", "uvicorn", "click"}),
+        ("functions.runtime.application", {"orjson"}),
+        ("functions.runtime.http.connection", {"orjson"}),
+        ("functions.runtime.server", {"orjson"}),
     ],
 )
 def test_a_fresh_interpreter_imports_only_what_is_allowed(module: str, allowed: set[str]) -> None:

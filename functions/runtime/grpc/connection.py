@@ -142,6 +142,13 @@ class GrpcConnection(asyncio.Protocol):
         self._draining = True
         self._close_if_done()
 
+    def cancel(self) -> None:
+        """Give up the calls there are: `connection_lost` ends them."""
+        self._transport.abort()
+
+    def tick(self) -> None:
+        """A second has passed; an idle channel stays open, which is what callers keep it for."""
+
     # --- what comes in ----------------------------------------------------------------------------
 
     def _on(self, event: Event) -> None:
