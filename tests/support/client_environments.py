@@ -1,7 +1,7 @@
-"""Environments of real clients: one per locked requirements file in `tests/clients`, made once.
+"""Environments of other projects: one per locked requirements file, made once, below `.local`.
 
-Clients of other projects pin what does not fit beside ours, so each lives on its own, below
-`.local/clients`, and is run as a program of its own. Nothing here talks to a server.
+Clients and servers of other projects pin what does not fit beside ours, so each lives on its own,
+and is run as a program of its own. Nothing here talks to a server.
 """
 
 from __future__ import annotations
@@ -46,18 +46,25 @@ class ClientEnvironment:
 
 def client_environment(name: str) -> ClientEnvironment:
     """The environment of ``tests/clients/NAME.txt``, made where it is missing or outdated."""
-    lock, place = LOCKS / f"{name}.txt", HOME / name
+    return ClientEnvironment(locked_environment(LOCKS / f"{name}.txt", HOME / name))
+
+
+def locked_environment(lock: Path, place: Path) -> Path:
+    """The Python of an environment with what ``lock`` names and nothing else, in ``place``.
+
+    Made where it is missing or outdated; whoever asks meanwhile waits.
+    """
     python, stamp = place / "bin" / "python", place / "lock.sha256"
     wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    HOME.mkdir(parents=True, exist_ok=True)
-    with (HOME / f"{name}.turn").open("w") as turn:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f"{place.name}.turn").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != wanted:
             shutil.rmtree(place, ignore_errors=True)
             _uv("venv", "--python", sys.executable, str(place))
             _uv("pip", "sync", "--python", str(python), "--require-hashes", str(lock))
             stamp.write_text(wanted)
-    return ClientEnvironment(python)
+    return python
 
 
 def _uv(*arguments: str) -> None:
