@@ -43,6 +43,7 @@ NOT_SHIPPED = (
 #: Parts that only the functions around the models use: no image carries them.
 NOT_IN_IMAGES = (
     *NOT_SHIPPED,
+    "aws",
     "backends",
     "embedded_metrics.py",
     "jobs",

@@ -7,11 +7,8 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from modelport.errors import IntegrityError, ModelportError, RegistryUnavailableError
-
-_DENIED = {"AccessDenied", "AllAccessDisabled", "403", "Forbidden"}
-_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
-_CORRUPTED = {"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
+from modelport.errors import RegistryUnavailableError
+from modelport.registry.s3_refusals import means_missing, refusal
 
 
 @contextmanager
@@ -20,7 +17,8 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _answered(what, error) from error
+        message = error.response.get("Error", {}).get("Message", "")
+        raise refusal(what, code(error), message) from error
     except BotoCoreError as error:
         # No answer at all: no route, a timeout, a broken connection, no credentials.
         raise RegistryUnavailableError(f"{what}: {error}") from error
@@ -38,23 +36,4 @@ def code(error: ClientError) -> str:
 
 def is_missing(error: ClientError) -> bool:
     """Whether the answer means: no such object (and not: no such bucket)."""
-    return status(error) == 404 and code(error) != "NoSuchBucket"
-
-
-def _answered(what: str, error: ClientError) -> ModelportError:
-    name = code(error)
-    message = error.response.get("Error", {}).get("Message") or "no reason given"
-    if name in _CORRUPTED:
-        return IntegrityError(what, "the bytes that were announced", "others")
-    ours = RegistryUnavailableError(f"{what}: {name}: {message}")
-    if name in _DENIED:
-        ours.hint = (
-            "the caller needs s3:GetObject and s3:ListBucket on the registry's bucket, "
-            "s3:PutObject to change it, s3:ListBucketVersions to check it, s3:DeleteObjectVersion "
-            "to clean it, and the use of its KMS key if it has one"
-        )
-    elif name in _CREDENTIALS:
-        ours.hint = "check the AWS credentials and region in use"
-    elif name == "NoSuchBucket":
-        ours.hint = "check the bucket's name and region, or deploy the platform stack first"
-    return ours
+    return means_missing(status(error), code(error))
