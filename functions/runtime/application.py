@@ -68,13 +68,19 @@ class Application:
         *,
         metrics: Metrics | None = None,
         deadline: Deadline | None = None,
+        flush: Callable[[], None] = lambda: None,
     ) -> None:
-        """``headers`` say which version this is, also while it loads."""
+        """``headers`` say which version this is, also while it loads.
+
+        ``flush`` writes the log lines of requests; it is called once for all of a turn of the loop,
+        before their answers leave.
+        """
         self.max_body = max_body
         self.ids = RequestIds()
         self._headers = headers
         self._metrics = metrics
         self._deadline = deadline
+        self._flush, self._flushes = flush, False
         self._handle: Handler | None = None
         self._gather: Callable[[Request], Awaitable[Response]] | None = None
         self._runs_script: Callable[[Request], bool] = lambda request: False
@@ -140,6 +146,7 @@ class Application:
         ``tell`` reaches the caller from another thread, should the loop hang in it after all.
         """
         handle = self._handle
+        self._flush_soon()
         if request.method != "POST" or handle is None:
             return self._aside(request)
         size = len(request.body)
@@ -184,6 +191,7 @@ class Application:
                 await self._generating.serve(inner or request, outlet, wrap if inner else _as_it_is)
             finally:
                 self._leave(request)
+                self._flush_soon()
             return None
         return wrap(await self.answer(inner)) if inner else await self.answer(request)
 
@@ -199,6 +207,7 @@ class Application:
             return await answer
         finally:
             self._leave(request)
+            self._flush_soon()
 
     def too_large(self, request: Request, size: int) -> Response:
         """The refusal of a body of so many bytes."""
@@ -270,6 +279,15 @@ class Application:
     def _own(self, response: Response) -> Response:
         response.headers.update(self._headers)
         return response
+
+    def _flush_soon(self) -> None:
+        if not self._flushes:
+            self._flushes = True
+            asyncio.get_running_loop().call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flushes = False
+        self._flush()
 
     # What runs on the loop is not counted as in flight: nobody who asks the loop could see it.
 

@@ -67,21 +67,22 @@ class Service:
         metrics: Metrics,
         batching: Batching | None = None,
         *,
+        flush: Callable[[], None] = lambda: None,
         hung: Callable[[], None] = lambda: None,
     ) -> None:
         """Gathers requests where there is ``batching``; nothing is accepted before `run`.
 
-        ``hung`` ends the process, from another thread, when the loop hangs in a request.
+        ``flush`` writes the log lines of requests, which may wait for it. ``hung`` ends the process, from another thread, when the loop hangs in a request.
         """
         subject = plane.subject
-        self._limits = limits
+        self._limits, self._flush = limits, flush
         self._overdue = False
         deadline = None
         if limits.timeout_s is not None:
             names = (subject.model, subject.version)
             deadline = Deadline(limits.timeout_s, *names, self._give_up, hung)
         self._application = Application(
-            identity(subject), limits.max_body, metrics=metrics, deadline=deadline
+            identity(subject), limits.max_body, metrics=metrics, deadline=deadline, flush=flush
         )
         gathering = None
         if batching is not None:
@@ -104,6 +105,7 @@ class Service:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(self._serve(hello))
         self._application.close()
+        self._flush()
         return self._overdue
 
     def stop(self) -> None:
@@ -136,6 +138,7 @@ class Service:
 
     def _tick(self) -> None:
         self._clock.tick()
+        self._flush()  # what threads said after their answers
         for connection in tuple(self._connections):
             connection.tick()
         self._loop.call_later(TICK_S, self._tick)

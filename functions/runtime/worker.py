@@ -64,7 +64,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     from functions.runtime.service import Limits, Service
 
     limits = Limits(settings.max_body, settings.drain_s, settings.timeout_s)
-    service = Service(plane, limits, metrics, batching, hung=_end_now)
+    service = Service(plane, limits, metrics, batching, flush=lines.flush, hung=_end_now)
+    lines.hold()
     took = monotonic() - started
 
     def hello() -> None:
