@@ -98,13 +98,28 @@ class Line:
         first, *rest = got[:end].decode("latin-1").split("\r\n")
         headers = {k.lower(): v for k, _, v in (text.partition(": ") for text in rest)}
         status = int(first.split()[1])
+        body = got[end + 4 :]
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            return Answer(status, headers, self._chunks(line, body))
         if "content-length" not in headers:
             raise LoadError(f"an answer without its length: {first}")
-        size = int(headers["content-length"])
-        body = got[end + 4 :]
-        while len(body) < size:
+        while len(body) < int(headers["content-length"]):
             body += self._more(line)
         return Answer(status, headers, bytes(body))
+
+    def _chunks(self, line: socket.socket, got: bytearray) -> bytes:
+        """The body of a chunked answer, of which ``got`` has come; trailers are not read."""
+        body, at = bytearray(), 0
+        while True:
+            while (end := got.find(b"\r\n", at)) < 0:
+                got += self._more(line)
+            size = int(got[at:end], 16)
+            while len(got) < end + 2 + size + 2:
+                got += self._more(line)
+            if not size:
+                return bytes(body)
+            body += got[end + 2 : end + 2 + size]
+            at = end + 2 + size + 2
 
     def _more(self, line: socket.socket) -> bytes:
         if not (data := line.recv(1 << 20)):
