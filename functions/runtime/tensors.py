@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from itertools import chain
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,19 @@ Tensors = dict[str, Array]
 _EXACT = 2**53
 #: Up to so many values, asking each for its type is quicker than asking numpy for all of them.
 _FEW = 64
+#: Datatype → dtype, the types of JSON's values that are it, and between which of them nothing can
+#: go wrong on the way: no overflow, and no whole number that is rounded twice.
+_SAFE: Mapping[str, tuple[np.dtype[Any], set[type], float, float]] = {
+    "BOOL": (DTYPES["BOOL"], {bool}, False, True),
+    **{
+        name: (dtype, {int}, int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+        for name, dtype in DTYPES.items()
+        if dtype.kind in "iu"
+    },
+    "FP16": (DTYPES["FP16"], {int, float}, -65504, 65504),
+    "FP32": (DTYPES["FP32"], {int, float}, -_EXACT, _EXACT),
+    "FP64": (DTYPES["FP64"], {int, float}, -_EXACT, _EXACT),
+}
 
 
 def describe(array: Array) -> str:
@@ -67,6 +81,8 @@ def from_json(spec: TensorSpec, data: Any, *, b64: bool = False) -> Array:
             return array
         data = plain(data)
     values, shape = _flatten(spec, data)
+    if (array := _few(spec, values)) is not None:
+        return array.reshape(shape)
     if spec.datatype == "BYTES":
         return _texts(spec, values, shape, b64)
     if spec.datatype not in DTYPES:
@@ -98,8 +114,18 @@ def from_array(spec: TensorSpec, array: Array) -> Array:
 
 def check_finite(name: str, array: Array, way_out: str) -> None:
     """Raise `NotEncodableError` if the array holds what strict JSON has no form for."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if not all_finite(array):
         raise NotEncodableError(name, f"JSON has no NaN or Infinity; {way_out}")
+
+
+def all_finite(array: Array) -> bool:
+    """Whether an array holds neither NaN nor Infinity."""
+    if array.dtype.kind != "f":
+        return True
+    # Finite only if everything is: one pass, and no array in between. It may still overflow.
+    few = array.size <= _FEW
+    whole = sum(array.ravel().tolist()) if few else np.vdot(array, array)
+    return isfinite(whole) or bool(np.isfinite(array).all())
 
 
 def _flatten(spec: TensorSpec, data: Any) -> tuple[list[Any], tuple[int, ...]]:
@@ -109,6 +135,10 @@ def _flatten(spec: TensorSpec, data: Any) -> tuple[list[Any], tuple[int, ...]]:
     while level and type(level[0]) is list:
         if len(shape) == MAX_RANK:
             raise TensorError(spec.name, str(spec), f"a list nested deeper than {MAX_RANK}")
+        if len(level) == 1:  # as around a single row: nothing to compare
+            level = level[0]
+            shape.append(len(level))
+            continue
         if set(map(type, level)) != {list}:
             raise TensorError(spec.name, str(spec), "a list where elements differ in depth")
         sizes = set(map(len, level))
@@ -119,8 +149,21 @@ def _flatten(spec: TensorSpec, data: Any) -> tuple[list[Any], tuple[int, ...]]:
                 f"a ragged list: at depth {len(shape) + 1} lengths {min(sizes)} and {max(sizes)}",
             )
         shape.append(sizes.pop())
-        level = level[0] if len(level) == 1 else list(chain.from_iterable(level))
+        level = list(chain.from_iterable(level))
     return level, tuple(shape)
+
+
+def _few(spec: TensorSpec, values: list[Any]) -> Array | None:
+    """A few plain values that certainly fit as a flat array; None for those to be looked into."""
+    if not 0 < len(values) <= _FEW or spec.datatype not in _SAFE:
+        return None
+    want, types, least, most = _SAFE[spec.datatype]
+    if not {*map(type, values)} <= types:
+        return None
+    # A NaN that comes first is no more than anything; one that comes later hides nothing.
+    if not (least <= min(values) and max(values) <= most):
+        return None
+    return np.array(values, want)
 
 
 def _numbers(

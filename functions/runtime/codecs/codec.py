@@ -22,7 +22,7 @@ from modelport.signature import Signature
 
 from functions.runtime.json_numbers import Numbers, read
 from functions.runtime.statistics import Statistics
-from functions.runtime.tensors import Array, Tensors
+from functions.runtime.tensors import Array, Tensors, all_finite
 
 Headers = dict[str, str]
 JSON = "application/json"
@@ -158,14 +158,13 @@ def write_json(data: Any) -> bytes:
     return orjson.dumps(data, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def write_bare(array: Array) -> orjson.Fragment:
-    """JSON of an array with NaN, Infinity and -Infinity as bare tokens, as V1 writes them."""
-    text = write_json(array)
-    if array.dtype.kind != "f" or (finite := np.isfinite(array)).all():
-        return orjson.Fragment(text)
-    # orjson put null exactly where a value was not finite, in row-major order.
-    tokens = [_token(value) for value in array[~finite].tolist()]
-    pieces = text.split(b"null")
+def write_bare(array: Array) -> Array | orjson.Fragment:
+    """What `write_json` writes with NaN, Infinity and -Infinity as bare tokens, as V1 does."""
+    if all_finite(array):
+        return array
+    # orjson puts null exactly where a value is not finite, in row-major order.
+    tokens = [_token(value) for value in array[~np.isfinite(array)].tolist()]
+    pieces = write_json(array).split(b"null")
     bare = b"".join(piece + token for piece, token in zip(pieces, [*tokens, b""], strict=True))
     return orjson.Fragment(bare)
 

@@ -35,9 +35,12 @@ class TensorSpec:
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Whether ``shape`` has this rank and every fixed dimension."""
-        return len(shape) == len(self.shape) and all(
-            want in (-1, have) for want, have in zip(self.shape, shape, strict=True)
-        )
+        if len(shape) != len(self.shape):
+            return False
+        for want, have in zip(self.shape, shape, strict=True):  # every request asks: no generator
+            if want != have and want != -1:
+                return False
+        return True
 
     def __str__(self) -> str:
         return f"{self.datatype} [{','.join(str(dim) for dim in self.shape)}]"
