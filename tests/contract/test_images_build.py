@@ -102,7 +102,7 @@ def test_what_is_trimmed_is_not_there_and_what_people_need_is(workspace: Path) -
     sources = {name for name in below if name.endswith(".py")}
     compiled = {name for name in below if name.endswith(".pyc")}
     assert len(sources) == len(compiled)
-    for package in ("numpy", "onnxruntime", "uvicorn"):
+    for package in ("numpy", "onnxruntime", "uvloop"):
         assert any(n.startswith(f"{package}-") and n.endswith("/METADATA") for n in below), package
     assert any("licenses/" in name for name in below)
     assert "onnxruntime/LICENSE" in below
@@ -152,8 +152,7 @@ def test_every_part_of_the_runtime_is_importable_from_the_image_alone(
     assert "functions.runtime.handler" in modules
     third_party = (
         "awslambdaric.bootstrap",
-        "uvicorn.protocols.http.httptools_impl",
-        "uvicorn.loops.uvloop",
+        "uvloop",
         "orjson",
         # what scripts of users reach for
         "numpy.ma",

@@ -1,6 +1,6 @@
 """One contract, two transports: the HTTP server and the Lambda handler answer alike.
 
-Real processes: uvicorn over loopback HTTP, and awslambdaric polling a Lambda Runtime API.
+Real processes: the server over loopback HTTP, and awslambdaric polling a Lambda Runtime API.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ SERVE = """
 import json, numpy, onnxruntime, pathlib, sys
 sys.path.append("/opt/model")
 from modelport.manifest import Manifest
-import functions.runtime.codecs.v2, awslambdaric.bootstrap, uvicorn, inference
+import functions.runtime.codecs.v2, awslambdaric.bootstrap, uvloop, inference
 session = onnxruntime.InferenceSession("/opt/model/model.onnx")
 (y,) = session.run(None, {"x": numpy.array([[1, 2]], numpy.float32)})
 record = Manifest.from_bytes(pathlib.Path("/opt/model/manifest.json").read_bytes())
