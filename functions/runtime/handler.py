@@ -27,6 +27,7 @@ from functions.runtime.lean_numpy import leave_out_docs  # noqa: E402
 
 leave_out_docs(os.environ.get("MODELPORT_BUNDLE_DIR") or RuntimeSettings.bundle_dir)
 
+from functions.runtime.kept_memory import keep_memory  # noqa: E402
 from functions.runtime.lambda_transport import (  # noqa: E402
     LambdaHandler,
     check_answer_size,
@@ -43,6 +44,7 @@ def start(environ: MutableMapping[str, str]) -> LambdaHandler:
     try:
         settings = RuntimeSettings.from_env(environ)
         lines = configure(settings.log_level, sys.stdout)
+        keep_memory()
         plane = load(settings, check_answer_size, log=lines.request)
     finally:
         gc.enable()

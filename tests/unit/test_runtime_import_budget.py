@@ -46,6 +46,7 @@ _BUDGET = {
     "functions.runtime.handler",
     "functions.runtime.identity",
     "functions.runtime.json_numbers",
+    "functions.runtime.kept_memory",
     "functions.runtime.lambda_loop",
     "functions.runtime.lambda_transport",
     "functions.runtime.lean_numpy",
