@@ -199,6 +199,8 @@ class Application:
         """Answer a whole request, however it came."""
         if self._handle is None or request.method != "POST":
             return self._aside(request)
+        if self.may_be_quick(request) and (now := self.at_once(request, _nobody)):
+            return now
         self._enter(request)
         try:
             answer = self._predict(self._handle, request)
@@ -298,6 +300,10 @@ class Application:
     def _leave(self, request: Request) -> None:
         if self._metrics and request.method == "POST":
             self._metrics.left()
+
+
+def _nobody(response: Response) -> None:
+    """Whose connection ends with the worker: a gRPC caller, who cannot be told past its frames."""
 
 
 def _as_it_is(response: Response) -> Response:

@@ -169,6 +169,28 @@ def test_a_request_over_its_time_is_504_and_its_worker_is_replaced(
     assert runtime.stop() == 0
 
 
+def test_a_model_that_was_quick_a_hundred_times_and_then_hangs_is_504_too(
+    start: Callable[..., HttpRuntime],
+) -> None:
+    """Run on the event loop itself by then, which nothing on it can end."""
+    runtime = start(body=bundles.REPEAT, SAGEMAKER_MODEL_SERVER_TIMEOUT="1").ready()
+    kept = http.client.HTTPConnection("127.0.0.1", runtime.port, timeout=PATIENCE_S)
+    for number in range(100):
+        kept.request("POST", V1, b'{"instances":[%d]}' % number)
+        assert json.loads(kept.getresponse().read()) == {"predictions": [number]}
+    kept.request("POST", V1, b'{"instances":[9000000000000]}')
+    late = kept.getresponse()
+    assert (late.status, late.headers["connection"]) == (504, "close")
+    assert "did not answer within 1 s" in json.loads(late.read())["error"]
+    kept.close()
+    runtime.wait_for("it held up everything else, this worker ends")
+    runtime.wait_for("worker 0 ended with status 1; starting another")
+    until(lambda: runtime.send(Request("GET", "/ping")).status == 200, "nobody took its place")
+    assert runtime.send(Request("POST", V1, {}, b'{"instances":[3]}')).status == 200
+    assert len(runtime.request_lines()) >= 100
+    assert runtime.stop() == 0
+
+
 def test_a_worker_that_ends_over_one_request_gets_no_others(
     start: Callable[..., HttpRuntime],
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,34 @@ FLOAT, STRING, INT64 = TensorProto.FLOAT, TensorProto.STRING, TensorProto.INT64
 Spec = tuple[str, int, Sequence[int | str]]
 
 
-def model(nodes: Sequence[Any], inputs: Sequence[Spec], outputs: Sequence[Spec]) -> bytes:
-    """A serialized model of these nodes."""
-    graph = helper.make_graph(
+#: Datatype, shape and values of a constant.
+Constant = tuple[int, Sequence[int], Sequence[Any]]
+
+
+def graph_of(
+    nodes: Sequence[Any],
+    inputs: Sequence[Spec],
+    outputs: Sequence[Spec],
+    constants: Mapping[str, Constant] | None = None,
+) -> Any:
+    """A graph of these nodes."""
+    return helper.make_graph(
         list(nodes),
         "graph",
         [helper.make_tensor_value_info(*spec) for spec in inputs],
         [helper.make_tensor_value_info(*spec) for spec in outputs],
+        [helper.make_tensor(name, *each) for name, each in (constants or {}).items()],
     )
+
+
+def model(
+    nodes: Sequence[Any],
+    inputs: Sequence[Spec],
+    outputs: Sequence[Spec],
+    constants: Mapping[str, Constant] | None = None,
+) -> bytes:
+    """A serialized model of these nodes."""
+    graph = graph_of(nodes, inputs, outputs, constants)
     opsets = [helper.make_opsetid("", 17)]
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
 
@@ -87,6 +107,23 @@ MATCH = model(
     [node("Add", ["a", "b"], ["c"])],
     [("a", FLOAT, ["N"]), ("b", FLOAT, ["M"])],
     [("c", FLOAT, ["K"])],
+)
+_ONE_MORE = graph_of(
+    [node("Add", ["so_far", "one"], ["more"]), node("Identity", ["on"], ["still_on"])],
+    [("turn", INT64, []), ("on", TensorProto.BOOL, []), ("so_far", INT64, [])],
+    [("still_on", TensorProto.BOOL, []), ("more", INT64, [])],
+    {"one": (INT64, [], [1])},
+)
+#: Counts up to the number it is given, one by one: runs as long as its caller wants.
+REPEAT = model(
+    [
+        node("Squeeze", ["n"], ["times"]),
+        node("Loop", ["times", "", "zero"], ["count"], body=_ONE_MORE),
+        node("Unsqueeze", ["count", "first"], ["counted"]),
+    ],
+    [("n", INT64, [1])],
+    [("counted", INT64, [1])],
+    {"zero": (INT64, [], [0]), "first": (INT64, [1], [0])},
 )
 
 
