@@ -12,12 +12,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from modelport.aws import Clients, Timeouts
 from modelport.backends import Backend, LambdaBackend, SageMakerBackend
 from modelport.errors import ROUTER_LIMIT_S
 from modelport.registry.s3 import S3Registry
 from modelport.settings import RouterSettings
 
-from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
+from functions.router.clients import REGISTRY_CONFIG, log_line
 from functions.router.gateway import Event, plain, unreadable
 from functions.router.router import Router, router_over
 from functions.router.shadowing import shadows_of
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Together with the time to connect just under the 29 s that gateways and the router's own function
 #: allow, so that the caller gets our answer (504, and which model it was) and not theirs.
-MODELS_CONFIG = models_config(ROUTER_LIMIT_S)
+PATIENCE = Timeouts(connect_s=1, answer_s=ROUTER_LIMIT_S)
 
 #: Where no caller waits for the start: then nothing is left for the first call that needs it.
 _INIT_IS_FREE = frozenset({"snap-start", "provisioned-concurrency"})
@@ -93,12 +94,11 @@ def build(environ: Mapping[str, str]) -> Handler:
     settings = RouterSettings.from_env(environ)
     session = boto3.session.Session()
     registry = S3Registry(session.client("s3", config=REGISTRY_CONFIG), settings.bucket)
-    functions = session.client("lambda", config=MODELS_CONFIG)
+    clients = Clients(environ)
     backends: dict[str, Backend] = {
-        "lambda": LambdaBackend(functions, timeout_s=ROUTER_LIMIT_S),
+        "lambda": LambdaBackend(clients.lambda_(PATIENCE), timeout_s=ROUTER_LIMIT_S),
         "sagemaker": SageMakerBackend(
-            lambda: session.client("sagemaker-runtime", config=MODELS_CONFIG),
-            timeout_s=ROUTER_LIMIT_S,
+            lambda: clients.sagemaker(PATIENCE), timeout_s=ROUTER_LIMIT_S
         ),
     }
     router = router_over(

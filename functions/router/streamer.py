@@ -15,11 +15,9 @@ from dataclasses import replace
 from typing import NoReturn
 
 import boto3
-from modelport.backends import (
-    Backend,
-    StreamingLambdaBackend,
-    StreamingSageMakerBackend,
-)
+from modelport.backends import Backend
+from modelport.backends.lambda_stream_backend import StreamingLambdaBackend
+from modelport.backends.sagemaker_stream_backend import StreamingSageMakerBackend
 from modelport.envelope import Request, Response, Stream
 from modelport.errors import ModelportError
 from modelport.lambda_runtime.loop import run

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import boto3
 from botocore.config import Config
+from modelport.aws import Clients, Timeouts
 from modelport.backends import Backend, LambdaBackend, SageMakerBackend
 from modelport.jobs.board import Board
 from modelport.jobs.queue import SqsQueue
@@ -30,14 +31,9 @@ from functions.worker.webhooks import post
 
 #: A model is waited for so long: what is left of the longest that a function runs keeps the answer.
 MODELS_LIMIT_S = 870.0
-_MODELS = Config(
-    connect_timeout=5,
-    read_timeout=MODELS_LIMIT_S,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    tcp_keepalive=True,
-)
+_CONNECT_S = 5.0
 _STORES: Any = {
-    "connect_timeout": 5,
+    "connect_timeout": _CONNECT_S,
     "read_timeout": 60,
     "retries": {"mode": "standard", "total_max_attempts": 4},
 }
@@ -66,13 +62,11 @@ def build(environ: Mapping[str, str]) -> Worker:
     settings = WorkerSettings.from_env(environ)
     session = boto3.session.Session()
     registry = S3Registry(session.client("s3", config=Config(**_STORES)), settings.bucket)
-    backends: dict[str, Backend] = {
-        "lambda": LambdaBackend(session.client("lambda", config=_MODELS), timeout_s=MODELS_LIMIT_S),
-        "sagemaker": SageMakerBackend(
-            lambda: session.client("sagemaker-runtime", config=_MODELS), timeout_s=MODELS_LIMIT_S
-        ),
-    }
-    runners: dict[str, Runner] = {"shadow": _shadows(session, registry, settings.environment)}
+    clients = Clients(environ)
+    backends = _backends(clients, MODELS_LIMIT_S)
+    # Shadow versions are asked with a patience of their own: nobody waits for them.
+    asked = ShadowRunner(registry, _backends(clients, SHADOW_LIMIT_S), settings.environment, log)
+    runners: dict[str, Runner] = {"shadow": asked}
     if settings.payloads_bucket and settings.jobs_queue_url:
         endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         payloads = session.client("s3", config=signing_config(endpoint, **_STORES))
@@ -90,20 +84,13 @@ def build(environ: Mapping[str, str]) -> Worker:
     return Worker(runners, settings.jobs_dead_arn)
 
 
-def _shadows(
-    session: boto3.session.Session, registry: S3Registry, environment: str
-) -> ShadowRunner:
-    """What asks shadow versions, with a patience of its own: nobody waits for them."""
-    patience = _MODELS.merge(Config(read_timeout=SHADOW_LIMIT_S))
-    backends: dict[str, Backend] = {
-        "lambda": LambdaBackend(
-            session.client("lambda", config=patience), timeout_s=SHADOW_LIMIT_S
-        ),
-        "sagemaker": SageMakerBackend(
-            lambda: session.client("sagemaker-runtime", config=patience), timeout_s=SHADOW_LIMIT_S
-        ),
+def _backends(clients: Clients, limit_s: float) -> dict[str, Backend]:
+    """Where models are asked, each for ``limit_s`` at most."""
+    patience = Timeouts(_CONNECT_S, limit_s)
+    return {
+        "lambda": LambdaBackend(clients.lambda_(patience), timeout_s=limit_s),
+        "sagemaker": SageMakerBackend(lambda: clients.sagemaker(patience), timeout_s=limit_s),
     }
-    return ShadowRunner(registry, backends, environment, log)
 
 
 def log(record: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 Measures the Lambda handler on gateway events: metadata from memory, inference with the model as a
 function of this process, by a rule, by the fallback of a version that is full, and inference
-through boto3 to a loopback Lambda API. Prints JSON.
+over HTTP to a loopback Lambda API. Prints JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import boto3
+from modelport.aws import Clients
 from modelport.backends import Backend, CallableBackend, LambdaBackend
 from modelport.embedded_metrics import text
 from modelport.envelope import Request, Response
@@ -24,8 +24,9 @@ from modelport.routes import Rule
 from modelport.settings import RouterSettings
 
 from functions.router.app import create_app
-from functions.router.handler import MODELS_CONFIG, lambda_handler
+from functions.router.handler import PATIENCE, lambda_handler
 from tests.support.api_events import Event, http_v2
+from tests.support.aws_world import environment
 from tests.support.lambda_api import lambda_api, model
 from tests.support.router_world import MODEL, SwitchableRegistry, deployed, ruled
 
@@ -89,15 +90,8 @@ def main() -> None:
     with lambda_api() as api:
         for version in (1, 2):
             api.functions[f"modelport-test-{MODEL}-v{version}"] = model(lambda _: ANSWER)
-        client = boto3.client(
-            "lambda",
-            endpoint_url=api.endpoint,
-            config=MODELS_CONFIG,
-            region_name="eu-central-1",
-            aws_access_key_id="bench",
-            aws_secret_access_key="bench",
-        )
-        results["infer, boto3 over loopback"] = measure(handler(LambdaBackend(client)), infer)
+        functions = Clients(environment("LAMBDA", api.endpoint)).lambda_(PATIENCE)
+        results["infer, over loopback"] = measure(handler(LambdaBackend(functions)), infer)
     print(json.dumps(results, indent=1))
 
 

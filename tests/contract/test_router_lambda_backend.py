@@ -1,4 +1,4 @@
-"""`LambdaBackend` with boto3's own client over a real socket: every way an invocation can end."""
+"""`LambdaBackend` over a real socket, with our client and boto3's: every way a call can end."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import boto3
 import pytest
-from botocore.config import Config
+from modelport.aws import Clients, Timeouts
 from modelport.backends import LAMBDA_PAYLOAD_LIMIT, LambdaBackend
 from modelport.envelope import Request, Response
 from modelport.errors import (
@@ -22,6 +21,7 @@ from modelport.errors import (
 )
 from modelport.routes import Deployment
 
+from tests.support.aws_world import environment
 from tests.support.lambda_api import LambdaApi, failing, lambda_api, model, refusing
 from tests.support.router_world import HandClock
 
@@ -41,9 +41,8 @@ def ask(
     read_timeout: float = 20,
     clock: Callable[[], float] = time.monotonic,
 ) -> Response:
-    config = Config(read_timeout=read_timeout, retries={"total_max_attempts": 1})
-    client = boto3.client("lambda", endpoint_url=endpoint, config=config)
-    backend = LambdaBackend(client, timeout_s=read_timeout, clock=clock)
+    functions = Clients(environment("LAMBDA", endpoint)).lambda_(Timeouts(1, read_timeout))
+    backend = LambdaBackend(functions, timeout_s=read_timeout, clock=clock)
     request = Request("POST", "/v1/models/m/versions/2:predict", {"accept": "*/*"}, body, "r-1")
     return backend.invoke(DEPLOYMENT, "m", request)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def loop() -> Iterator[None]:
 def handle(s3: str, functions: LambdaApi, monkeypatch: pytest.MonkeyPatch, loop: None) -> Handler:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3)
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", functions.endpoint)
-    return build(ENVIRONMENT)
+    return build({**os.environ, **ENVIRONMENT})
 
 
 @pytest.mark.parametrize("event", [http_v2, rest_v1])
@@ -108,7 +109,9 @@ def test_s3_that_is_down_at_the_start_is_503_with_retry_after(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", closed_port())
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", functions.endpoint)
-    answer = build(ENVIRONMENT)(http_v2("POST", f"/v2/models/{MODEL}/infer", b"{}"), None)
+    answer = build({**os.environ, **ENVIRONMENT})(
+        http_v2("POST", f"/v2/models/{MODEL}/infer", b"{}"), None
+    )
     assert (answer["statusCode"], answer["headers"]["retry-after"]) == (503, "2")
     assert functions.payloads == []
 

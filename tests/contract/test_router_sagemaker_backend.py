@@ -1,4 +1,4 @@
-"""`SageMakerBackend` with boto3's own client over a real socket: every way a call can end."""
+"""`SageMakerBackend` over a real socket: every way a call can end."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
+from modelport.aws import Clients, Timeouts
 from modelport.backends import SageMakerBackend
 from modelport.envelope import Request, Response
 from modelport.errors import (
@@ -26,6 +25,7 @@ from modelport.errors import (
 from modelport.routes import Deployment
 from modelport.sagemaker_envelope import HEADER, MARK
 
+from tests.support.aws_world import environment
 from tests.support.router_world import HandClock, World, deployed
 from tests.support.sagemaker_api import (
     LIMIT,
@@ -56,8 +56,7 @@ def api() -> Iterator[SageMakerApi]:
 
 
 def client(url: str, read_timeout: float = 20) -> Any:
-    config = Config(read_timeout=read_timeout, retries={"total_max_attempts": 1})
-    return boto3.client("sagemaker-runtime", endpoint_url=url, config=config)
+    return Clients(environment("SAGEMAKER_RUNTIME", url)).sagemaker(Timeouts(1, read_timeout))
 
 
 def ask(

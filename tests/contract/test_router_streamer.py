@@ -21,7 +21,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from modelport.backends import StreamingLambdaBackend, StreamingSageMakerBackend
+from modelport.backends.lambda_stream_backend import StreamingLambdaBackend
+from modelport.backends.sagemaker_stream_backend import StreamingSageMakerBackend
 from modelport.envelope import Request, Response, Stream
 from modelport.errors import (
     BackendGoneError,

@@ -1,19 +1,18 @@
 """A real data plane behind the router, as Lambda and SageMaker carry it, and no network.
 
-The two clients have the one method that the router's backends call of boto3's, and hand the bytes
-they were given to the runtime's own transports, each way.
+The two clients have the one method that the router's backends call, and hand the bytes they were
+given to the runtime's own transports, each way.
 """
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
+from modelport.aws import Inference, Invocation
 from modelport.backends import Backend, LambdaBackend, SageMakerBackend
 from modelport.envelope import Handler, Request, Response
-from modelport.sagemaker_envelope import HEADER, unwrap, wrap
+from modelport.sagemaker_envelope import unwrap, wrap
 
 from functions.runtime.lambda_transport import lambda_handler
 
@@ -28,9 +27,9 @@ class LambdaPlane:
     def __init__(self, handle: Handler) -> None:
         self._handler = lambda_handler(handle)
 
-    def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> Any:
-        answer = self._handler(json.loads(Payload), _Context())
-        return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(answer).encode())}
+    def invoke(self, function: str, payload: bytes) -> Invocation:
+        answer = self._handler(json.loads(payload), _Context())
+        return Invocation(json.dumps(answer).encode())
 
 
 class SageMakerPlane:
@@ -39,17 +38,11 @@ class SageMakerPlane:
     def __init__(self, handle: Handler) -> None:
         self._handle = handle
 
-    def invoke_endpoint(self, *, EndpointName: str, Body: bytes, **parameters: str) -> Any:
-        names = {"ContentType": "content-type", "Accept": "accept", "CustomAttributes": HEADER}
-        headers = {names[key]: value for key, value in parameters.items() if key in names}
-        inner = unwrap(Request("POST", "/invocations", headers, Body))
+    def invoke(self, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Inference:
+        inner = unwrap(Request("POST", "/invocations", dict(headers), body))
         assert inner is not None
         answer: Response = wrap(self._handle(inner))
-        return {
-            "Body": io.BytesIO(answer.body),
-            "ContentType": answer.headers["content-type"],
-            "CustomAttributes": answer.headers[HEADER],
-        }
+        return Inference(dict(answer.headers), answer.body)
 
 
 def behind(target: str, handle: Handler) -> dict[str, Backend]:

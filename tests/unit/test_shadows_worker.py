@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from modelport.aws import CallError, Inference
 from modelport.backends import Backend, CallableBackend, SageMakerBackend
 from modelport.envelope import Handler, Request, Response, Stream
 from modelport.errors import (
@@ -25,7 +25,7 @@ from modelport.errors import (
     ThrottledError,
 )
 from modelport.manifest import Manifest
-from modelport.sagemaker_envelope import HEADER, unwrap, wrap
+from modelport.sagemaker_envelope import unwrap, wrap
 from modelport.shadows.message import ShadowCall
 from modelport.telemetry import PREDICTED_HEADER
 
@@ -370,18 +370,12 @@ class Endpoint:
         self.model = model
         self.bodies: list[bytes] = []
 
-    def invoke_endpoint(self, *, EndpointName: str, Body: bytes, **parameters: str) -> Any:
-        self.bodies.append(Body)
-        headers = {HEADER: parameters["CustomAttributes"]}
-        headers["content-type"] = parameters["ContentType"]
-        asked = unwrap(Request("POST", "/invocations", headers, Body))
+    def invoke(self, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Inference:
+        self.bodies.append(body)
+        asked = unwrap(Request("POST", "/invocations", dict(headers), body))
         assert asked is not None
         carried = wrap(self.model(asked))
-        return {
-            "ContentType": carried.headers["content-type"],
-            "CustomAttributes": carried.headers[HEADER],
-            "Body": io.BytesIO(carried.body),
-        }
+        return Inference(dict(carried.headers), carried.body)
 
 
 def test_a_gpu_endpoint_shadows_a_live_function() -> None:
@@ -403,8 +397,8 @@ def test_a_gpu_endpoint_shadows_a_live_function() -> None:
 
 def test_an_endpoint_that_is_away_is_a_shadow_that_is_down() -> None:
     class Away:
-        def invoke_endpoint(self, **parameters: Any) -> Any:
-            raise OSError("connection refused")
+        def invoke(self, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Inference:
+            raise CallError("connection refused")
 
     world = World(target="sagemaker", backend=SageMakerBackend(Away))
     assert world.take(copy()) == []

@@ -5,7 +5,7 @@ that are kept. Whatever is not asked for every request is asked through boto3, e
 """
 
 from modelport.aws.clients import Clients
-from modelport.aws.errors import CallError, RefusedError
+from modelport.aws.errors import CallError, HungUpError, RefusedError, SilentError
 from modelport.aws.pool import Timeouts
 from modelport.aws.services import (
     Documents,
@@ -23,8 +23,10 @@ __all__ = [
     "Endpoints",
     "Found",
     "Functions",
+    "HungUpError",
     "Inference",
     "Invocation",
     "RefusedError",
+    "SilentError",
     "Timeouts",
 ]

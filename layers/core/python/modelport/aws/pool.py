@@ -36,8 +36,8 @@ class Pool:
     """Asks one server; ``environ`` says which certificates are trusted."""
 
     def __init__(self, endpoint: Endpoint, timeouts: Timeouts, environ: Mapping[str, str]) -> None:
-        self._endpoint, self._timeouts = endpoint, timeouts
         self._idle: list[socket.socket] = []
+        self._endpoint, self._timeouts = endpoint, timeouts
         self._wrap: Callable[[socket.socket], socket.socket] | None = None
         if endpoint.secure:
             from modelport.aws.tls import wrapper  # ssl takes longer to load than all of this
@@ -71,6 +71,9 @@ class Pool:
         """Close what is idle; the pool can be used on."""
         while (connection := self._popped()) is not None:
             connection.close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def _head(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
         lines = [f"{method} {target} HTTP/1.1"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from botocore.exceptions import ClientError, ConnectionClosedError
+from modelport.aws import HungUpError, RefusedError
 
 #: How long a model is waited for unless told otherwise.
 DEFAULT_TIMEOUT_S = 30.0
@@ -26,18 +26,18 @@ def sent(send: Callable[[], Answer], clock: Callable[[], float]) -> Answer:
     asked_at = clock()
     try:
         return send()
-    except ConnectionClosedError:
+    except HungUpError:
         if clock() - asked_at > DEAD_ON_USE_S:
             raise
         return send()
 
 
-def retry_after_s(error: ClientError) -> int:
+def retry_after_s(error: RefusedError) -> int:
     """Whole seconds after which a place that is full wants to be asked again; 1 if it names none.
 
     Dates, which the header may hold as well, are those of another clock: they count as none.
     """
-    said = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after", "")
+    said = error.headers.get("retry-after", "")
     if not (said.isascii() and said.isdigit() and len(said) < 10):
         return 1
     return min(max(int(said), 1), LONGEST_RETRY_AFTER_S)

@@ -9,17 +9,11 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
-from dataclasses import replace
-from typing import Any, Protocol, cast
+from collections.abc import Callable
 
-from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
-from urllib3.exceptions import HTTPError
-from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
-
+from modelport.aws import CallError, Endpoints, RefusedError, SilentError
 from modelport.backends.connection import DEFAULT_TIMEOUT_S, retry_after_s, sent
-from modelport.envelope import Request, Response, Stream
+from modelport.envelope import Request, Response
 from modelport.errors import (
     AnswerTooLargeError,
     BackendError,
@@ -42,14 +36,13 @@ from modelport.sagemaker_envelope import (
     unwrapped,
 )
 
-#: What SageMaker carries by itself: header → parameter, each of at most `MAX_PARAMETER` characters.
-_PARAMETERS = {
-    "content-type": "ContentType",
-    "accept": "Accept",
-    "x-amzn-sagemaker-inference-id": "InferenceId",
-    VARIANT_HEADER: "TargetVariant",
+#: What SageMaker carries by itself: header → the most characters of it.
+_CARRIED = {
+    "content-type": 1024,
+    "accept": 1024,
+    "x-amzn-sagemaker-inference-id": 64,
+    VARIANT_HEADER: 63,
 }
-MAX_PARAMETER = {"ContentType": 1024, "Accept": 1024, "InferenceId": 64, "TargetVariant": 63}
 
 #: SageMaker says so when a variant has no capacity left, or none yet.
 _THROTTLES = frozenset({"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"})
@@ -57,138 +50,69 @@ _TOO_LARGE = re.compile(r"too large|larger than|exceeded")
 _OURS_TO_RETRY = frozenset({"InternalFailure", "InternalDependencyException"})
 
 
-class SageMakerClient(Protocol):
-    """The one call used of boto3's SageMaker runtime client."""
-
-    def invoke_endpoint(self, *, EndpointName: str, Body: bytes, **parameters: str) -> Any: ...
-
-
 class SageMakerBackend:
     """Model versions on SageMaker, invoked synchronously.
 
-    ``timeout_s`` is the client's read time-out, for what is said when it runs out. The client must
-    not retry by itself: see `functions.router.handler`.
+    ``timeout_s`` is how long the client waits for an answer, for what is said when it runs out.
     """
 
     def __init__(
         self,
-        new_client: Callable[[], SageMakerClient],
+        new_client: Callable[[], Endpoints],
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._new_client, self._timeout_s, self._clock = new_client, timeout_s, clock
-        self._client: SageMakerClient | None = None
+        self._client: Endpoints | None = None
         self._lock = threading.Lock()
 
     def invoke(self, deployment: Deployment, model: str, request: Request) -> Response:
         """Invoke the endpoint with the request in its attributes, and unpack the answer."""
-        body, parameters = body_of(request), _parameters(request)
-        if len(body) > BODY_LIMIT:
-            raise _too_large(len(body))
+        body, headers = carried_by(request)
         try:
-            carried = sent(lambda: self._once(deployment.resource, body, parameters), self._clock)
-        except ReadTimeoutError as error:
-            raise ModelTimeoutError(model, deployment.version, self._timeout_s) from error
-        except ClientError as error:
-            raise _refused(error, deployment, model, request, parameters) from error
-        except (BotoCoreError, OSError) as error:
-            raise BackendGoneError(model, deployment.version, deployment.target) from error
+            said = sent(
+                lambda: self._connected().invoke(deployment.resource, body, headers), self._clock
+            )
+        except CallError as error:
+            raise not_run(error, deployment, model, request, self._timeout_s) from error
         try:
-            answer = unwrapped(carried)
+            answer = unwrapped(Response(200, said.headers, said.body))
         except ModelportError as error:
             raise ModelFailedError(model, deployment.version, request.request_id) from error
         if answer is None:
             raise ModelFailedError(model, deployment.version, request.request_id)
         return answer
 
-    def _once(self, endpoint: str, body: bytes, parameters: dict[str, str]) -> Response:
-        answer = self._connected().invoke_endpoint(EndpointName=endpoint, Body=body, **parameters)
-        return Response(200, _headers(answer), answer["Body"].read())
-
-    def _connected(self) -> SageMakerClient:
+    def _connected(self) -> Endpoints:
         with self._lock:
             if self._client is None:
                 self._client = self._new_client()
             return self._client
 
 
-class StreamingClient(SageMakerClient, Protocol):
-    """The one further call used of boto3's SageMaker runtime client for answers in pieces."""
+def carried_by(request: Request) -> tuple[bytes, dict[str, str]]:
+    """What is sent: a body, and the headers that travel beside it.
 
-    def invoke_endpoint_with_response_stream(
-        self, *, EndpointName: str, Body: bytes, **parameters: str
-    ) -> Any: ...
-
-
-class StreamingSageMakerBackend(SageMakerBackend):
-    """Model versions on SageMaker, every answer in pieces as the container sends it.
-
-    Taking a piece may raise what `invoke` may raise.
+    Raises `PayloadTooLargeError` and `MalformedRequestError` where SageMaker would refuse it.
     """
-
-    def __init__(
-        self, new_client: Callable[[], StreamingClient], *, timeout_s: float = DEFAULT_TIMEOUT_S
-    ) -> None:
-        super().__init__(new_client, timeout_s=timeout_s)
-
-    def invoke(self, deployment: Deployment, model: str, request: Request) -> Response:
-        """Invoke the endpoint; returns when the head of its answer is there."""
-        answer = super().invoke(deployment, model, request)
-        if not isinstance(answer, Stream):
-            return answer
-        return replace(answer, pieces=self._told(answer.pieces, deployment, model, request))
-
-    def _once(self, endpoint: str, body: bytes, parameters: dict[str, str]) -> Response:
-        client = cast(StreamingClient, self._connected())
-        answer = client.invoke_endpoint_with_response_stream(
-            EndpointName=endpoint, Body=body, **parameters
-        )
-        return Stream(200, _headers(answer), pieces=_parts(answer["Body"]))
-
-    def _told(
-        self, pieces: Generator[bytes], deployment: Deployment, model: str, request: Request
-    ) -> Generator[bytes]:
-        try:
-            yield from pieces
-        except (ReadTimeoutError, HttpReadTimeoutError) as error:
-            raise ModelTimeoutError(model, deployment.version, self._timeout_s) from error
-        except ClientError as error:  # an event of the stream that says why it ends
-            raise ModelFailedError(model, deployment.version, request.request_id) from error
-        except (BotoCoreError, HTTPError, OSError) as error:
-            raise BackendGoneError(model, deployment.version, deployment.target) from error
-        finally:
-            pieces.close()
-
-
-def _parts(events: Any) -> Generator[bytes]:
-    with closing(events):
-        for event in events:
-            if "PayloadPart" in event:
-                yield event["PayloadPart"]["Bytes"]
-
-
-def _headers(answer: Mapping[str, Any]) -> dict[str, str]:
-    headers = {HEADER: answer.get("CustomAttributes", "")}
-    if "ContentType" in answer:
-        headers["content-type"] = answer["ContentType"]
-    return headers
-
-
-def _parameters(request: Request) -> dict[str, str]:
-    """What travels beside the body; raises `MalformedRequestError` where SageMaker would."""
-    parameters = {"CustomAttributes": attributes_of(request)}
-    for header, parameter in _PARAMETERS.items():
+    body, headers = body_of(request), {HEADER: attributes_of(request)}
+    if len(body) > BODY_LIMIT:
+        raise _too_large(len(body))
+    for header, most in _CARRIED.items():
         value = request.headers.get(header)
         if not value:
             continue
-        if len(value) > MAX_PARAMETER[parameter]:
+        if len(value) > most:
             raise MalformedRequestError(
-                f"header {header} has {len(value):,} characters;"
-                f" SageMaker carries {MAX_PARAMETER[parameter]:,}"
+                f"header {header} has {len(value):,} characters; SageMaker carries {most:,}"
             )
-        parameters[parameter] = value
-    return parameters
+        if not (value.isascii() and value.isprintable()):
+            raise MalformedRequestError(
+                f"header {header} has characters that SageMaker does not carry"
+            )
+        headers[header] = value
+    return body, headers
 
 
 def _too_large(size: int) -> PayloadTooLargeError:
@@ -196,39 +120,38 @@ def _too_large(size: int) -> PayloadTooLargeError:
     return PayloadTooLargeError(size, BODY_LIMIT, "the request to the model", hint)
 
 
-def _refused(
-    error: ClientError,
-    deployment: Deployment,
-    model: str,
-    request: Request,
-    parameters: dict[str, str],
+def not_run(
+    error: CallError, deployment: Deployment, model: str, request: Request, waited_s: float
 ) -> ModelportError:
     """The error for a call that did not bring an answer; SageMaker's words go no further."""
-    said = error.response.get("Error", {})
-    code, text = str(said.get("Code", "")), str(said.get("Message", ""))
+    if isinstance(error, SilentError):
+        return ModelTimeoutError(model, deployment.version, waited_s)
+    if not isinstance(error, RefusedError):
+        return BackendGoneError(model, deployment.version, deployment.target)
+    code, text = error.code, error.message
     if code == "ModelError":
-        return _failed(error, text, deployment, model, request)
+        return _failed(error, deployment, model, request)
     if code in _THROTTLES:
         what = f"model {model} version {deployment.version}"
         return ThrottledError(what, retry_after_s(error))
-    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 413:
+    if error.status == 413:
         return _too_large(len(request.body))  # From the load balancer, which has no codes.
     if code in _OURS_TO_RETRY:
         where = f"the SageMaker endpoint of model {model} version {deployment.version}"
         return BackendError(f"{where} failed outside the model", hint="try again")
-    if code == "ValidationError" and "TargetVariant" in parameters and "variant" in text.lower():
+    variant = request.headers.get(VARIANT_HEADER)
+    if code == "ValidationError" and variant and "variant" in text.lower():
         return MalformedRequestError(
-            f"the endpoint of model {model} version {deployment.version}"
-            f" has no variant {parameters['TargetVariant']!r}"
+            f"the endpoint of model {model} version {deployment.version} has no variant {variant!r}"
         )
     return BackendGoneError(model, deployment.version, deployment.target)
 
 
 def _failed(
-    error: ClientError, text: str, deployment: Deployment, model: str, request: Request
+    error: RefusedError, deployment: Deployment, model: str, request: Request
 ) -> ModelportError:
     """The error for a container that did not answer 200, which ours always does when it can."""
-    status = error.response.get("OriginalStatusCode")
+    status, text = error.original_status, error.message
     if "timed out" in text or status in (408, 504):
         return ModelTimeoutError(model, deployment.version, TIME_LIMIT_S)
     if status == 413 or _TOO_LARGE.search(text):
