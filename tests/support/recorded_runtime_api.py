@@ -174,8 +174,12 @@ def played(
     events: Sequence[Event],
     *,
     restore: int = 200,
+    descriptor: int | None = None,
 ) -> Told:
-    """What a runtime did with ``events``; it is ended when it asks for more of them."""
+    """What a runtime did with ``events``; it is ended when it asks for more of them.
+
+    ``descriptor`` is one that it inherits.
+    """
     api = RecordedRuntimeApi(events, restore=restore)
     try:
         process = subprocess.Popen(
@@ -183,6 +187,7 @@ def played(
             env={**environ, "AWS_LAMBDA_RUNTIME_API": api.address},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pass_fds=() if descriptor is None else (descriptor,),
         )
         deadline = time.monotonic() + PATIENCE_S
         while process.poll() is None and not api.finished.wait(0.005):

@@ -28,9 +28,10 @@ def predict(event: dict[str, Any], tail: tuple[int, ...]) -> bytes:
         x = np.frombuffer(body, np.float32, offset=start).reshape(1, *tail)
         raw = session.run(given, {feed: x}, None)[0].tobytes()
         return orjson.dumps({"status": 200, "body": base64.b64encode(raw).decode(), "base64": True})
-    numbers = parser.parse(event["body"].encode())["instances"].as_buffer(of_type="d")
+    document: Any = parser.parse(event["body"].encode())
+    numbers = document["instances"].as_buffer(of_type="d")
     x = np.frombuffer(numbers, np.float64).astype(np.float32).reshape(-1, *tail)
-    del numbers
+    del numbers, document  # a parser cannot be used again before
     text = orjson.dumps(
         {"predictions": session.run(given, {feed: x}, None)[0]}, option=orjson.OPT_SERIALIZE_NUMPY
     )
