@@ -136,7 +136,8 @@ class Line:
 def rate(port: int, question: Question, clients: int, seconds: float) -> float:
     """Requests per second of ``clients`` that ask one after another; raises `LoadError`."""
     request = question.to_bytes()
-    done, problems = [0] * clients, []
+    problems: list[Exception] = []
+    done = [0] * clients
     started = perf_counter()
 
     def client(number: int) -> None:
