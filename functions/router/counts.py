@@ -89,7 +89,7 @@ def _add_answer(counts: Counts, response: Response, trace: Trace) -> None:
     if timing:
         if found := _MODEL.search(timing):
             counts[telemetry.MODEL_MS] = float(found[1])
-        if _COLD.search(timing):
+        if "cold" in timing and _COLD.search(timing):
             counts[telemetry.COLD_STARTS] = 1
             for limit in _limits(trace.routes):
                 # A version with few calls starts cold more often: no guard holds that against it.

@@ -45,6 +45,7 @@ _CONSUMED = frozenset(
 )
 #: Said by the router alone.
 _OURS_TO_SAY = frozenset({"x-modelport-fallback"})
+_NOT_FORWARDED = _CONSUMED | _OURS_TO_SAY
 
 
 def by_reference(headers: Mapping[str, str]) -> bool:
@@ -62,7 +63,7 @@ def check_content(headers: Mapping[str, str]) -> None:
 
 def forwarded(headers: Mapping[str, str], variant: str | None = None) -> dict[str, str]:
     """What a model version gets of a caller's headers; ``variant`` is for its endpoint."""
-    kept = _only(headers, _FORWARDED, without=_CONSUMED | _OURS_TO_SAY)
+    kept = _only(headers, _FORWARDED, without=_NOT_FORWARDED)
     return kept if variant is None else kept | _only({VARIANT_HEADER: variant}, frozenset())
 
 
@@ -78,11 +79,10 @@ def _only(
 
     Gateways refuse a whole answer for one header that is not.
     """
-    return {
-        name: value
-        for name, value in ((name.lower(), value) for name, value in headers.items())
-        if (name in names or name.startswith(_OUR_PREFIXES))
-        and name not in without
-        and value.isascii()
-        and value.isprintable()
-    }
+    kept = {}
+    for name, value in headers.items():
+        name = name.lower()
+        wanted = name in names or name.startswith(_OUR_PREFIXES)
+        if wanted and name not in without and value.isascii() and value.isprintable():
+            kept[name] = value
+    return kept

@@ -41,10 +41,13 @@ class Statistics:
         """Note that ``version`` took ``seconds`` to answer."""
         ns = round(seconds * 1e9)
         with self._lock:
-            counts = self._counts.setdefault((model, version), _Counts())
-            self._counts.move_to_end((model, version))
-            if len(self._counts) > MAX_KEPT:
-                self._counts.popitem(last=False)
+            counts = self._counts.get((model, version))
+            if counts is None:
+                counts = self._counts[model, version] = _Counts()
+                if len(self._counts) > MAX_KEPT:
+                    self._counts.popitem(last=False)
+            else:
+                self._counts.move_to_end((model, version))
             if succeeded:
                 counts.succeeded += 1
                 counts.succeeded_ns += ns

@@ -97,7 +97,10 @@ class Versions:
             self._offer(routes, means, _got(asked, request, outcome), answered_by, outcome)
         if isinstance(outcome, Elsewhere):
             return outcome
-        return replace(outcome, headers=returned(outcome.headers))
+        headers = returned(outcome.headers)
+        if isinstance(outcome, Stream):
+            return replace(outcome, headers=headers)
+        return Response(outcome.status, headers, outcome.body)
 
     def _fall_back(
         self,

@@ -118,7 +118,7 @@ odds = st.sampled_from(
     [
         {}, {}, {}, {"cookies": ["a=b", "c=d"]}, {"cookies": []}, {"headers": None},
         {"body": None}, {"body": 5}, {"body": "!", "isBase64Encoded": True}, {"body": "\ud800"},
-        {"version": None}, {"version": "1.0"}, {"rawQueryString": None}, {"requestContext": {}},
+        {"version": None}, {"version": "1.0"}, {"rawQueryString": None}, {"requestContext": {"requestId": "r", "identity": {"sourceIp": "192.0.2.1"}}},
         {"requestContext": {"elb": {}}}, {"requestContext": None}, {"httpMethod": None},
         {"multiValueHeaders": {"Cookie": ["a=1", "b=2"], "x-a": []}},
     ]

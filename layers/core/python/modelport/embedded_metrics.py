@@ -15,6 +15,11 @@ from typing import Any
 
 from modelport.telemetry import DIMENSIONS, NAMESPACE
 
+try:
+    import orjson
+except ModuleNotFoundError:
+    orjson = None  # type: ignore[assignment]
+
 #: Metrics that one directive may name; more stand in a further directive of the same line.
 MOST_METRICS = 100
 #: Seconds: high resolution, without which a window shorter than a minute has no numbers.
@@ -48,15 +53,26 @@ def text(record: Mapping[str, Any]) -> str:
     """A record of the log as one line of JSON, whether it carries metrics or not.
 
     What says which members are metrics is most of such a line and always the same: it is written
-    once, which halves what a line costs.
+    once, which halves what a line costs. The other members of a line with metrics are text, truth
+    and finite numbers, which orjson writes as the standard library does, nine times as fast.
     """
     about = record.get("_aws")
     if about is None or not isinstance(about["CloudWatchMetrics"], _Directives):
         return _encode(record)
-    plain = _encode({name: value for name, value in record.items() if name != "_aws"})
-    directives = about["CloudWatchMetrics"].text
+    rest = dict(record)
+    del rest["_aws"]
+    plain, directives = _written(rest), about["CloudWatchMetrics"].text
     stamp = about["Timestamp"]
     return f'{plain[:-1]},"_aws":{{"Timestamp":{stamp},"CloudWatchMetrics":{directives}}}}}'
+
+
+def _written(members: dict[str, Any]) -> str:
+    if orjson is not None:
+        try:
+            return orjson.dumps(members).decode()
+        except TypeError:  # half surrogates, or numbers over 64 bits
+            pass
+    return _encode(members)
 
 
 def unit(name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from modelport.errors import MalformedRequestError, RouteNotFoundError
 from modelport.refs import check_alias, check_name, check_version
@@ -132,18 +133,30 @@ def parse(method: str, path: str) -> Call:
     Call(protocol='v1', verb='predict', model='magika', version=3, alias=None)
     """
     path, _, query = path.partition("?")
+    call = _remembered(method, path) if len(path) <= _LONGEST else _read(method, path)
+    return replace(call, query=query) if query else call
+
+
+def _read(method: str, path: str) -> Call:
     path = _plain(path)
     for protocol, verb, rule_method, pattern in RULES:
         if method != rule_method and not (method == "HEAD" and rule_method == "GET"):
             continue
         match = pattern.fullmatch(path)
         if match:
-            return _call(protocol, verb, match.groupdict(), query)
+            return _call(protocol, verb, match.groupdict())
     if _BOTH_SELECTORS.fullmatch(path):
         raise MalformedRequestError(
             "Both model version and model version label cannot be supplied."
         )
     raise RouteNotFoundError(method, path)
+
+
+#: Characters of a path that is remembered: enough for any name with version or alias.
+_LONGEST = 160
+#: The same few paths come again and again. A flood of others makes each as dear as without this,
+#: and takes about a megabyte; what is refused is not kept.
+_remembered = lru_cache(maxsize=4096)(_read)
 
 
 def allowed_methods(path: str) -> tuple[str, ...]:
@@ -158,7 +171,7 @@ def _plain(path: str) -> str:
     return path.replace("%3A", ":").replace("%3a", ":")
 
 
-def _call(protocol: str, verb: str, groups: dict[str, str | None], query: str) -> Call:
+def _call(protocol: str, verb: str, groups: dict[str, str | None]) -> Call:
     model, version, alias = groups.get("model"), groups.get("version"), groups.get("alias")
     selector = groups.get("any")
     if selector:
@@ -172,8 +185,7 @@ def _call(protocol: str, verb: str, groups: dict[str, str | None], query: str) -
         check_name(_decoded(model)) if model else None,
         check_version(version) if version else None,
         check_alias(_decoded(alias)) if alias else None,
-        query,
-        groups.get("job") or "",
+        job=groups.get("job") or "",
     )
 
 
