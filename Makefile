@@ -71,7 +71,6 @@ bench: setup ## Measure codecs, router, routes and the whole path (minutes)
 	@$(BIN)/python -m tests.bench.bench_routes
 	@$(BIN)/python -m tests.bench.bench_path
 	@$(BIN)/python -m tests.bench.bench_images
-	@$(BIN)/python -m tests.bench.bench_cold_start
 	@$(BIN)/python -m tests.bench.bench_batching
 	@$(BIN)/python -m tests.bench.bench_rollouts
 	@$(BIN)/python -m tests.bench.bench_registry

@@ -49,6 +49,8 @@ class FunctionHost:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(PATIENCE_S)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        #: When its process was started.
+        self.started = 0.0
         self._connection: socket.socket | None = None
         self._waits = False
 
@@ -131,6 +133,7 @@ def function(program: Program, log: Path) -> Iterator[FunctionHost]:
 def _started(program: Program, host: FunctionHost, log: IO[bytes]) -> subprocess.Popen[bytes]:
     lambdas = {"AWS_LAMBDA_RUNTIME_API": host.address, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}
     with pinned(cpus()[0]):
+        host.started = perf_counter()
         return subprocess.Popen(
             program.command, env={**program.environ, **lambdas}, stdout=log, stderr=log
         )
