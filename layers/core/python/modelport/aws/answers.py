@@ -48,7 +48,7 @@ def read_answer(receive: Callable[[], bytes]) -> tuple[Answer, bool]:
         headers = _headers(head)
         if status >= 200:
             body, rest = _body(status, headers, rest, receive)
-            lasting = rest == b"" and _lasts(version, headers)
+            lasting = rest == b"" and _lasts(version, status, headers)
             return Answer(status, headers, body), lasting
         data = rest or _more(receive)
     raise MalformedAnswerError("more interim answers than one waits for")
@@ -188,11 +188,11 @@ def _check(size: int) -> None:
         raise MalformedAnswerError(f"it is larger than {BODY_LIMIT:,} bytes")
 
 
-def _lasts(version: str, headers: dict[str, str]) -> bool:
+def _lasts(version: str, status: int, headers: dict[str, str]) -> bool:
     said = headers.get("connection", "").lower()
-    framed = "content-length" in headers or "transfer-encoding" in headers
-    # Both at once is how answers are smuggled: the answer counts, its connection does not.
-    both = "content-length" in headers and "transfer-encoding" in headers
-    if "close" in said or both:
+    # With neither length nor coding an answer ends with its connection; both at once is how
+    # answers are smuggled: then the answer counts, and its connection does not.
+    framed = ("content-length" in headers) != ("transfer-encoding" in headers)
+    if "close" in said or not (framed or status in (204, 304)):
         return False
-    return version == "HTTP/1.1" or (framed and "keep-alive" in said)
+    return version == "HTTP/1.1" or "keep-alive" in said
