@@ -1,21 +1,24 @@
 """The benchmark suite: `python -m tests.bench [--rows 1,2] [--peers default|all|none] …`.
 
-Runs the rows that are asked for, prints what was reached of the targets and writes every sample as
-JSON. Timings are printed and never asserted: a wrong answer ends the run, a slow one does not.
+Runs the rows that are asked for, prints what was reached of the targets and keeps every sample, of
+rows measured anew in place of older ones. Timings are printed and never asserted: a wrong answer
+ends the run, a slow one does not.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+
+from rich.console import Console
 
 from tests.bench.figures import Figure
 from tests.bench.plan import PEERS, Plan
-from tests.conftest import ROOT
+from tests.bench.publish import SAMPLES
+from tests.bench.record import Record, Run
+from tests.bench.report import table
 
 #: Which module measures which rows, each by its `measure(plan)`.
 ROWS = {
@@ -27,14 +30,11 @@ ROWS = {
     (11,): "growth",
     (12,): "large_version",
 }
-SAMPLES = ROOT / ".local" / "bench" / "samples.json"
 
 
-def measured(plan: Plan) -> Iterator[Figure]:
-    """The figures of every module that has one of the rows."""
-    for rows, module in ROWS.items():
-        if plan.rows.intersection(rows):
-            yield from importlib.import_module(f"tests.bench.{module}").measure(plan)
+def modules(rows: frozenset[int]) -> list[str]:
+    """The modules that have one of the rows."""
+    return [module for has, module in ROWS.items() if rows.intersection(has)]
 
 
 def peers(text: str) -> tuple[str, ...]:
@@ -62,12 +62,17 @@ def main() -> int:
     plan = Plan(asked.rounds, asked.seconds, asked.peers, rows=rows)
     if asked.short:
         plan = Plan(1, 0.2, asked.peers, short=True, rows=rows)
-    figures = []
-    for figure in measured(plan):
-        print(json.dumps(figure.to_document()), flush=True)
-        figures.append(figure)
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(json.dumps([figure.to_document() for figure in figures], indent=1))
+    run, record = Run.now(plan), Record.at(asked.out)
+    figures: list[Figure] = []
+    for module in modules(plan.rows):
+        figures += importlib.import_module(f"tests.bench.{module}").measure(plan)
+        # Kept after every module: a run that is ended early has measured what it has measured.
+        if not asked.short:
+            asked.out.parent.mkdir(parents=True, exist_ok=True)
+            record = record.with_run(figures, run)
+            asked.out.write_text(record.to_json())
+    # A pipe has no width that a table could mean.
+    Console(width=None if sys.stdout.isatty() else 200).print(table(figures))
     return 0
 
 
