@@ -10,26 +10,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.config import Config
+from modelport.aws import Timeouts
 from modelport.embedded_metrics import text
 
 #: The registry answers in tens of milliseconds or counts as gone; known routes are then kept.
-REGISTRY_CONFIG = Config(
-    connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}
-)
-
-
-def models_config(limit_s: float) -> Config:
-    """How models are called that may take ``limit_s`` seconds.
-
-    No retries: repeating a call that timed out would run the model twice and answer no one.
-    """
-    return Config(
-        connect_timeout=1,
-        read_timeout=limit_s,
-        retries={"mode": "standard", "total_max_attempts": 1},
-        tcp_keepalive=True,
-    )
+REGISTRY_PATIENCE = Timeouts(connect_s=1, answer_s=2)
+REGISTRY_ATTEMPTS = 2
 
 
 def log_line(record: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """The router on Lambda: environment → settings, clients, router; API Gateway event → answer.
 
 The composition root: beside `functions.router.streamer` the only module of the router that reads
-the environment and creates clients. It decides nothing about requests.
+the environment and creates clients (with `functions.router.sdk`, once boto3 is needed). It decides
+nothing about requests.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from modelport.aws import Clients, Timeouts
 from modelport.backends import Backend, LambdaBackend, SageMakerBackend
 from modelport.errors import ROUTER_LIMIT_S
-from modelport.registry.s3 import S3Registry
+from modelport.registry.s3_reading import S3ReadingRegistry
 from modelport.settings import RouterSettings
 
-from functions.router.clients import REGISTRY_CONFIG, log_line
+from functions.router.clients import REGISTRY_ATTEMPTS, REGISTRY_PATIENCE, log_line
 from functions.router.gateway import Event, plain, unreadable
 from functions.router.router import Router, router_over
 from functions.router.shadowing import shadows_of
@@ -26,6 +26,7 @@ from functions.router.straight import straight
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from modelport.registry.store import Store
 
     from functions.router.jobs import Jobs
 
@@ -84,17 +85,17 @@ def through_app(app: FastAPI) -> Handler:
 
 def _import_the_rest() -> None:
     import functions.router.docs
-    import functions.router.jobs
     import functions.router.repository
+    import functions.router.sdk
     import functions.router.shadow_queue  # noqa: F401
 
 
 def build(environ: Mapping[str, str]) -> Handler:
     """The handler for an environment; raises `InvalidSettingError` naming what is wrong."""
     settings = RouterSettings.from_env(environ)
-    session = boto3.session.Session()
-    registry = S3Registry(session.client("s3", config=REGISTRY_CONFIG), settings.bucket)
     clients = Clients(environ)
+    documents = clients.s3_reader(settings.bucket, REGISTRY_PATIENCE, attempts=REGISTRY_ATTEMPTS)
+    registry = S3ReadingRegistry(documents, settings.bucket, lambda: _store(settings.bucket))
     backends: dict[str, Backend] = {
         "lambda": LambdaBackend(clients.lambda_(PATIENCE), timeout_s=ROUTER_LIMIT_S),
         "sagemaker": SageMakerBackend(
@@ -106,21 +107,26 @@ def build(environ: Mapping[str, str]) -> Handler:
         backends,
         settings=settings,
         log=log_line,
-        jobs=jobs(environ, settings, session),
+        jobs=jobs(environ, settings),
         shadows=shadows_of(settings, _queue_client, log_line),
     )
     at_once = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in _INIT_IS_FREE
     return lambda_handler(router, at_once=at_once)
 
 
+def _store(bucket: str) -> Store:
+    from functions.router.sdk import registry_store
+
+    return registry_store(bucket)
+
+
 def _queue_client() -> Any:
-    # A session of its own: clients of one may not be made by two threads at a time.
-    return boto3.session.Session().client("sqs", config=REGISTRY_CONFIG)
+    from functions.router.sdk import queue_client
+
+    return queue_client()
 
 
-def jobs(
-    environ: Mapping[str, str], settings: RouterSettings, session: boto3.session.Session
-) -> Callable[[], Jobs] | None:
+def jobs(environ: Mapping[str, str], settings: RouterSettings) -> Callable[[], Jobs] | None:
     """What makes the jobs of an environment that has a place for them and a queue."""
     bucket, queue = settings.payloads_bucket, settings.jobs_queue_url
     if not bucket or not queue:
@@ -128,22 +134,10 @@ def jobs(
 
     @cache
     def make() -> Jobs:
-        from modelport.jobs.board import Board
-        from modelport.jobs.queue import SqsQueue
-        from modelport.jobs.s3 import S3Payloads, signing_config
-        from modelport.registry.s3 import S3Store
-
-        from functions.router.jobs import Jobs, Terms
+        from functions.router.sdk import jobs_of
 
         endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
-        signing = signing_config(endpoint).merge(REGISTRY_CONFIG)
-        store = session.client("s3", config=signing)
-        return Jobs(
-            Board(S3Store(store, bucket)),
-            S3Payloads(store, bucket),
-            SqsQueue(session.client("sqs", config=REGISTRY_CONFIG), queue),
-            Terms(settings.max_upload_bytes, settings.webhook_hosts),
-        )
+        return jobs_of(settings, bucket, queue, endpoint)
 
     return make
 

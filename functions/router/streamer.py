@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 import boto3
+from botocore.config import Config
 from modelport.backends import Backend
 from modelport.backends.lambda_stream_backend import StreamingLambdaBackend
 from modelport.backends.sagemaker_stream_backend import StreamingSageMakerBackend
@@ -25,14 +26,21 @@ from modelport.registry.s3 import S3Registry
 from modelport.settings import RouterSettings
 
 from functions.router.caller import request_id
-from functions.router.clients import REGISTRY_CONFIG, log_line, models_config
+from functions.router.clients import log_line
 from functions.router.dispatch import Dispatcher
 from functions.router.exchange import Exchange
 from functions.router.gateway import PROBLEM, Event, plain, query_of
+from functions.router.sdk import REGISTRY_CONFIG
 
 #: As long as a model function can run at most.
 LIMIT_S = 900.0
-MODELS_CONFIG = models_config(LIMIT_S)
+#: No retries: repeating a call that timed out would run the model twice and answer no one.
+MODELS_CONFIG = Config(
+    connect_timeout=1,
+    read_timeout=LIMIT_S,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    tcp_keepalive=True,
+)
 
 
 def answering(exchange: Exchange) -> Callable[[Event, object], Response]:

@@ -292,8 +292,7 @@ def test_bodies_lie_with_their_type_and_coding(aws: str) -> None:
 
 def test_the_router_is_built_from_its_settings(aws: str) -> None:
     settings = RouterSettings("r", "test", payloads_bucket=BUCKET, jobs_queue_url=f"{aws}/1/jobs")
-    session = boto3.session.Session()
-    make = jobs({"AWS_ENDPOINT_URL": aws}, settings, session)
+    make = jobs({"AWS_ENDPOINT_URL": aws}, settings)
     assert make is not None
     assert make() is make()
     asked = Request("POST", "/uploads", body=b'{"content_length": 5}')
@@ -304,7 +303,7 @@ def test_the_router_is_built_from_its_settings(aws: str) -> None:
         replace(settings, payloads_bucket=None),
         replace(settings, jobs_queue_url=None),
     ):
-        assert jobs({}, lacking, session) is None
+        assert jobs({}, lacking) is None
 
 
 def test_the_worker_is_built_from_its_settings(aws: str) -> None:

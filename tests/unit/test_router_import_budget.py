@@ -16,7 +16,7 @@ _PROGRAM = """
 import sys
 import functions.router.handler
 ours = ("functions", "modelport")
-heavy = ("fastapi", "starlette", "pydantic", "mangum", "anyio", "asyncio")
+heavy = ("fastapi", "starlette", "pydantic", "mangum", "anyio", "asyncio", "boto3", "botocore")
 print([name for name in sys.modules if name.split(".")[0] in ours or name in heavy])
 """
 _BUDGET = {
@@ -27,6 +27,7 @@ _BUDGET = {
     "modelport.aws.caller",
     "modelport.aws.clients",
     "modelport.aws.credentials",
+    "modelport.aws.documents",
     "modelport.aws.endpoints",
     "modelport.aws.errors",
     "modelport.aws.pool",
@@ -63,7 +64,6 @@ _BUDGET = {
     "modelport.goldens",
     "modelport.goldens.golden",
     "modelport.grammar",
-    "modelport.lambda_stream",
     "modelport.manifest",
     "modelport.metadata",
     "modelport.refs",
@@ -72,8 +72,6 @@ _BUDGET = {
     "modelport.registry.bucket",
     "modelport.registry.changes",
     "modelport.registry.keys",
-    "modelport.registry.s3",
-    "modelport.registry.s3_errors",
     "modelport.registry.s3_reading",
     "modelport.registry.s3_refusals",
     "modelport.registry.store",
