@@ -8,6 +8,7 @@ model, numpy or web server.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -103,7 +104,11 @@ def labels_of(runtime: RuntimeSettings) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Spawner:
-    """Starts worker processes that share the metrics' memory."""
+    """Starts worker processes that share the metrics' memory.
+
+    The first is a copy of this process, which is all its own yet and has imported half of what a
+    worker needs; later ones begin anew.
+    """
 
     metrics: int
     environ: Mapping[str, str]
@@ -124,6 +129,30 @@ class Spawner:
                 setsigdef=(signal.SIGTERM, signal.SIGINT),
             )
         return Worker(pid, slot, ours)
+
+    def copy(self, slot: int, listener: socket.socket) -> Worker:
+        """Start the worker of this slot before there is an event loop, a thread or a caller."""
+        from functions.runtime.supervisor import Worker
+
+        ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid:
+            theirs.close()
+            return Worker(pid, slot, ours)
+        status = 1
+        try:
+            ours.close()
+            listener.close()
+            from functions.runtime.worker import main as work
+
+            shared = (theirs.detach(), self.metrics, slot)
+            status = work([*map(str, shared)], self.environ)
+        except Exception:
+            logger.exception("worker %d failed", slot)
+        finally:  # whatever happens, SystemExit too: nothing of the parent's is done twice
+            sys.stdout.flush()
+            os._exit(status)
 
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
@@ -152,21 +181,24 @@ def _supervise(
     runtime: RuntimeSettings,
     settings: ServerSettings,
     listener: socket.socket,
-    environ: Mapping[str, str],
+    environ: MutableMapping[str, str],
 ) -> int:
+    gc.disable()  # collecting while everything is being built finds nothing
     shares = _share(runtime, settings)
     shared = shared_memory(shares.workers)
     os.set_inheritable(shared, True)
-    threads = {"MODELPORT_THREADS": str(runtime.threads or shares.threads)}
-    spawn = Spawner(shared, {**environ, **threads})
+    environ["MODELPORT_THREADS"] = str(runtime.threads or shares.threads)
+    spawn = Spawner(shared, environ)
     logger.info("%d workers, %d threads each for the model", shares.workers, shares.threads)
-    first = spawn(0)
-    # Imported with the first worker already on its way.
+    # Imported before the first worker, which needs them too and gets them with its copy.
     import asyncio
 
     from functions.runtime.doorman import Doorman
     from functions.runtime.supervisor import Patience, Supervisor
 
+    gc.freeze()  # collections in the copy would copy what is only looked at
+    first = spawn.copy(0, listener)
+    gc.enable()
     labels = labels_of(runtime)
     headers = identity_headers(runtime.model, runtime.version, runtime.digest)
     doorman = Doorman(listener, headers, Metrics(shared, 0, labels))

@@ -1,8 +1,9 @@
 """Composition root of one worker process of the HTTP server: load the version, then serve.
 
-Started by `server` with two inherited file descriptors: a socket to the parent (a byte says that
-this worker is ready, connections come back, its end means the parent is gone) and the memory of the
-metrics. It gets nothing before it can answer; until then the parent does.
+Started by `server`, as its copy or as a program, with two inherited file descriptors: a socket to
+the parent (a byte says that this worker is ready, connections come back, its end means the parent
+is gone) and the memory of the metrics. It gets nothing before it can answer; until then the parent
+does.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from modelport.errors import ModelportError
 from modelport.manifest import Batching
 from modelport.settings import RuntimeSettings
 
-from functions.runtime.batching import in_force, mixes_rows, sample_of, unbatchable
-from functions.runtime.data_plane import DataPlane
-from functions.runtime.loading import load, read_manifest
-from functions.runtime.logs import RequestLog, configure
-from functions.runtime.metrics import Metrics
-from functions.runtime.server import ServerSettings, labels_of, runtime_settings
-from functions.runtime.supervisor import CANNOT_LOAD, READY
+from functions.runtime.lean_numpy import leave_out_docs
+
+leave_out_docs(os.environ.get("MODELPORT_BUNDLE_DIR") or RuntimeSettings.bundle_dir)
+
+from functions.runtime.batching import in_force, mixes_rows, sample_of, unbatchable  # noqa: E402
+from functions.runtime.data_plane import DataPlane  # noqa: E402
+from functions.runtime.loading import load, read_manifest  # noqa: E402
+from functions.runtime.logs import RequestLog, configure  # noqa: E402
+from functions.runtime.metrics import Metrics  # noqa: E402
+from functions.runtime.server import ServerSettings, labels_of, runtime_settings  # noqa: E402
+from functions.runtime.supervisor import CANNOT_LOAD, READY  # noqa: E402
 
 logger = logging.getLogger("functions.runtime.worker")
 

@@ -242,7 +242,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
         "    slots = []\n"
         "    def __call__(self, slot):\n"
         "        self.slots.append(slot)\n"
-        "        if len(self.slots) == 2:\n"
+        "        if len(self.slots) == 1:\n"
         "            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
         "        return super().__call__(slot)\n"
         "server.Spawner = Crowded\n"
