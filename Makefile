@@ -12,12 +12,15 @@ SECONDS_EACH ?= 120
 TOOLS := podman runc docker-registry skopeo umoci mmdebstrap
 # How many tests run beside each other, each file's in one process; WORKERS=0 is one after another.
 WORKERS ?= 2
+# `make bench`: which other servers (none, default, all or names), how many rounds of everything.
+PEERS ?= default
+ROUNDS ?= 5
 # jsii (the CDK) and the cdk CLI run on the Node.js that the lock brings along.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test fuzz up down check format bench lock clean
+.PHONY: help setup tools demo test fuzz up down check format bench figures lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -64,16 +67,12 @@ format: setup ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: setup ## Measure codecs, router, routes and the whole path (minutes)
-	@$(BIN)/python -m tests.bench.bench_runtime
-	@$(BIN)/python -m tests.bench.bench_codecs
-	@$(BIN)/python -m tests.bench.bench_router
-	@$(BIN)/python -m tests.bench.bench_routes
-	@$(BIN)/python -m tests.bench.bench_path
-	@$(BIN)/python -m tests.bench.bench_images
-	@$(BIN)/python -m tests.bench.bench_batching
-	@$(BIN)/python -m tests.bench.bench_rollouts
-	@$(BIN)/python -m tests.bench.bench_registry
+bench: setup ## Measure ours beside other servers and the limits (PEERS=all, ROWS=1,2, ROUNDS=)
+	@command -v wrk >/dev/null || { echo "make bench wants wrk: sudo apt-get install wrk"; exit 1; }
+	@$(BIN)/python -m tests.bench --peers $(PEERS) --rounds $(ROUNDS) $(if $(ROWS),--rows $(ROWS))
+
+figures: setup ## Write the README's figures from the last make bench
+	@$(BIN)/python -m tests.bench.publish
 
 # What onnxruntime declares and only its converters import: no image carries it.
 UNUSED := flatbuffers packaging

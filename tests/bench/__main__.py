@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.bench.figures import Figure
-from tests.bench.plan import PEERS, Plan
+from tests.bench.plan import PEERS, BenchError, Plan
 from tests.bench.publish import SAMPLES
 from tests.bench.record import Record, Run
 from tests.bench.report import table
@@ -77,4 +77,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BenchError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -20,6 +20,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
+from tests.bench.plan import BenchError
+
 PATIENCE_S = 60.0
 _SCRIPT = """
 local file = io.open("{body}", "rb")
@@ -34,7 +36,7 @@ end
 """
 
 
-class LoadError(Exception):
+class LoadError(BenchError):
     """A server answered anything but 200, or hung up, while it was asked."""
 
 

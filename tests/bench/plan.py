@@ -25,6 +25,10 @@ PEERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+class BenchError(Exception):
+    """What was measured did not do what it should have; ends the run, in words."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """``rounds`` of each contender, ``seconds`` of load in each; ``peers`` by name, of ``rows``.

@@ -44,8 +44,10 @@ def _throughput(figures: list[Figure]) -> bytes:
             label = f"{figure.of(name):,.0f}"
             axes.annotate(label, (high, place), (8, -3), textcoords="offset points", fontsize=9)
         _named(axes, names, figure.what)
+        axes.set_ylim(-0.6, len(names) - 0.4)
         axes.set_xscale("log")
         axes.set_xlim(300, 300_000)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(axis="x", color="#e2e8f0")
     panels[-1].set_xlabel("requests per second, logarithmic: median, and lowest to highest round")
     return _png(drawing)
@@ -87,6 +89,8 @@ def _targets(figures: list[Figure]) -> bytes:
     axes.set_xscale("log", base=2)
     margins = [margin for _, margin, _ in lines]
     axes.set_xlim(min([0.5, *margins]) / 2, max([2, *margins]) * 2)
+    axes.set_ylim(-0.6, len(lines) - 0.4)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("reached over asked (asked over reached where less is better), logarithmic")
     return _png(drawing)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
 
-from tests.bench.plan import cpus, pinned
+from tests.bench.plan import BenchError, cpus, pinned
 
 #: MLflow takes seconds to start, and a first start compiles what it imports.
 PATIENCE_S = 180.0
@@ -24,7 +24,7 @@ _PAUSE_S = 0.005
 _MOST_LOG = 4000
 
 
-class ServerError(Exception):
+class ServerError(BenchError):
     """A server ended or did not answer; says what it logged."""
 
 

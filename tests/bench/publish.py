@@ -34,8 +34,8 @@ def section(record: Record) -> str:
         f"![{_PLOTS[name]}](docs/figures/{name})" for name in _PLOTS if _is_drawn(name, record)
     ]
     figures = [figure for figure, _ in record.entries]
-    notes = dict.fromkeys(f"{f.what}: {f.note}." for f in figures if f.note)
-    said = [f"- {note}" for note in notes]
+    notes = dict.fromkeys(figure.note for figure in figures if figure.note)
+    said = [f"- {'; '.join(f.what for f in figures if f.note == note)}: {note}." for note in notes]
     return "\n".join(
         [*_runs(record), "", *shown[:-1], "", markdown(figures), "", *said, "", shown[-1]]
     )
@@ -65,15 +65,14 @@ def _runs(record: Record) -> list[str]:
 
 def _rows(record: Record, run: Run) -> str:
     rows = sorted({figure.row for figure, its in record.entries if its == run})
-    return ", ".join(map(str, rows))
+    whole = len(rows) > 2 and rows == list(range(rows[0], rows[-1] + 1))
+    return f"{rows[0]}–{rows[-1]}" if whole else ", ".join(map(str, rows))
 
 
 def _run(run: Run, rows: str) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
-    return (
-        f"Rows {rows}: {run.date} on {run.machine}; medians of {run.rounds} rounds in turns, "
-        f"{run.seconds:g} s of each load, a fresh process each time. Versions: {versions}."
-    )
+    how = f"rounds: {run.rounds}, of {run.seconds:g} s for each load"
+    return f"Rows {rows}: {run.date} on {run.machine}; {how}; {versions}.\n"
 
 
 def _is_drawn(name: str, record: Record) -> bool:

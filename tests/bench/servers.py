@@ -19,7 +19,7 @@ from time import perf_counter
 from tests.bench.contenders import BARE, FLOOR, HOME, Contender, Serve, bare, contenders
 from tests.bench.figures import Figure, Target
 from tests.bench.load import Line, LoadError, Question, rate, wrk_rate
-from tests.bench.plan import PEERS, Plan, Round, cpus, in_turns, pinned
+from tests.bench.plan import PEERS, BenchError, Plan, Round, cpus, in_turns, pinned
 from tests.bench.processes import Running, ServerError, resident, running
 from tests.bench.protocols import BINARY, V1, V2, Protocol
 from tests.bench.subjects import Array, Subject, image, tiny
@@ -29,7 +29,7 @@ _WARM_UP = 5
 _START, _MEMORY = "tiny model, start to first answer", "tiny model, memory after the load"
 
 
-class WrongAnswerError(Exception):
+class WrongAnswerError(BenchError):
     """A contender answered something else than onnxruntime, or nothing; says who and to what."""
 
 
