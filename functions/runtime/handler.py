@@ -1,8 +1,9 @@
 """Composition root of the Lambda transport: ``functions.runtime.handler.handler``.
 
-Importing this module loads the bundle that the environment names and rehearses a request; that is
-Lambda's init phase, and an error here is an init error with its reason. Everything else lives in
-modules that do nothing on import.
+Importing this module loads the bundle that the environment names; that is Lambda's init phase, and
+an error here is an init error with its reason. A request is rehearsed where nobody waits yet: for
+provisioned concurrency and for snapshots. On demand somebody does, and comes first. Everything else
+lives in modules that do nothing on import.
 
 What init leaves behind may be snapshotted and restored many times (SnapStart): no socket or file is
 open, no clock or deadline kept, nothing random drawn and no thread waits for anything but work. All
@@ -45,7 +46,8 @@ def start(environ: MutableMapping[str, str]) -> LambdaHandler:
         settings = RuntimeSettings.from_env(environ)
         lines = configure(settings.log_level, sys.stdout)
         keep_memory()
-        plane = load(settings, check_answer_size, log=lines.request)
+        somebody_waits = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "on-demand"
+        plane = load(settings, check_answer_size, log=lines.request, rehearse=not somebody_waits)
     finally:
         gc.enable()
     gc.freeze()

@@ -39,8 +39,11 @@ def load(
     statistics: Statistics | None = None,
     most_decompressed: int = MOST_DECOMPRESSED,
     log: RequestLog = recorded,
+    rehearse: bool = True,
 ) -> DataPlane:
     """The version that ``settings`` names, ready to answer; raises what is wrong with it.
+
+    ``rehearse`` is for where nobody waits for an answer yet: it costs what the first request saves.
 
     The rest is as `DataPlane` has it; ``statistics`` may be those that several workers share.
     """
@@ -77,7 +80,8 @@ def load(
         most_fetched=most_fetched(settings.memory_mb),
         log=log,
     )
-    warm_up(plane, manifest)
+    if rehearse:
+        warm_up(plane, manifest)
     return plane
 
 

@@ -131,7 +131,11 @@ def function(program: Program, log: Path) -> Iterator[FunctionHost]:
 
 
 def _started(program: Program, host: FunctionHost, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    lambdas = {"AWS_LAMBDA_RUNTIME_API": host.address, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}
+    lambdas = {
+        "AWS_LAMBDA_RUNTIME_API": host.address,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+    }
     with pinned(cpus()[0]):
         host.started = perf_counter()
         return subprocess.Popen(
