@@ -54,7 +54,7 @@ class Caller:
         ``path`` and ``query`` are encoded already, names of ``headers`` lower case.
         """
         endpoint = self._endpoint
-        path = endpoint.prefix + path
+        path = (endpoint.prefix + path) or "/"
         signed = {"host": endpoint.authority, "user-agent": _USER_AGENT, **headers}
         if self._traces and (trace := self._environ.get("_X_AMZN_TRACE_ID")):
             # Lambda follows it from function to function, and stops loops by it.

@@ -11,16 +11,10 @@ from typing import TYPE_CHECKING
 
 from modelport.aws.caller import Caller
 from modelport.aws.credentials import Source, source_of
+from modelport.aws.documents import Documents, S3Documents
 from modelport.aws.endpoints import Endpoint, bucket_endpoint, endpoint_of, proxied
 from modelport.aws.pool import Timeouts
-from modelport.aws.services import (
-    Documents,
-    Endpoints,
-    Functions,
-    LambdaFunctions,
-    S3Documents,
-    SageMakerEndpoints,
-)
+from modelport.aws.services import Endpoints, Functions, LambdaFunctions, SageMakerEndpoints
 
 if TYPE_CHECKING:
     from modelport.aws.through_boto3 import ThroughBoto3
@@ -51,7 +45,7 @@ class Clients:
         return SageMakerEndpoints(self._caller("sagemaker", endpoint, timeouts))
 
     def s3_reader(self, bucket: str, timeouts: Timeouts, *, attempts: int = 2) -> Documents:
-        """S3's GetObject, conditional or not, each read tried ``attempts`` times."""
+        """S3's GetObject and ListObjectsV2, each request tried ``attempts`` times."""
         endpoint = bucket_endpoint(bucket, self._environ)
         if endpoint is None or proxied(endpoint, self._environ):
             return self._boto3.documents(bucket, timeouts, attempts)

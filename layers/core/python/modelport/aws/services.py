@@ -1,46 +1,21 @@
-"""The three calls that every request to a router may make, without an SDK.
+"""The calls that bring answers of models, without an SDK: one request each, never tried again.
 
-What they ask and what an error is called is as in the services' API references; nothing is tried
-again but reads of documents, as botocore's standard mode tries them.
+What they ask, and what their errors are called, is as in the services' API references.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from modelport.aws.answers import Answer
 from modelport.aws.caller import Caller
-from modelport.aws.errors import CallError, CredentialsError, RefusedError, UnreadableError
+from modelport.aws.errors import RefusedError
 
 _UNRESERVED = "-._~"
-#: What botocore's standard mode takes for passing trouble.
-_PASSING_STATUS = frozenset({500, 502, 503, 504})
-_PASSING_CODES = frozenset(
-    (
-        "BandwidthLimitExceeded",
-        "EC2ThrottledException",
-        "LimitExceededException",
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "SlowDown",
-        "Throttling",
-        "ThrottledException",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "TransactionInProgressException",
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +49,6 @@ class Endpoints(Protocol):
         """Have an endpoint answer; raises `CallError`, of a refusal `RefusedError`.
 
         Of ``headers``, lower case, SageMaker takes content-type, accept and its own.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A small object, whole; ``body`` is None where it still is what was known."""
-
-    body: bytes | None = field(repr=False)
-    etag: str
-
-
-class Documents(Protocol):
-    """Small objects of one bucket."""
-
-    def get(self, key: str, known: str | None = None) -> Found:
-        """Read one, unless its ETag still is ``known``; raises `CallError`.
-
-        No object is a `RefusedError` of status 404, as no bucket is.
         """
         ...
 
@@ -131,61 +87,6 @@ class SageMakerEndpoints:
         return Inference(answer.headers, answer.body)
 
 
-class S3Documents:
-    """`Documents` over HTTP; ``attempts`` of one read, with a pause of up to a second between."""
-
-    def __init__(
-        self,
-        caller: Caller,
-        *,
-        attempts: int = 1,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._caller, self._attempts, self._sleep = caller, attempts, sleep
-
-    def get(self, key: str, known: str | None = None) -> Found:
-        """``GET /{key}``, with ``If-None-Match`` where something is known."""
-        path = f"/{quote(key, safe=_UNRESERVED + '/')}"
-        headers = {"x-amz-checksum-mode": "ENABLED"}
-        if known:
-            headers["if-none-match"] = known
-        for attempt in range(1, self._attempts):
-            try:
-                return self._once(path, headers, known)
-            except CallError as error:
-                if not _passes(error):
-                    raise
-            self._sleep(random.uniform(0, 2 ** (attempt - 1)))
-        return self._once(path, headers, known)
-
-    def _once(self, path: str, headers: dict[str, str], known: str | None) -> Found:
-        answer = self._caller.ask("GET", path, headers)
-        if answer.status == 304 and known:
-            return Found(None, known)
-        if answer.status >= 300:
-            raise _refused_by_s3(answer)
-        _check(answer, path)
-        return Found(answer.body, answer.headers.get("etag", ""))
-
-
-def _passes(error: CallError) -> bool:
-    if isinstance(error, RefusedError):
-        return error.status in _PASSING_STATUS or error.code in _PASSING_CODES
-    return not isinstance(error, CredentialsError)
-
-
-def _check(answer: Answer, path: str) -> None:
-    """Compare with the checksum that S3 keeps beside what was uploaded with one."""
-    told = answer.headers.get("x-amz-checksum-crc32")
-    if told is None or "-" in told:  # of an upload in parts, it is one of the parts' checksums
-        return
-    from base64 import b64encode
-    from zlib import crc32
-
-    if b64encode(crc32(answer.body).to_bytes(4, "big")).decode() != told:
-        raise UnreadableError(path, "its bytes are not those of its checksum")
-
-
 def _refused(answer: Answer) -> RefusedError:
     """The error in an answer of a service that speaks JSON, found where botocore looks for it."""
     try:
@@ -205,19 +106,3 @@ def _refused(answer: Answer) -> RefusedError:
         answer.headers,
         original if isinstance(original, int) else None,
     )
-
-
-def _refused_by_s3(answer: Answer) -> RefusedError:
-    from xml.etree import ElementTree  # errors are rare
-
-    code, message = str(answer.status), ""
-    try:
-        root = ElementTree.fromstring(answer.body)
-        code = root.findtext("Code") or code
-        message = root.findtext("Message") or ""
-    except (ElementTree.ParseError, ValueError, LookupError):
-        pass  # no body, or a proxy's page: the status says what there is to say
-    if answer.status in (301, 307):
-        region = answer.headers.get("x-amz-bucket-region", "another region")
-        message = f"the bucket is in {region}"
-    return RefusedError(answer.status, code, message, answer.headers)

@@ -21,11 +21,12 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
 
+from modelport.aws.documents import Found
 from modelport.aws.errors import CallError, RefusedError, SilentError
 from modelport.aws.errors import HungUpError as _HungUp
 from modelport.aws.errors import UnreadableError as _Unreadable
 from modelport.aws.pool import Timeouts
-from modelport.aws.services import Found, Inference, Invocation
+from modelport.aws.services import Inference, Invocation
 
 #: Header → parameter of InvokeEndpoint.
 PARAMETERS = {
@@ -152,3 +153,14 @@ class BotoDocuments:
             if known and error.status == 304:
                 return Found(None, known)
             raise
+
+    def pages(self, prefix: str, after: str = "") -> Iterator[list[str]]:
+        """ListObjectsV2."""
+        start = {"StartAfter": after} if after else {}
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix, Delimiter="/", **start
+        )
+        with self._translated():
+            for page in pages:
+                names = [entry["Key"] for entry in page.get("Contents", ())]
+                yield names + [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]

@@ -1,13 +1,15 @@
 """A registry in an S3 bucket as the router reads it: documents without an SDK, the rest with one.
 
-Reading a document is what requests wait for. Everything else a store can do is `S3Store`'s, which
-is made when it is first needed, because boto3 takes longer to load than a router to start.
+Reading documents and their names is what requests wait for. Everything else a store can do is
+`S3Store`'s, which is made when it is first needed, because boto3 takes longer to load than a
+router to start.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from modelport.aws import CallError, Documents, RefusedError
 from modelport.errors import RegistryUnavailableError
@@ -22,23 +24,36 @@ class S3ReadingStore:
 
     def __init__(self, documents: Documents, bucket: str, rest: Callable[[], Store]) -> None:
         self._documents, self._bucket = documents, bucket
-        self._new_rest, self._made = rest, None
+        self._new_rest = rest
+        self._made: Store | None = None
         self._lock = threading.Lock()
-
-    _made: Store | None
 
     def get(self, key: str, *, known: str | None = None) -> Document | None:
         """Read a document."""
-        what = f"reading s3://{self._bucket}/{key}"
+        with self._translated("reading", key):
+            try:
+                found = self._documents.get(key, known)
+            except RefusedError as error:
+                if means_missing(error.status, error.code):
+                    return None
+                raise
+        return Document(found.body or b"", found.etag)
+
+    def children(self, folder: str, *, after: str = "") -> Iterator[str]:
+        """Names directly in ``folder``, one page of a thousand at a time."""
+        with self._translated("listing", folder):
+            for page in self._documents.pages(folder, f"{folder}{after}" if after else ""):
+                yield from sorted(name.removeprefix(folder) for name in page)
+
+    @contextmanager
+    def _translated(self, doing: str, key: str) -> Iterator[None]:
+        what = f"{doing} s3://{self._bucket}/{key}"
         try:
-            found = self._documents.get(key, known)
+            yield
         except RefusedError as error:
-            if means_missing(error.status, error.code):
-                return None
             raise refusal(what, error.code, error.message) from error
         except CallError as error:
             raise RegistryUnavailableError(f"{what}: {error}") from error
-        return Document(found.body or b"", found.etag)
 
     @property
     def _rest(self) -> Store:
@@ -55,10 +70,6 @@ class S3ReadingStore:
         """Write a document that still has ``etag``."""
         return self._rest.replace(key, body, etag)
 
-    def children(self, folder: str, *, after: str = "") -> Iterator[str]:
-        """Names directly in ``folder``."""
-        return self._rest.children(folder, after=after)
-
     def upload(
         self,
         key: str,
@@ -71,9 +82,9 @@ class S3ReadingStore:
         """Send the file unless it is there."""
         self._rest.upload(key, source, file, advance, renew_after_s=renew_after_s)
 
-    def read(self, key: str, offset: int = 0) -> Iterator[bytes] | None:
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes] | None:
         """Stream an object."""
-        return self._rest.read(key, offset)
+        return self._rest.read(key, offset, length)
 
     def stat(self, key: str) -> Stored | None:
         """The current state of an object."""
