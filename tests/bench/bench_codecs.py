@@ -1,8 +1,8 @@
 """JSON to arrays and back: ours beside the parsers alone and, asked for, beside other servers.
 
-Run by hand: ``python -m tests.bench.bench_codecs [--peers]``. With ``--peers`` it installs the
-other servers into ``.local/peers`` once and times their own decoders on the same bytes. Prints
-medians and how much more memory one parse takes; asserts nothing.
+Run by hand: ``python -m tests.bench.bench_codecs [--peers]``. With ``--peers`` it times their own
+decoders on the same bytes. Prints medians and how much more memory one parse takes; asserts
+nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ from modelport.signature import TensorSpec
 
 from functions.runtime.codecs.codec import read_json, write_bare, write_json
 from functions.runtime.tensors import from_json
-from tests.bench.bench_runtime import IMAGE_SHAPE, bodies, dumps, median_us
+from tests.bench.contenders import peer_python
 from tests.conftest import ROOT
 
+IMAGE_SHAPE = (1, 3, 224, 224)
 SPEC = TensorSpec("x", "FP32", (-1, 3, 224, 224))
 FLAT = TensorSpec("x", "FP32", (-1,))
 ROUNDS = 40
@@ -99,7 +101,7 @@ def measure(protocol: str, body: bytes, peers: bool) -> None:
     path.write_bytes(body)
     for (peer, spoken), program in _PEERS.items() if peers else ():
         if spoken == protocol:
-            took = float(output(python_of(peer), program + _TIMED, path))
+            took = float(output(peer_python(peer), program + _TIMED, path))
             print(f"  {peer + ' ' + spoken:30} {took:10.0f}")
     grown = int(output(Path(sys.executable), _MEMORY, path, protocol))
     print(f"  memory beside the body, MiB    {grown / 2**20:10.1f}")
@@ -126,15 +128,26 @@ def spellings(protocol: str, body: bytes) -> dict[str, bytes]:
     return {"shortest": body, "as json.dumps of a list": json.dumps(wide).encode()}
 
 
-def python_of(peer: str) -> Path:
-    """The Python of an environment with the peer, made if it is not there."""
-    home = ROOT / ".local" / "peers" / peer
-    uv = Path(sys.executable).with_name("uv")
-    python = home / "bin" / "python"
-    if not python.exists():
-        subprocess.run([uv, "venv", "-q", "--python", "3.11", home], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "--python", python, peer], check=True)
-    return python
+def median_us(work: Callable[[], Any], rounds: int) -> float:
+    """Of so many calls, after one that does not count."""
+    work()
+    times = []
+    for _ in range(rounds):
+        started = perf_counter_ns()
+        work()
+        times.append(perf_counter_ns() - started)
+    return median(times) / 1000
+
+
+def dumps(data: Any) -> bytes:
+    """JSON with arrays in it, each number as short as float32 can be spelt."""
+    return orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def bodies(array: np.ndarray[Any, Any]) -> dict[str, bytes]:
+    """A request in each protocol."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": array.shape, "data": array.reshape(-1)}
+    return {"v1": dumps({"instances": array}), "v2": dumps({"inputs": [tensor]})}
 
 
 def output(python: Path, program: str, *arguments: Path | str) -> str:
