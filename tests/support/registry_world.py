@@ -89,9 +89,9 @@ class AroundStore:
         with self.call("upload", key):
             self.inner.upload(key, source, file, advance, renew_after_s=renew_after_s)
 
-    def read(self, key: str, offset: int = 0) -> Iterator[bytes] | None:
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes] | None:
         with self.call("read", key):
-            return self.inner.read(key, offset)
+            return self.inner.read(key, offset, length)
 
     def stat(self, key: str) -> Stored | None:
         with self.call("stat", key):

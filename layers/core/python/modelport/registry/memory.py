@@ -95,12 +95,12 @@ class MemoryStore:
                 self._put(key, body)
         advance(file.size)
 
-    def read(self, key: str, offset: int = 0) -> Iterator[bytes] | None:
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes] | None:
         """Stream an object."""
         found = self._objects.get(key)
         if found is None:
             return None
-        body = found.body
+        body = found.body if length is None else found.body[: offset + length]
         starts = [*range(offset, len(body), _CHUNK), len(body)]
         return (body[start:end] for start, end in pairwise(starts))
 

@@ -118,15 +118,18 @@ class S3Store:
         with translated(f"uploading {file.path} to {self._url(key)}"):
             self._uploads.send(self._prefix + key, source, file, advance, renew_after_s)
 
-    def read(self, key: str, offset: int = 0) -> Iterator[bytes] | None:
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes] | None:
         """Stream an object."""
-        part: Any = {"Range": f"bytes={offset}-"} if offset else {}
+        last = "" if length is None else offset + length - 1
+        part: Any = {"Range": f"bytes={offset}-{last}"} if offset or last else {}
         with translated(f"reading {self._url(key)}"):
             try:
                 body = self._client.get_object(**self._at(key), **part)["Body"]
             except ClientError as error:
                 if is_missing(error):
                     return None
+                if status(error) == 416:
+                    return iter(())
                 raise
         return self._chunks(key, body)
 

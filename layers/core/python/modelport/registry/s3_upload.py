@@ -12,9 +12,11 @@ import io
 import math
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
+from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from botocore.exceptions import ClientError
 
 from modelport.errors import IntegrityError
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 MAX_PARTS = 10_000
 #: Parts under way at once; with the part size this bounds the memory.
 THREADS = 4
+_SENT_AT_ONCE = 128 << 10
 #: How often an upload that somebody else ended is begun again.
 _ATTEMPTS = 3
 
@@ -53,10 +56,12 @@ class Uploads:
         self._encryption = encryption
         self._part_size = part_size
         self._single_put_limit = single_put_limit
+        events = client.meta.events
         for operation in ("PutObject", "UploadPart"):
-            client.meta.events.register_first(
-                f"before-send.s3.{operation}", _count_from_now, f"modelport-{operation}"
-            )
+            acts: Any = {"before-send": _count_from_now, "choose-signer": _signer}
+            for event, act in acts.items():
+                name = f"{event}.s3.{operation}"
+                events.register_first(name, act, f"modelport-{name}")
 
     def send(
         self, key: str, source: Source, file: File, advance: Advance, renew_after_s: float | None
@@ -77,7 +82,7 @@ class Uploads:
         self._client.put_object(
             Bucket=self._bucket,
             Key=key,
-            Body=Body(body, advance),
+            Body=cast("IO[bytes]", Body(body, advance)),
             ChecksumSHA256=in_base64(file.digest),
             **self._encryption,
         )
@@ -86,10 +91,12 @@ class Uploads:
     def _send_in_parts(
         self, key: str, source: Source, file: File, advance: Advance, renew_after_s: float | None
     ) -> None:
-        # Before anything is sent: parts of an earlier try must not be replaced by wrong ones.
-        source.check(file)
         for attempt in range(_ATTEMPTS):
-            upload = self._unfinished(key) or self._begin(key)
+            upload = self._unfinished(key)
+            if upload:
+                # Before anything is sent: its parts must not be replaced by wrong ones.
+                source.check(file)
+            upload = upload or self._begin(key)
             try:
                 parts = self._send_parts(upload, source, file, advance)
                 self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
@@ -111,28 +118,37 @@ class Uploads:
         size = max(self._part_size, math.ceil(file.size / MAX_PARTS))
         meter, whole = Meter(advance), hashlib.sha256()
         parts: list[Any] = []
-        under_way: deque[Future[Any]] = deque()
+        under_way: deque[tuple[Future[Any], memoryview]] = deque()
+        # Memory that is used again: asking the system for new pages costs more than to hash them.
+        free = deque(memoryview(bytearray(size)) for _ in range(THREADS + 1))
         with source.open() as handle, ThreadPoolExecutor(THREADS) as pool:
-            for number, body in enumerate(iter(lambda: handle.read(size), b""), 1):
+            for number in count(1):
+                buffer = free.popleft()
+                body = buffer[: handle.readinto(buffer)]
+                if not body:
+                    break
                 whole.update(body)
                 if len(under_way) == THREADS:
-                    parts.append(under_way.popleft().result())
-                under_way.append(pool.submit(self._part, upload, number, body, done, meter))
-            parts += [future.result() for future in under_way]
+                    sent, emptied = under_way.popleft()
+                    parts.append(sent.result())
+                    free.append(emptied)
+                future = pool.submit(self._part, upload, number, body, done, meter)
+                under_way.append((future, buffer))
+            parts += [sent.result() for sent, _ in under_way]
         digest = "sha256:" + whole.hexdigest()
         if digest != file.digest:
             self._client.abort_multipart_upload(**upload)
         blobs.check_unchanged(file, digest)
         return parts
 
-    def _part(self, upload: Any, number: int, body: bytes, done: Any, meter: Meter) -> Any:
+    def _part(self, upload: Any, number: int, body: memoryview, done: Any, meter: Meter) -> Any:
         """Send one part, unless it was sent before, and say how to name it at the end."""
         part = done.get(number)
         if part is None or not _is_same(part, body):
             part = self._client.upload_part(
                 **upload,
                 PartNumber=number,
-                Body=Body(body, lambda sent: meter.report(number, sent)),
+                Body=cast("IO[bytes]", Body(body, lambda sent: meter.report(number, sent))),
                 ChecksumSHA256=_checksum(body),
             )
         meter.report(number, len(body))
@@ -164,19 +180,57 @@ class Uploads:
         return {part["PartNumber"]: part for page in pages for part in page.get("Parts", ())}
 
 
-class Body(io.BytesIO):
-    """Bytes on their way out, reporting how far they got."""
+class Body(io.RawIOBase):
+    """Bytes on their way out, reporting how far they got; a file to whoever sends them."""
 
-    def __init__(self, body: bytes, advance: Advance) -> None:
-        super().__init__(body)
+    def __init__(self, body: bytes | memoryview, advance: Advance) -> None:
+        super().__init__()
+        self._body = memoryview(body)
+        self._at = 0
         self._advance = advance
         self.sending = False
 
+    def __len__(self) -> int:
+        return len(self._body)
+
     def read(self, size: int | None = -1, /) -> bytes:
-        chunk = super().read(size)
+        """The next ``size`` bytes, or more of them when they are on their way."""
+        if size is None or size < 0:
+            size = len(self._body)
+        elif self.sending:
+            # urllib3 asks for 16 KB: as many writes less, and turns of threads.
+            size = max(size, _SENT_AT_ONCE)
+        chunk = bytes(self._body[self._at : self._at + size])
+        self._at += len(chunk)
         if self.sending and chunk:
-            self._advance(self.tell())
+            self._advance(self._at)
         return chunk
+
+    def tell(self) -> int:
+        """How far it was read."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go on reading from there."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence, len(self._body))
+        return self._at
+
+
+class KnownPayload(S3SigV4Auth):
+    """Signs a body by the SHA-256 that was announced with it, which botocore would find again."""
+
+    def payload(self, request: Any) -> str:
+        """The hash of the body in hexadecimal digits; S3 refuses a body with another."""
+        known = request.headers.get("x-amz-checksum-sha256")
+        return base64.b64decode(known).hex() if known else str(super().payload(request))
+
+
+AUTH_TYPE_MAPS["s3v4-known-payload"] = KnownPayload
+
+
+def _signer(signature_version: Any, **_: Any) -> str | None:
+    """How to sign instead of ``signature_version``; None: as botocore means to."""
+    return "s3v4-known-payload" if signature_version in ("v4", "s3v4") else None
 
 
 def _count_from_now(request: Any, **_: Any) -> None:
@@ -207,11 +261,11 @@ def _serves(there: Stored | None, file: File, renew_after_s: float | None) -> bo
     return renew_after_s is None or there.age_s <= renew_after_s
 
 
-def _checksum(body: bytes) -> str:
+def _checksum(body: memoryview) -> str:
     return base64.b64encode(hashlib.sha256(body).digest()).decode()
 
 
-def _is_same(part: Any, body: bytes) -> bool:
+def _is_same(part: Any, body: memoryview) -> bool:
     """Whether a part that S3 lists is this one; without a checksum its ETag may tell (MD5)."""
     if part["Size"] != len(body):
         return False

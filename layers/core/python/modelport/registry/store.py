@@ -60,6 +60,10 @@ class Reader(Protocol):
         """Exactly the next ``size`` bytes, or what is left."""
         ...
 
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the buffer with the next bytes, or with what is left; how many there are."""
+        ...
+
 
 class Store(Protocol):
     """Where objects are kept; every method raises `RegistryUnavailableError` when that is away."""
@@ -103,8 +107,11 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, key: str, offset: int = 0) -> Iterator[bytes] | None:
-        """Stream an object from ``offset`` in chunks; None if there is none."""
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes] | None:
+        """Stream an object from ``offset`` in chunks; None if there is none.
+
+        At most ``length`` bytes; all that are left without it. Behind the end there are none.
+        """
         ...
 
     # --- for who looks after it -------------------------------------------------------------------
