@@ -6,10 +6,11 @@ Servers that start others are counted and ended as one tree. Knows no server by 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,12 @@ PATIENCE_S = 180.0
 #: Between two tries to reach a server that is starting: each of them costs it time as well.
 _PAUSE_S = 0.005
 _MOST_LOG = 4000
+_MAPS = ("smaps_rollup", "smaps")
+_MAPPING = re.compile(
+    r"^[0-9a-f]+-[0-9a-f]+ \S+ (\S+) (\S+) (\d+).*\n(?:[A-Z].*\n)*?Rss: +(\d+).*\n"
+    r"(?:[A-Z].*\n)*?Anonymous: +(\d+)",
+    re.MULTILINE,
+)
 
 
 class ServerError(BenchError):
@@ -61,8 +68,8 @@ class Running:
         return self.log.read_bytes()[-_MOST_LOG:].decode(errors="replace")
 
     def memory(self) -> float:
-        """MiB resident of the process and all below it, shared pages counted in each."""
-        return sum(map(resident, tree(self.process.pid))) / 2**20
+        """MiB that the process and all below it hold, as a container would be charged for them."""
+        return resident(tree(self.process.pid)) / 2**20
 
 
 def free_port() -> int:
@@ -120,8 +127,22 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def resident(pid: int) -> int:
-    """Bytes of memory a process holds now."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+def resident(pids: Iterable[int]) -> int:
+    """Bytes that these processes hold in memory, a page that several of them share counted once.
+
+    Their own pages are those of ``smaps_rollup``, split among forks by the kernel. Those of a file
+    are counted where most of them are mapped, and not split with strangers who have it open too.
+    """
+    own, files = 0, dict[tuple[str, ...], int]()
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            rollup, maps = (Path(f"/proc/{pid}/{name}").read_text() for name in _MAPS)
+            own += sum(
+                int(found) for found in re.findall(r"^Pss_(?:Anon|Shmem): +(\d+)", rollup, re.M)
+            )
+            for mapping in _MAPPING.finditer(maps):
+                offset, device, inode, held, anonymous = mapping.groups()
+                if inode != "0":
+                    key = (offset, device, inode)
+                    files[key] = max(files.get(key, 0), int(held) - int(anonymous))
+    return (own + sum(files.values())) * 1024

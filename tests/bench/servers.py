@@ -90,7 +90,7 @@ _ROW_5 = {
     _MEMORY: (
         "MiB",
         (Target(at_most=75),),
-        "resident, of all processes together, pages that they share counted in each",
+        "resident, of all its processes together, a page that they share counted once",
     ),
 }
 
@@ -260,7 +260,7 @@ def _bare(subject: Subject, place: Path) -> Mapping[str, float]:
         assert process.stdout is not None
         said = process.stdout.readline()
         took = perf_counter() - started
-        memory = resident(process.pid) / 2**20
+        memory = resident([process.pid]) / 2**20
     if len(said.split()) != subject.expected.size:
         raise WrongAnswerError(f"{BARE}: answered {said!r}")
     return {_START: took * 1000, _MEMORY: memory}
