@@ -165,6 +165,7 @@ class Application:
     def _aside(self, request: Request) -> Response:
         """The answer to what asks for no prediction, or where there is nothing to ask."""
         if self._metrics and asks_for_metrics(request):
+            self._flush()  # what has been answered is counted
             return scrape(self._metrics)
         return self._handle(request) if self._handle else self._own(still_loading(request))
 

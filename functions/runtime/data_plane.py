@@ -30,6 +30,7 @@ from modelport.refusals import no_jobs
 from functions.runtime.codecs import CODECS, DESCRIBERS, Codec, Describer, Parsed, Subject
 from functions.runtime.failures import failure
 from functions.runtime.identity import identity_headers
+from functions.runtime.ledger import Ledger
 from functions.runtime.logs import RequestLog, recorded
 from functions.runtime.model import Runner
 from functions.runtime.prediction_summary import HEADER as PREDICTED
@@ -57,7 +58,7 @@ MOST_DECOMPRESSED = 32 * 1024 * 1024
 _UNREAD = Parsed({}, ())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
     """One request on its way to its answer, and what its log line says beyond the two."""
 
@@ -129,12 +130,7 @@ class DataPlane:
         self._identity = identity(subject)
         self._summary = PredictionSummary(subject.signature, subject.labels)
         self._cold = True
-        self._write_line = log
-        self._observer: Callable[[Mapping[str, Any]], None] | None = None
-
-    def observe(self, observer: Callable[[Mapping[str, Any]], None]) -> None:
-        """Tell ``observer`` what each request's log line says."""
-        self._observer = observer
+        self.ledger = Ledger(subject.statistics, log)
 
     def handle(self, request: Request) -> Response:
         """Answer one request."""
@@ -212,6 +208,7 @@ class DataPlane:
         if call.verb not in PREDICTIONS:
             if call.protocol == "jobs":
                 raise no_jobs()
+            self.ledger.settle()  # some questions are about what was counted
             return _described(self._describers[call.protocol].describe(call, request, self.subject))
         if call.verb.startswith("generate"):
             return self._generate(request, exchange)
@@ -346,15 +343,11 @@ class DataPlane:
             "bytes_in": len(request.body),
             "bytes_out": len(response.body) + exchange.streamed,
         }
+        spent = exchange.spent
         if predicts:
             self._cold = False
-            spent = exchange.spent or Spent(infer_ns=exchange.model_ns)
-            succeeded = response.status < 400
-            self.subject.statistics.count(spent, duration_ns, succeeded=succeeded)
-        if self._observer:
-            self._observer(line)
-        # SageMaker pings every few seconds; that is noise, not traffic.
-        self._write_line(line, logging.DEBUG if call.verb == "ping" else logging.INFO)
+            spent = spent or Spent(infer_ns=exchange.model_ns)
+        self.ledger.note(line, spent, duration_ns)
 
 
 def identity(subject: Subject) -> dict[str, str]:

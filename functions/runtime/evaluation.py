@@ -52,7 +52,7 @@ def parse(document: dict[str, Any], subject: Subject) -> Parsed:
     rows = next((len(each) for each in parsed.tensors.values() if each.ndim), 0)
     if rows != len(labels):
         raise MalformedRequestError(f"there are {rows} instances and {len(labels)} labels")
-    form = {"row": True, "evaluation": task, "labels": labels}
+    form = {"evaluation": task, "labels": labels}
     return Parsed(parsed.tensors, (output.name,), form)
 
 

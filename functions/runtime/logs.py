@@ -37,16 +37,22 @@ class Lines(logging.Handler):
         self._stream, self._bytes = stream, stream.buffer  # the first closes the second at its end
         self._logger = logging.getLogger(_NAME)
         self._holds, self._held = False, 0
+        self._settle: Callable[[], None] = lambda: None
 
-    def hold(self) -> None:
+    def hold(self, settle: Callable[[], None] = lambda: None) -> None:
         """From now on request lines may wait for a `flush`, up to what a pipe takes as one piece.
 
-        Whoever calls this sees to it that `flush` follows soon after every request.
+        Whoever calls this sees to it that `flush` follows soon after every request. Lines that are
+        still to come are given by ``settle``, which is called before anything else is written.
         """
-        self._holds = True
+        self._holds, self._settle = True, settle
 
     def flush(self) -> None:
         """Write what is held; costs next to nothing where nothing is."""
+        self._settle()
+        self._write_out()
+
+    def _write_out(self) -> None:
         if not self._held:
             return
         self._held = 0
@@ -60,16 +66,17 @@ class Lines(logging.Handler):
         if self._logger.isEnabledFor(level):
             self._put(_rendered(line))
             if not self._holds:
-                self.flush()
+                self._write_out()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line of any other kind, and all that is held."""
+        self._settle()
         self._put(_rendered(_said(record)))
-        self.flush()
+        self._write_out()
 
     def _put(self, line: bytes) -> None:
         if self._held + len(line) > _PIECE:
-            self.flush()
+            self._write_out()
         try:
             self._bytes.write(line)
         except (OSError, ValueError):

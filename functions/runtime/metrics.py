@@ -67,6 +67,8 @@ class Metrics:
         self._mine = self._all[slot * SLOT : (slot + 1) * SLOT]
         self._labels = dict(labels)
         self._lock = Lock()
+        #: As many as there are kinds of requests and statuses of answers.
+        self._places: dict[tuple[str, str, int], tuple[int, int | None]] = {}
 
     def loaded(self, seconds: float) -> None:
         """The model is in memory and took so long to get there."""
@@ -88,22 +90,24 @@ class Metrics:
 
     def request(self, line: Mapping[str, Any]) -> None:
         """Count a request by what its log line says."""
-        call = (line["protocol"], line["verb"])
+        key = line["protocol"], line["verb"], line["status"]
+        counted, timed = self._places.get(key) or self._placed(key)
+        mine = self._mine
         with self._lock:
-            self._count(call, str(line["status"]))
-            self._mine[_BYTES_IN] += line["bytes_in"]
-            self._mine[_BYTES_OUT] += line["bytes_out"]
-            self._mine[_COLD] += line["cold_start"]
-            place = _PREDICTION_AT.get(call)
-            if place is not None:
-                self._add(_DURATION + place * _TIMED, SECONDS, line["duration_ms"] / 1000)
+            mine[counted] += 1
+            mine[_BYTES_IN] += line["bytes_in"]
+            mine[_BYTES_OUT] += line["bytes_out"]
+            if line["cold_start"]:
+                mine[_COLD] += 1
+            if timed is not None:
+                self._add(_DURATION + timed, SECONDS, line["duration_ms"] / 1000)
                 if line["model_ms"]:
-                    self._add(_MODEL + place * _TIMED, SECONDS, line["model_ms"] / 1000)
+                    self._add(_MODEL + timed, SECONDS, line["model_ms"] / 1000)
 
     def refused(self, status: int) -> None:
         """Count a request that never reached the data plane."""
         with self._lock:
-            self._count((OTHER, OTHER), str(status))
+            self._mine[_counted(OTHER, OTHER, status)] += 1
 
     def batch(self, rows: int, seconds: float) -> None:
         """Count a run of the model while batching is on."""
@@ -118,10 +122,12 @@ class Metrics:
             self._mine[_STATISTICS:], [self._all[start : start + CELLS] for start in starts]
         )
 
-    def _count(self, call: tuple[str, str], status: str) -> None:
-        row = _CALL_AT.get(call, _CALL_AT[OTHER, OTHER])
-        column = _STATUS_AT.get(status, _STATUS_AT[OTHER])
-        self._mine[_REQUESTS + row * len(STATUSES) + column] += 1
+    def _placed(self, key: tuple[str, str, int]) -> tuple[int, int | None]:
+        """Where a kind of request is counted, and how far into its times where it has such."""
+        prediction = _PREDICTION_AT.get(key[:2])
+        timed = None if prediction is None else prediction * _TIMED
+        self._places[key] = places = _counted(*key), timed
+        return places
 
     def _add(self, start: int, bounds: Sequence[float], value: float) -> None:
         self._mine[start + bisect_left(bounds, value)] += 1
@@ -186,6 +192,13 @@ class Metrics:
     def _line(self, name: str, labels: Mapping[str, str], value: float) -> str:
         pairs = ",".join(f'{key}="{text}"' for key, text in {**self._labels, **labels}.items())
         return f"modelport_{name}{{{pairs}}} {_number(value)}"
+
+
+def _counted(protocol: str, verb: str, status: int) -> int:
+    """The place of the requests of a kind that were answered so."""
+    row = _CALL_AT.get((protocol, verb), _CALL_AT[OTHER, OTHER])
+    column = _STATUS_AT.get(str(status), _STATUS_AT[OTHER])
+    return _REQUESTS + row * len(STATUSES) + column
 
 
 def _header(name: str, kind: str, text: str) -> Iterator[str]:

@@ -53,8 +53,11 @@ class PredictionSummary:
         array = outputs.get(self._output) if self._output is not None else None
         if not isinstance(array, np.ndarray) or not 0 < array.size <= MOST_ELEMENTS:
             return None
-        if array.ndim not in (1, 2) or len(array) > MOST_ROWS:
+        shape = array.shape
+        if len(shape) not in (1, 2) or shape[0] > MOST_ROWS:
             return None
+        if len(shape) == 2 and shape[0] == 1 < shape[1]:
+            return self._single(array)
         counted = self._counted(array)
         return None if counted is None else _written(counted)
 
@@ -69,12 +72,15 @@ class PredictionSummary:
             return Counter(map(bucket, values))
         return Counter(map(_text, values)) if kind == "O" else None
 
+    def _single(self, array: Array) -> str | None:
+        """What `_classes` says of one row, which most requests are."""
+        if array.dtype.kind != "f":
+            return None
+        best = int(array.argmax())
+        # numpy takes NaN for the highest, so it is NaN if one is there.
+        return "nan=1" if math.isnan(array.item(best)) else f"{self._name(best)}=1"
+
     def _classes(self, array: Array) -> Mapping[str, int]:
-        if len(array) == 1:
-            row = array[0]
-            best = int(row.argmax())
-            # numpy takes NaN for the highest, so it is NaN if one is there.
-            return {self._name(best) if row[best] == row[best] else "nan": 1}
         best_of = array.argmax(axis=1)
         places = best_of.tolist()
         highest = array[np.arange(len(array)), best_of].tolist()

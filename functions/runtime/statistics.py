@@ -68,7 +68,8 @@ class Statistics:
                 return
             mine[_SUCCEEDED] += 1
             mine[_SUCCEEDED_NS] += total_ns
-            mine[_QUEUE_NS] += spent.queue_ns
+            if spent.queue_ns:
+                mine[_QUEUE_NS] += spent.queue_ns
             mine[_INPUT_NS] += spent.input_ns
             mine[_INFER_NS] += spent.infer_ns
             mine[_OUTPUT_NS] += spent.output_ns

@@ -70,7 +70,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
     limits = Limits(settings.max_body, settings.drain_s, settings.timeout_s)
     service = Service(plane, limits, metrics, batching, flush=lines.flush, hung=_end_now)
-    lines.hold()
+    plane.ledger.hold()
+    lines.hold(plane.ledger.settle)
     took = monotonic() - started
 
     def hello() -> None:
@@ -103,7 +104,7 @@ def _load(
     try:
         statistics = metrics.statistics()
         plane = load(runtime, statistics=statistics, most_decompressed=max_body, log=log)
-        plane.observe(metrics.request)
+        plane.ledger.observe(metrics.request)
         batching = _batching(plane, runtime)
     finally:
         gc.enable()

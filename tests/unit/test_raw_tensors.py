@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from modelport.raw_tensors import DTYPES, Array, datatype_of, pack, unpack
+from modelport.raw_tensors import BF16, DTYPES, Array, datatype_of, pack, unpack
 
 SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 NUMBERS = [name for name in DTYPES if name != "BYTES"]
@@ -67,10 +67,19 @@ def test_any_bytes_of_any_shape_are_a_tensor_or_a_value_error(
 
 
 def test_nothing_is_copied_that_need_not_be() -> None:
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    array = np.arange(6000, dtype=np.float32).reshape(2, 3000)
     packed = pack(array)
     assert np.shares_memory(np.frombuffer(packed, np.uint8), array)
-    assert np.shares_memory(unpack("FP32", [2, 3], packed), array)
+    assert np.shares_memory(unpack("FP32", [2, 3000], packed), array)
+
+
+@pytest.mark.parametrize("count", [3, 3000])
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<i8", "?", BF16])
+def test_small_and_large_arrays_have_one_form(count: int, dtype: Any) -> None:
+    values = np.arange(2 * count) % 2
+    array = (values.astype("<u2").view(BF16) if dtype is BF16 else values.astype(dtype))[::2]
+    little = array if array.dtype == BF16 else array.astype(array.dtype.newbyteorder("<"))
+    assert bytes(pack(array)) == little.tobytes()
 
 
 def test_the_layout_is_the_protocols() -> None:

@@ -50,6 +50,7 @@ _BUDGET = {
     "functions.runtime.lambda_loop",
     "functions.runtime.lambda_transport",
     "functions.runtime.lean_numpy",
+    "functions.runtime.ledger",
     "functions.runtime.loading",
     "functions.runtime.logs",
     "functions.runtime.model",

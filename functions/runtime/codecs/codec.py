@@ -47,9 +47,9 @@ class Subject:
     statistics: Statistics = field(default_factory=Statistics, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen would be slower to make, and every request makes one
 class Parsed:
-    """A request as tensors, with what its answer needs to know.
+    """A request as tensors, with what its answer needs to know. Nobody changes one.
 
     ``outputs`` names the wanted outputs in order; ``form`` is the codec's own note to itself
     (row or columnar, the request's id, the accepted media type).
@@ -91,7 +91,7 @@ class Codec(Describer, Protocol):
 
 def output_names(signature: Signature) -> tuple[str, ...]:
     """Every output, in the model's order."""
-    return tuple(spec.name for spec in signature.outputs)
+    return tuple([spec.name for spec in signature.outputs])  # a list is made quicker
 
 
 def read_json(body: bytes) -> dict[str, Any]:

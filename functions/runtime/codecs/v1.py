@@ -23,7 +23,7 @@ from modelport.refusals import no_explainer
 from modelport.signature import Signature
 
 from functions.runtime.codecs.codec import (
-    JSON_HEADERS,
+    JSON,
     Headers,
     Parsed,
     Subject,
@@ -37,7 +37,6 @@ from functions.runtime.tensors import Array, Tensors, check_names, check_shape, 
 
 SIGNATURE_NAME = "serving_default"
 TFS, KSERVE = "tfs", "kserve"
-EXAMPLES = frozenset({"classify", "regress"})
 DIALECTS = (KSERVE, TFS)
 _NO_FORM = "which has no form for BF16; send it as raw tensors to /v2/models/MODEL/infer"
 _ROW_NOTE = " (row form stacks the instances on axis 0; columnar 'inputs' does not)"
@@ -47,31 +46,28 @@ class V1Codec:
     """TensorFlow Serving REST and KServe V1."""
 
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
-        dialect = _dialect(call)
+        kserve = bool(call.query) and _dialect(call) == KSERVE
         document = read_json(request.body)
+        if call.verb == "predict":
+            return parse_document(document, subject.signature, kserve=kserve)
         if call.verb == "evaluate":
             from functions.runtime import evaluation  # few ever ask
 
             return evaluation.parse(document, subject)
-        if call.verb not in EXAMPLES:
-            return parse_document(document, subject.signature, kserve=dialect == KSERVE)
         return parse_examples(call.verb, document, subject.signature)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
-        if "results" in parsed.form:
-            from functions.runtime.codecs import v1_examples
-
-            return dict(JSON_HEADERS), v1_examples.results(outputs, parsed, subject)
-        if "evaluation" in parsed.form:
+        form = parsed.form
+        if "row" in form:
+            named = _named_rows(outputs) if form["row"] else _named_columns(outputs)
+            return {"content-type": JSON}, write_json(named)
+        if "evaluation" in form:
             from functions.runtime import evaluation
 
-            return dict(JSON_HEADERS), evaluation.results(outputs, parsed, subject)
-        if parsed.form["row"]:
-            answer: dict[str, Any] = {"predictions": _rows(outputs)}
-        else:
-            columns = {name: _column(name, array) for name, array in outputs.items()}
-            answer = {"outputs": _unnamed(columns)}
-        return dict(JSON_HEADERS), write_json(answer)
+            return {"content-type": JSON}, evaluation.results(outputs, parsed, subject)
+        from functions.runtime.codecs import v1_examples
+
+        return {"content-type": JSON}, v1_examples.results(outputs, parsed, subject)
 
     def describe(self, call: Call, request: Request, subject: Subject) -> Mapping[str, Any]:
         verb = call.verb
@@ -128,7 +124,9 @@ def _dialect(call: Call) -> str:
 
 def check_signature_name(document: dict[str, Any]) -> None:
     """Raise as TensorFlow Serving does unless the request means the one signature there is."""
-    name = document.get("signature_name", "")
+    if "signature_name" not in document:
+        return
+    name = document["signature_name"]
     if not isinstance(name, str):
         raise MalformedRequestError("'signature_name' key must be a string value.")
     if name not in ("", SIGNATURE_NAME):
@@ -219,21 +217,25 @@ def is_object(value: Any) -> bool:
     return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
 
 
-def _rows(outputs: Tensors) -> Any:
+def _named_rows(outputs: Tensors) -> dict[str, Any]:
     size: int | None = None
     for name, array in outputs.items():
         if not array.ndim:
             raise MalformedRequestError(f"Tensor name: {name} has no shape information ")
-        if size is not None and array.shape[0] != size:
+        if size is not None and len(array) != size:
             raise MalformedRequestError(
-                f"Tensor name: {name} has inconsistent batch size: {array.shape[0]}"
-                f" expecting: {size}"
+                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}"
             )
-        size = array.shape[0]
+        size = len(array)
     if len(outputs) == 1:
-        return _unnamed({name: _column(name, array) for name, array in outputs.items()})
+        return {"predictions": _column(name, array)}
     cells = zip(*(_cells(name, array) for name, array in outputs.items()), strict=True)
-    return [dict(zip(outputs, row, strict=True)) for row in cells]
+    return {"predictions": [dict(zip(outputs, row, strict=True)) for row in cells]}
+
+
+def _named_columns(outputs: Tensors) -> dict[str, Any]:
+    columns = {name: _column(name, array) for name, array in outputs.items()}
+    return {"outputs": columns if len(columns) > 1 else next(iter(columns.values()))}
 
 
 def _cells(name: str, array: Array) -> Iterable[Any]:
@@ -243,10 +245,6 @@ def _cells(name: str, array: Array) -> Iterable[Any]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return [write_bare(array[row, ...]) for row in range(array.shape[0])]
     return array
-
-
-def _unnamed(columns: dict[str, Any]) -> Any:
-    return columns if len(columns) > 1 else next(iter(columns.values()))
 
 
 def _column(name: str, array: Array) -> Any:

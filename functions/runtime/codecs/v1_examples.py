@@ -43,7 +43,7 @@ def parse(verb: str, document: dict[str, Any], signature: Signature) -> Parsed:
     _check_names(examples, context, signature)
     tensors = {spec.name: _column(spec, examples, context) for spec in signature.inputs}
     outputs = (result.name, *_classes(verb, signature, result))
-    return Parsed(tensors, outputs, {"row": True, "results": verb, "size": len(examples)})
+    return Parsed(tensors, outputs, {"results": verb, "size": len(examples)})
 
 
 def results(outputs: Tensors, parsed: Parsed, subject: Subject) -> bytes:

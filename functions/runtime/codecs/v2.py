@@ -20,6 +20,7 @@ from modelport.refusals import not_at_runtime
 from modelport.signature import Signature, TensorSpec
 
 from functions.runtime.codecs.codec import (
+    JSON,
     JSON_HEADERS,
     Headers,
     Parsed,
@@ -59,35 +60,39 @@ class Wanted:
     classes: int = 0
 
 
+_IN_JSON, _IN_BINARY = Wanted(), Wanted(binary=True)
+
+
 class V2Codec:
     """Open Inference Protocol V2 with its binary and classification extensions."""
 
     def parse(self, call: Call, request: Request, subject: Subject) -> Parsed:
         signature, headers = subject.signature, request.headers
-        cut = None
-        if _LENGTH in headers or _TRITON in headers.get("content-type", "").lower():
-            from functions.runtime.codecs import v2_binary  # only for those who send raw tensors
+        if _LENGTH not in headers and _TRITON not in headers.get("content-type", "").lower():
+            return parse_document(read_json(request.body), signature)
+        from functions.runtime.codecs.v2_binary import RawTail, cut_of  # few send raw tensors
 
-            cut = v2_binary.cut_of(request)
-        if cut is not None and not cut.size:
-            return _parse_whole(request.body, cut, signature)
+        cut = cut_of(request)
         if cut is None:
             return parse_document(read_json(request.body), signature)
+        if not cut.size:
+            return _parse_whole(request.body, cut, signature)
         document = read_json(request.body[: cut.size])
-        tail = v2_binary.RawTail(memoryview(request.body)[cut.size :])
+        tail = RawTail(memoryview(request.body)[cut.size :])
         return parse_document(document, signature, tail, by_type=cut.by_type)
 
     def format(self, outputs: Tensors, parsed: Parsed, subject: Subject) -> tuple[Headers, bytes]:
+        form = parsed.form
         entries, raws = [], []
         for name, array in outputs.items():
-            wanted: Wanted = parsed.form["wanted"][name]
+            wanted: Wanted = form["wanted"][name]
             if wanted.classes:
                 from functions.runtime.codecs.v2_classes import best_classes
 
                 array = best_classes(array, wanted.classes, subject.labels)
             entry: dict[str, Any] = {
                 "name": name,
-                "shape": list(array.shape),
+                "shape": array.shape,
                 "datatype": datatype_of(array),
             }
             if wanted.binary:
@@ -100,14 +105,15 @@ class V2Codec:
             "model_name": subject.model,
             "model_version": str(subject.version),
         }
-        if parsed.form["id"] is not None:
-            answer["id"] = parsed.form["id"]
-        head = write_json({**answer, "outputs": entries})
-        if not any(wanted.binary for wanted in parsed.form["wanted"].values()):
-            return dict(JSON_HEADERS), head
+        if form["id"] is not None:
+            answer["id"] = form["id"]
+        answer["outputs"] = entries
+        head = write_json(answer)
+        if not raws:
+            return {"content-type": JSON}, head
         from functions.runtime.codecs.v2_binary import joined
 
-        return joined(head, raws, parsed.form["by_type"])
+        return joined(head, raws, form["by_type"])
 
     def describe(
         self, call: Call, request: Request, subject: Subject
@@ -158,7 +164,7 @@ def _parse_whole(body: bytes, cut: Cut, signature: Signature) -> Parsed:
     from functions.runtime.codecs.v2_binary import read_whole
 
     tensors = {signature.inputs[0].name: read_whole(signature, body)}
-    wanted = {name: Wanted(binary=True) for name in output_names(signature)}
+    wanted = dict.fromkeys(output_names(signature), _IN_BINARY)
     return Parsed(tensors, tuple(wanted), {"id": None, "wanted": wanted, "by_type": cut.by_type})
 
 
@@ -175,10 +181,11 @@ def _entries(document: dict[str, Any], key: str, most: int) -> dict[str, dict[st
     if not isinstance(listed, list):
         raise MalformedRequestError(f"'{key}' must be a list of tensors")
     entries: dict[str, dict[str, Any]] = {}
-    for position, entry in enumerate(listed[: most + 1]):  # one too many is at fault already
+    for entry in listed[: most + 1]:  # one too many is at fault already
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str):
-            raise MalformedRequestError(f"'{key}'[{position}] must be an object with a 'name'")
+            place = len(entries)
+            raise MalformedRequestError(f"'{key}'[{place}] must be an object with a 'name'")
         if name in entries:
             raise MalformedRequestError(f"'{key}' names {name!r} twice")
         entries[name] = entry
@@ -225,9 +232,10 @@ def _tensor(spec: TensorSpec, entry: dict[str, Any], tail: RawTail | None) -> Ar
     datatype = entry.get("datatype")
     if datatype != spec.datatype or not spec.accepts(shape):
         raise TensorError(spec.name, str(spec), _declared(datatype, shape))
-    size = _parameters(repr(spec.name), entry).get(_SIZE)
-    if size is not None:
-        return _raw_tensor(spec, shape, entry, size, tail)
+    if "parameters" in entry:
+        size = _parameters(repr(spec.name), entry).get(_SIZE)
+        if size is not None:
+            return _raw_tensor(spec, shape, entry, size, tail)
     if "data" not in entry:
         raise TensorError(spec.name, str(spec), "no 'data'")
     if datatype in _HALVES:
@@ -265,22 +273,26 @@ def _raw_tensor(
             f"input {spec.name!r} has {_SIZE!r}, but no Inference-Header-Content-Length"
             " says where the JSON ends"
         )
-    from functions.runtime.codecs.v2_binary import read_raw
-
-    return read_raw(spec, shape, tail.take(spec.name, size))
+    return tail.tensor(spec, shape, size)
 
 
 def _shape(spec: TensorSpec, shape: Any) -> tuple[int, ...]:
-    if isinstance(shape, list) and set(map(type, shape)) <= {int} and min(shape, default=0) >= 0:
-        return tuple(shape)
+    if isinstance(shape, list):
+        for dim in shape:
+            if type(dim) is not int or dim < 0:
+                break
+        else:
+            return tuple(shape)
     raise TensorError(spec.name, str(spec), "a 'shape' that is not a list of whole numbers")
 
 
 def _wanted(document: dict[str, Any], signature: Signature) -> dict[str, Wanted]:
     """The outputs to answer with, and how; all of them when none is named."""
-    binary = _flag("the request", _parameters("the request", document), _ALL_BINARY, False)
+    binary = False
+    if "parameters" in document:
+        binary = _flag("the request", _parameters("the request", document), _ALL_BINARY, False)
     if document.get("outputs") in (None, []):
-        every = Wanted(binary)
+        every = _IN_BINARY if binary else _IN_JSON
         return {spec.name: _checked(spec, every) for spec in signature.outputs}
     entries = _entries(document, "outputs", len(signature.outputs))
     return {name: _as_wanted(name, entry, binary, signature) for name, entry in entries.items()}
@@ -293,6 +305,8 @@ def _as_wanted(name: str, entry: dict[str, Any], binary: bool, signature: Signat
         raise MalformedRequestError(
             f"output {name!r} is not an output of the model; outputs: {known}"
         )
+    if "parameters" not in entry:
+        return _checked(spec, _IN_BINARY if binary else _IN_JSON)
     parameters = _parameters(repr(name), entry)
     binary = _flag(repr(name), parameters, _BINARY, binary)
     return _checked(spec, Wanted(binary, _classes(spec, parameters)))

@@ -79,6 +79,10 @@ class RawTail:
         taken, self._left = self._left[:size], self._left[size:]
         return taken
 
+    def tensor(self, spec: TensorSpec, shape: Sequence[int], size: Any) -> Array:
+        """The tensor of this input in the next ``size`` bytes, which nobody copies."""
+        return read_raw(spec, shape, self.take(spec.name, size))
+
     def check_all_taken(self) -> None:
         """Raise if there is more than the inputs account for."""
         if self._left:

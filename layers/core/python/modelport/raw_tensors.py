@@ -29,6 +29,16 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "FP64": np.dtype(np.float64), "BYTES": np.dtype(object),
 }  # fmt: skip
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+#: Datatype → dtype of its raw form, for all that have one size.
+_RAW = {
+    name: dtype if dtype.itemsize == 1 else dtype.newbyteorder("<")
+    for name, dtype in DTYPES.items()
+    if name != "BYTES"
+}
+#: The dtypes whose arrays, where they are contiguous, are their raw form as they lie.
+_AS_THEY_LIE = set(_RAW.values())
+#: Bytes up to which a copy is quicker than a view of an array's memory.
+_SMALL = 4096
 
 #: Dimensions that a numpy array may have.
 MAX_RANK = 64
@@ -64,10 +74,12 @@ def narrowed(array: Array) -> Array:
 
 
 def pack(array: Array) -> bytes | memoryview:
-    """The raw form of an array; of a contiguous one of numbers it is the array's own memory.
+    """The raw form of an array; of a large contiguous one of numbers its own memory.
 
     Raises ValueError for a dtype without a raw form, and for text that UTF-8 cannot write.
     """
+    if array.nbytes <= _SMALL and array.dtype in _AS_THEY_LIE:
+        return array.tobytes()
     if array.dtype.kind in "OSUT":
         return _pack_texts(array)
     if datatype_of(array) not in DTYPES:
@@ -81,18 +93,17 @@ def unpack(datatype: str, shape: Sequence[int], buffer: bytes | memoryview) -> A
 
     Raises ValueError, with a reason for people, where bytes and shape do not fit each other.
     """
-    dtype = DTYPES.get(datatype)
-    if dtype is None:
+    if datatype not in DTYPES:
         raise ValueError(f"{datatype} has no raw form")
     count = _count(shape)
     if datatype == "BYTES":
         return _shaped(_unpack_texts(count, buffer), shape)
-    size = len(buffer)
+    dtype, size = _RAW[datatype], len(buffer)
     if size != count * dtype.itemsize:
         raise ValueError(f"{size} bytes, where the shape needs {count * dtype.itemsize}")
     if not count:
-        return _shaped(np.empty(0, dtype), shape)
-    raw = np.frombuffer(buffer, dtype if dtype.itemsize == 1 else dtype.newbyteorder("<"))
+        return _shaped(np.empty(0, DTYPES[datatype]), shape)
+    raw = np.frombuffer(buffer, dtype)
     if datatype == "BOOL" and raw.view(np.uint8).max() > 1:
         raw = raw.view(np.uint8) != 0  # a boolean of another byte breaks what computes with it
     return raw.reshape(shape)
@@ -101,7 +112,7 @@ def unpack(datatype: str, shape: Sequence[int], buffer: bytes | memoryview) -> A
 def _count(shape: Sequence[int]) -> int:
     if len(shape) > MAX_RANK:
         raise ValueError(f"a shape of more than {MAX_RANK} dimensions")
-    if any(dim < 0 for dim in shape):
+    if min(shape, default=0) < 0:
         raise ValueError("a negative dimension")
     return math.prod(shape)
 
