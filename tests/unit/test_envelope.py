@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelport.envelope import Request, Response
+from modelport.envelope import LARGE, Request, Response, read
 from modelport.errors import MalformedRequestError
 
 ASKED: dict[str, Any] = {"modelport": 1, "method": "GET", "path": "/", "headers": {}}
@@ -64,3 +64,57 @@ def test_what_is_one_comes_back(body: bytes, headers: dict[str, str]) -> None:
     assert Request.from_event(json.loads(request.to_event())) == request
     response = Response(201, headers, body)
     assert Response.from_event(json.dumps(response.to_event()).encode()) == response
+
+
+_BODIES = st.one_of(
+    st.binary(max_size=200),
+    st.text(st.characters(codec="utf-8"), max_size=200).map(str.encode),
+    st.text('ab"\\/\n\t\r\x00{}[]:,é', max_size=200).map(str.encode),
+    st.sampled_from([b'","base64":false}', b',"body":"', b"\\", b'\\"', b"\\\\", b'"']),
+)
+
+
+@given(_BODIES, _BODIES, st.dictionaries(_TEXT, _TEXT, max_size=3), st.booleans())
+def test_a_large_body_is_read_as_any_other(
+    before: bytes, after: bytes, headers: dict[str, str], named: bool
+) -> None:
+    # A header by the body's name stands before it, and may say what the body's end looks like.
+    headers |= {"body": '","base64":false}'} if named else {}
+    body = before + b"1.5," * (LARGE // 4) + after
+    request = Request("POST", "/x", headers, body, "id")
+    assert Request.from_event(read(request.to_event())) == request
+    assert Request.from_event(read(bytearray(request.to_event()))) == request
+    response = Response(201, headers, body)
+    assert Response.from_event(json.dumps(response.to_event()).encode()) == response
+
+
+_PADDING = "1" * LARGE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":"b","body":"%s","base64":false}',
+        '{"a":{"x":1,"body":"%s","base64":false}',
+        '{"a":{"x":1,"body":"%s"},"b":"","base64":false}',
+        '{"a":",\\"body\\":\\"%s","base64":false}',
+        '{"a":1,"body":"\\u0031%s","base64":true}',
+        '{"a":1,"body":"%s\\","base64":false}',
+        '{"a":1,"body":"%s" ,"base64":false}',
+        '[1,"body":"%s","base64":false}',
+        '{"a":1,"body":"x","body":"%s","base64":false}',
+        '{"a":1,"body":"%s\\q","base64":false}',
+    ],
+)
+def test_what_only_looks_like_an_envelope_is_read_by_the_parser(text: str) -> None:
+    payload = (text % _PADDING).encode()
+    try:
+        expected = json.loads(payload)
+    except ValueError:
+        with pytest.raises(ValueError, match="line 1"):
+            read(payload)
+        return
+    found = read(payload)
+    if isinstance(found.get("body"), bytes):
+        found["body"] = found["body"].decode()
+    assert found == expected
