@@ -128,7 +128,7 @@ def test_what_is_no_whole_answer_is_an_error_at_once(
         [b""] * 100,
         [bytes([byte]) for byte in answer(b"x" * 1000)],
         [answer(b"x" * 1000)[:-1000], *[b"x"] * 1000],
-        [b"HTTP/1.1 100 Continue\r\n\r\n"] * 100,
+        [b"HTTP/1.1 100 Continue\r\n\r\n"] * 15,
         [b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 1000],
     ],
 )
@@ -137,11 +137,8 @@ def test_the_time_allowed_is_for_the_whole_answer(pieces: list[bytes]) -> None:
         talk.request()
         talk.send(*pieces, every_s=0.02)
 
-    with scripted(script) as server, pytest.raises((SilentError, UnreadableError)) as raised:
+    with scripted(script) as server, pytest.raises(SilentError):
         ask(pool_at(server, 0.15))
-    if pieces[0].startswith(b"HTTP/1.1 100"):
-        return  # the limit of interim answers may be what ends it
-    assert raised.type is SilentError
 
 
 def test_a_server_that_reads_nothing_is_given_up() -> None:
