@@ -79,18 +79,18 @@ def test_the_regions_are_all_there_are() -> None:
     assert endpoint_of("LAMBDA", {}) is None
 
 
-@pytest.mark.parametrize("bucket", [*BUCKETS, "sub.domain-x"])
 @pytest.mark.parametrize("url", ["http://127.0.0.1:4566", "https://s3.local", "http://h/base/"])
-def test_a_server_of_ones_own_is_asked_as_boto3_asks_it(bucket: str, url: str) -> None:
+def test_a_server_of_ones_own_is_asked_as_boto3_asks_it(url: str) -> None:
     environ = {"AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": url}
-    found = bucket_endpoint(bucket, environ)
-    assert found is not None
     session = botocore.session.Session()
     session.set_credentials("AKIDEXAMPLE", "secret")
     config = Config(region_name="eu-central-1", signature_version=botocore.UNSIGNED)
     theirs = client(session, "s3", endpoint_url=url, config=config)
-    signed = theirs.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k"})
-    assert signed == f"{found.url}/k"
+    for bucket in (*BUCKETS, "sub.domain-x"):
+        found = bucket_endpoint(bucket, environ)
+        assert found is not None
+        signed = theirs.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k"})
+        assert signed == f"{found.url}/k"
 
 
 @pytest.mark.parametrize("bucket", ODD_BUCKETS)
