@@ -31,7 +31,7 @@ class ImageProcesses:
         settings = {"PYTHONPATH": _path(self._root, self._root / "layers/core/python")}
         own = {"MODELPORT_BUNDLE_DIR": str(bundle)} if bundle else {}
         env = {**self._ambient, **settings, **_IMAGE_ENV, **function.environment, **own}
-        return _program(function, self._root, env)
+        return _program(function, self._root, env, "functions.runtime")
 
 
 class ZipProcesses:
@@ -45,14 +45,15 @@ class ZipProcesses:
         """The program of a function; its code is downloaded when it is not here."""
         code, layers = await self._archives.unpack(function)
         settings = {"PYTHONPATH": _path(code, *(layer / "python" for layer in layers))}
-        return _program(function, code, {**self._ambient, **settings, **function.environment})
+        env = {**self._ambient, **settings, **function.environment}
+        return _program(function, code, env, "awslambdaric")
 
 
 def _path(*folders: Path) -> str:
     return ":".join(str(folder) for folder in folders)
 
 
-def _program(function: Function, cwd: Path, env: Mapping[str, str]) -> ProcessProgram:
-    argv = (sys.executable, "-m", "awslambdaric", function.handler)
+def _program(function: Function, cwd: Path, env: Mapping[str, str], loop: str) -> ProcessProgram:
+    argv = (sys.executable, "-m", loop, function.handler)
     variables = {**env, **_SYSTEM_ENV, **lambda_variables(function, str(cwd))}
     return ProcessProgram(argv, cwd, variables, function.memory_mb)
