@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 #: JSON parsing holds the interpreter's lock and onnxruntime releases it: more threads only queue.
 WORKERS = 4
+#: By how much a timer of the loop, which counts in milliseconds, may be early.
+_TIMER_S = 0.005
 _LIMIT_HINT = "send fewer rows per request, or raise SAGEMAKER_MAX_PAYLOAD_IN_MB"
 
 
@@ -260,7 +262,7 @@ class Application:
         """What waits is dropped. What runs cannot be stopped, so a worker all stuck is replaced."""
         deadline = self._deadline
         assert deadline is not None
-        stuck = monotonic() - self._finished_at >= deadline.seconds
+        stuck = monotonic() - self._finished_at >= deadline.seconds - _TIMER_S
         end = "; nothing else got done either, this worker ends" if stuck else ""
         response = self._late(request, end)
         if stuck:

@@ -158,6 +158,7 @@ def test_predictions_go_on_beside_a_stream_and_other_streams_wait(
 def test_a_caller_that_leaves_ends_the_making(server: HttpRuntime, call: Call) -> None:
     reader = call(server.port, "endless")
     assert reader.text() == "endless"
+    assert reader.text().startswith("x")  # by now the script is where it notices
     reader.leave()
     server.wait_for("endless was closed")
     assert call(server.port, "short").text() == "short"
