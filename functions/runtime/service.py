@@ -72,7 +72,8 @@ class Service:
     ) -> None:
         """Gathers requests where there is ``batching``; nothing is accepted before `run`.
 
-        ``flush`` writes the log lines of requests, which may wait for it. ``hung`` ends the process, from another thread, when the loop hangs in a request.
+        ``flush`` writes the log lines of requests, which may wait for it. ``hung`` ends the
+        process, from another thread, when the loop hangs in a request.
         """
         subject = plane.subject
         self._limits, self._flush = limits, flush
