@@ -1,0 +1,208 @@
+"""The whole local path beside its first version: API Gateway, router, Lambda, runtime, model.
+
+Every round starts a local cloud, deploys a tiny model and asks it in turn; the first version comes
+from a worktree of its commit below `.local/bench` and runs with this interpreter. What is asked and
+who asks are the same. Stages are differences of medians of one cloud: asked through the gateway,
+the router's function invoked, the model's function invoked, and what that one's log says.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+
+from tests.bench.figures import OURS, Figure, Target
+from tests.bench.plan import Plan, in_turns
+from tests.conftest import ROOT
+from tests.support.local_cloud import read_environment
+from tests.support.runtime_bundles import DOUBLE
+
+FIRST, COMMIT = "first version", "fb99c97"
+MODEL, FUNCTION, ROUTER = "double", "modelport-local-double-v1", "modelport-local-router"
+PATH = f"/v1/models/{MODEL}:predict"
+ASKED, ANSWER = b'{"instances":[[1.0,2.0]]}', {"predictions": [[2.0, 4.0]]}
+CALLS, WARM_UP = 200, 30
+CLIENTS = (1, 8)
+NOTE = "the emulator's and this machine's; both clouds and the client share its CPUs"
+
+
+@contextmanager
+def cloud(tree: Path, home: Path) -> Iterator[dict[str, str]]:
+    """The environment of a local cloud of a source tree with the model deployed."""
+    folders = (tree / "layers/core/python", tree / "localstack", tree)
+    own = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders)), "NO_COLOR": "1"}
+    script = [sys.executable, str(tree / "localstack/cloud.py"), "--home", str(home)]
+    run = partial(subprocess.run, check=True, cwd=tree, stdout=sys.stderr, timeout=300)
+    try:
+        run([*script, "up", "--engine", "ministack", "--port", "0"], env=own)
+        environment = {**own, **read_environment(home / "env")}
+        (home / "model.onnx").write_bytes(DOUBLE)
+        command = [sys.executable, "-m", "modelport.cli"]
+        publish = [*command, "publish", str(home / "model.onnx"), "--name", MODEL]
+        run(publish, env=environment)
+        run([*command, "deploy", f"{MODEL}:1"], env=environment)
+        yield environment
+    finally:
+        run([*script, "down"], env=own)
+
+
+class Caller:
+    """One client with one connection that it keeps."""
+
+    def __init__(self, endpoint: str) -> None:
+        where = urlsplit(endpoint)
+        self._path = where.path + PATH
+        self._connection = http.client.HTTPConnection(where.netloc, timeout=60)
+
+    def __call__(self) -> None:
+        """Ask once; raises `ValueError` at any other answer than the right one."""
+        headers = {"content-type": "application/json"}
+        self._connection.request("POST", self._path, ASKED, headers)
+        answer = self._connection.getresponse()
+        check(answer.status, answer.read())
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def check(status: int, body: bytes) -> None:
+    """Raise `ValueError` unless this is the right answer."""
+    if status != 200 or json.loads(body) != ANSWER:
+        raise ValueError(f"{status}: {body[:300]!r}")
+
+
+def rate(endpoint: str, clients: int, seconds: float) -> float:
+    """Requests per second of so many clients at once, each one after the other."""
+    counts, problems = [0] * clients, []
+    end = time.perf_counter() + seconds
+
+    def ask(number: int) -> None:
+        try:
+            with closing(Caller(endpoint)) as call:
+                while time.perf_counter() < end:
+                    call()
+                    counts[number] += 1
+        except Exception as problem:
+            problems.append(problem)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if problems:
+        raise problems[0]
+    return sum(counts) / (time.perf_counter() - began)
+
+
+def median_ms(call: Callable[[], object], calls: int) -> float:
+    """Median milliseconds of one call after the next, the first ones left out."""
+    times = []
+    for _ in range(WARM_UP + calls):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return median(times[WARM_UP:]) * 1000
+
+
+def stages(environment: Mapping[str, str], home: Path, calls: int) -> dict[str, float]:
+    """Milliseconds of a warm request by where they are spent; they add up to the whole."""
+    from modelport.envelope import Request  # only ours is split
+
+    with closing(Caller(environment["MODELPORT_ENDPOINT"])) as call:
+        whole = median_ms(call, calls)
+    where = environment["AWS_ENDPOINT_URL"]
+    headers = {"content-type": "application/json"}
+    with closing(boto3.client("lambda", endpoint_url=where)) as client:
+
+        def invoke(function: str, event: Any) -> None:
+            client.invoke(FunctionName=function, Payload=event)["Payload"].read()
+
+        router = median_ms(partial(invoke, ROUTER, json.dumps(event_of())), calls)
+        event = Request("POST", PATH, headers, ASKED).to_event()
+        function = median_ms(partial(invoke, FUNCTION, event), calls)
+    log = (home / f"logs/functions/{FUNCTION}.log").read_text()
+    duration, model = (
+        median(float(value) for value in re.findall(pattern, log)[-calls:])
+        for pattern in (r"\tDuration: ([\d.]+) ms", r'"model_ms":([\d.]+)')
+    )
+    return {
+        "stage: gateway": whole - router,
+        "stage: router and its host": router - function,
+        "stage: Lambda and the function's host": function - duration,
+        "stage: runtime around the model": duration - model,
+        "stage: model": model,
+        "stage: whole": whole,
+    }
+
+
+def event_of() -> dict[str, Any]:
+    """The request as an HTTP API hands it to the router."""
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": PATH,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json", "host": "localhost"},
+        "requestContext": {
+            "http": {"method": "POST", "path": PATH, "sourceIp": "127.0.0.1"},
+            "requestId": "bench",
+            "stage": "$default",
+        },
+        "body": ASKED.decode(),
+        "isBase64Encoded": False,
+    }
+
+
+def round_of(tree: Path, plan: Plan, *, split: bool) -> dict[str, float]:
+    """Figures of one fresh cloud."""
+    calls = 20 if plan.short else CALLS
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        with cloud(tree, home) as environment:
+            endpoint = environment["MODELPORT_ENDPOINT"]
+            found = {}
+            for clients in CLIENTS:
+                rate(endpoint, clients, min(1.0, plan.seconds))  # as many processes as it takes
+                found[f"{clients}"] = rate(endpoint, clients, plan.seconds)
+            return found | (stages(environment, home, calls) if split else {})
+
+
+def first_version() -> Path:
+    """A worktree of the commit that had the path first."""
+    tree = ROOT / ".local" / "bench" / "first-path"
+    if not tree.exists():
+        command = ["git", "worktree", "add", "--detach", str(tree), COMMIT]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    return tree
+
+
+def measure(plan: Plan) -> Iterator[Figure]:
+    """Row 10: requests per second beside the first version, and where a request spends its time."""
+    contenders = {OURS: partial(round_of, ROOT, plan, split=True)}
+    if not plan.short:  # a smoke test needs no history, which a checkout may lack
+        contenders[FIRST] = partial(round_of, first_version(), plan, split=False)
+    for what, samples in in_turns(contenders, plan.rounds).items():
+        if what.startswith("stage: "):
+            yield Figure(10, f"whole path, {what}", "ms", samples, note=NOTE)
+        else:
+            target = Target((FIRST,), at_least=3.0)
+            title = f"whole path, {what} client{'s' * (what != '1')}"
+            yield Figure(10, title, "req/s", samples, [target], NOTE)
