@@ -155,6 +155,8 @@ def parse_document(
     return Parsed(tensors, tuple(wanted), form)
 
 
+#: What a parameter's value may be; a boolean is an int.
+_PLAIN = (str, int, float)
 #: What makes a body raw, as `v2_binary` has it, which few requests should have to load to know.
 _LENGTH = "inference-header-content-length"
 _TRITON = "sagemaker-triton"
@@ -200,7 +202,7 @@ def _parameters(owner: str, container: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(parameters, dict):
         raise MalformedRequestError(f"the parameters of {owner} must be an object")
     for key, value in parameters.items():
-        if not isinstance(value, str | int | float):  # a boolean is an int
+        if not isinstance(value, _PLAIN):
             raise MalformedRequestError(
                 f"parameter {key!r} of {owner} must be a string, a number or a boolean"
             )
