@@ -13,11 +13,12 @@ from modelport.envelope import REFERENCE, Request, Response
 from modelport.sagemaker_envelope import HEADER
 
 from functions.runtime.application import Application, Deadline
-from functions.runtime.inline import LIMIT_NS, TRIALS, Quickness
+from functions.runtime.inline import ALLOWED_NS, LIMIT_NS, TRIALS, Quickness
 from functions.runtime.watchdog import Watchdog
 from tests.support.runtime_connections import PATIENCE_S, Caller, asked
 
 QUICK, SLOW = LIMIT_NS // 10, LIMIT_NS + 1
+TOO_SLOW = LIMIT_NS + ALLOWED_NS + 1
 
 
 def shown(quickness: Quickness, size: int, trials: int) -> Quickness:
@@ -44,20 +45,38 @@ def test_a_large_body_is_never_known() -> None:
     assert not quickness.is_known(size)
 
 
-def test_a_slow_run_on_the_loop_costs_more_trials_each_time() -> None:
+def test_a_very_slow_run_on_the_loop_costs_more_trials_each_time() -> None:
     quickness = Quickness()
     for trials in (TRIALS, 2 * TRIALS, 4 * TRIALS):
         shown(quickness, 100, trials)
-        quickness.ran_on_loop(100, SLOW)
+        quickness.ran_on_loop(100, TOO_SLOW)
 
 
-def test_one_slow_run_among_very_many_is_forgiven() -> None:
+def test_runs_that_the_machine_held_up_are_made_good_by_quick_ones() -> None:
     quickness = shown(Quickness(), 100, TRIALS)
-    quickness.ran_on_loop(100, SLOW)
+    for _ in range(100):
+        quickness.ran_on_loop(100, ALLOWED_NS)
+        for _ in range(ALLOWED_NS // (LIMIT_NS - QUICK) + 1):
+            quickness.ran_on_loop(100, QUICK)
+    assert quickness.is_known(100)
+
+
+def test_a_version_that_turns_slow_leaves_the_loop_soon() -> None:
+    quickness = shown(Quickness(), 100, TRIALS)
+    runs = 0
+    while quickness.is_known(100):
+        quickness.ran_on_loop(100, 3 * LIMIT_NS)
+        runs += 1
+    assert runs == ALLOWED_NS // (2 * LIMIT_NS) + 1
+
+
+def test_one_very_slow_run_among_very_many_is_forgiven() -> None:
+    quickness = shown(Quickness(), 100, TRIALS)
+    quickness.ran_on_loop(100, TOO_SLOW)
     shown(quickness, 100, 2 * TRIALS)
     for _ in range(1000 * TRIALS):
         quickness.ran_on_loop(100, QUICK)
-    quickness.ran_on_loop(100, SLOW)
+    quickness.ran_on_loop(100, TOO_SLOW)
     shown(quickness, 100, TRIALS)
     assert quickness.is_known(100)
 

@@ -1,6 +1,7 @@
 """Clients for an environment: our own where they can do what boto3's do, boto3's where not.
 
-Made without I/O. The environment is the composition root's; nothing here reads the process's own.
+Made without I/O. The environment is the composition root's; only boto3 and botocore, where they are
+needed, read the process's own.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def _read(body: bytes) -> Credentials:
         said = json.loads(body)
         keys = said["AccessKeyId"], said["SecretAccessKey"], said["Token"]
         expires = datetime.fromisoformat(said["Expiration"]).timestamp()
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         # Without its cause: that may quote what was answered.
         raise CredentialsError("the container's credentials cannot be read") from None
     if not all(isinstance(key, str) and key for key in keys):

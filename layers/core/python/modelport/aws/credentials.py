@@ -18,7 +18,8 @@ from modelport.aws.errors import CallError, CredentialsError
 
 #: Renewed this long before they expire, as botocore begins to.
 RENEW_BEFORE_S = 15 * 60.0
-#: After a renewal that failed the next one is tried so much later, while the old ones are valid.
+#: After a renewal that failed, or brought none that last longer, the next one is tried so much
+#: later, while those known are valid.
 _PAUSE_S = 10.0
 #: Callers that waited for a renewal that failed this recently do not each try their own.
 _SHARED_S = 1.0
@@ -74,6 +75,7 @@ class Renewed:
         self._fetch, self._now = fetch, now
         self._known: Credentials | None = None
         self._lock = threading.Lock()
+        self._tried_at = float("-inf")
         self._failed: tuple[float, CallError] | None = None
 
     def __call__(self) -> Credentials:
@@ -87,7 +89,7 @@ class Renewed:
             return self._needed()
 
     def _renewed_in_passing(self, known: Credentials, now: float) -> Credentials:
-        if self._failed is not None and now - self._failed[0] < _PAUSE_S:
+        if now - self._tried_at < _PAUSE_S:
             return known
         if not self._lock.acquire(blocking=False):
             return known
@@ -107,6 +109,7 @@ class Renewed:
         return self._fetched()
 
     def _fetched(self) -> Credentials:
+        self._tried_at = self._now()
         try:
             fresh = self._fetch()
         except CallError as error:
@@ -129,12 +132,13 @@ class BotocoreSource:
 
     def __call__(self) -> Credentials:
         """Frozen ones of what botocore found; it renews them itself."""
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             found = self._found or self._find()
             frozen = found.get_frozen_credentials()
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError, RuntimeError) as error:
+            # STS refuses with the second; botocore says so of expired ones with the third.
             raise CredentialsError(f"the credentials cannot be read: {error}") from error
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
 

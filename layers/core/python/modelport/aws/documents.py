@@ -14,7 +14,13 @@ from urllib.parse import quote, unquote_plus
 
 from modelport.aws.answers import Answer
 from modelport.aws.caller import Caller
-from modelport.aws.errors import CallError, CredentialsError, RefusedError, UnreadableError
+from modelport.aws.errors import (
+    CallError,
+    CredentialsError,
+    HungUpError,
+    RefusedError,
+    UnreadableError,
+)
 
 _UNRESERVED = "-._~"
 #: What botocore's standard mode takes for passing trouble.
@@ -107,6 +113,8 @@ class S3Documents:
             except CallError as error:
                 if not _passes(error):
                     raise
+                if isinstance(error, HungUpError) and error.kept:
+                    continue  # died unused, as in an environment that slept: nobody is overloaded
             self._sleep(random.uniform(0, 2 ** (attempt - 1)))
         return self._once(path, headers, query)
 
@@ -114,7 +122,8 @@ class S3Documents:
         answer = self._caller.ask("GET", path, headers, query=query)
         if answer.status >= 300 and not (answer.status == 304 and "if-none-match" in headers):
             raise _refused(answer)
-        _check(answer, path)
+        if answer.status == 200:  # what has not changed comes without its bytes
+            _check(answer, path)
         return answer
 
 

@@ -40,10 +40,15 @@ class SilentError(CallError):
 
 
 class HungUpError(CallError):
-    """The connection to ``url`` ended before its answer began."""
+    """The connection to ``url`` ended before its answer began.
 
-    def __init__(self, url: str) -> None:
+    ``kept`` says that it had carried an answer before, or that this is not known: then it may have
+    died while nobody used it. Over a new one the request has arrived, and may have been acted on.
+    """
+
+    def __init__(self, url: str, *, kept: bool = True) -> None:
         super().__init__(f'"{url}" closed the connection without an answer')
+        self.kept = kept
 
 
 class UnreadableError(CallError):

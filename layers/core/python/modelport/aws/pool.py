@@ -26,7 +26,7 @@ _FIRST_PIECE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: for a connection, with TLS, to come about; from then to the end of the answer."""
+    """Seconds: for each step of a connection, with TLS; from then to the end of the answer."""
 
     connect_s: float
     answer_s: float
@@ -52,9 +52,10 @@ class Pool:
         Header values must be without line breaks; `UnreadableError` says so where they are not.
         """
         head = self._head(method, target, headers, body)
-        connection = self._taken() or self._connected()
+        kept = self._taken()
+        connection = kept or self._connected()
         try:
-            answer, lasting = self._exchanged(connection, head, body)
+            answer, lasting = self._exchanged(connection, head, body, kept=kept is not None)
         except BaseException as error:
             connection.close()
             if isinstance(error, HungUpError):
@@ -118,7 +119,7 @@ class Pool:
             raise UnreachableError(endpoint.url, _reason(error)) from error
 
     def _exchanged(
-        self, connection: socket.socket, head: bytes, body: bytes
+        self, connection: socket.socket, head: bytes, body: bytes, *, kept: bool
     ) -> tuple[Answer, bool]:
         until = time.monotonic() + self._timeouts.answer_s
         size = _FIRST_PIECE
@@ -129,12 +130,7 @@ class Pool:
             if left <= 0:
                 raise TimeoutError
             connection.settimeout(left)
-            try:
-                piece = connection.recv(size)
-            except TimeoutError:
-                raise
-            except OSError:  # reset, or TLS without its goodbye: either way there is no more
-                return b""
+            piece = connection.recv(size)
             size = _PIECE
             return piece
 
@@ -145,7 +141,12 @@ class Pool:
         except TimeoutError as error:
             raise SilentError(url, self._timeouts.answer_s) from error
         except NoAnswerError as error:
-            raise HungUpError(url) from error
+            raise HungUpError(url, kept=kept) from error
+        except OSError as error:
+            # Reset, or TLS without its goodbye: no answer ends so, even one that has no length.
+            if size == _FIRST_PIECE:  # nothing has come yet
+                raise HungUpError(url, kept=kept) from error
+            raise UnreadableError(url, "it was cut off") from error
         except MalformedAnswerError as error:
             raise UnreadableError(url, str(error)) from error
 

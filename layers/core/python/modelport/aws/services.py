@@ -91,7 +91,7 @@ def _refused(answer: Answer) -> RefusedError:
     """The error in an answer of a service that speaks JSON, found where botocore looks for it."""
     try:
         said: Any = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
         said = {}

@@ -22,9 +22,13 @@ from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as HttpReadTimeoutError
 
 from modelport.aws.documents import Found
-from modelport.aws.errors import CallError, RefusedError, SilentError
-from modelport.aws.errors import HungUpError as _HungUp
-from modelport.aws.errors import UnreadableError as _Unreadable
+from modelport.aws.errors import (
+    CallError,
+    HungUpError,
+    RefusedError,
+    SilentError,
+    UnreadableError,
+)
 from modelport.aws.pool import Timeouts
 from modelport.aws.services import Inference, Invocation
 
@@ -70,13 +74,13 @@ def translated(what: str, limit_s: float) -> Iterator[None]:
     except (ReadTimeoutError, HttpReadTimeoutError) as error:
         raise SilentError(what, limit_s) from error
     except ConnectionClosedError as error:
-        raise _HungUp(what) from error
+        raise HungUpError(what) from error
     except ClientError as error:
         raise refused(error) from error
     except BotoCoreError as error:
         raise CallError(str(error)) from error
     except (HTTPError, OSError) as error:
-        raise _Unreadable(what, type(error).__name__) from error
+        raise UnreadableError(what, type(error).__name__) from error
 
 
 class ThroughBoto3:

@@ -18,7 +18,8 @@ def wrapper(host: str, environ: Mapping[str, str]) -> Callable[[socket.socket], 
     trusted = _context(_bundle(environ))
 
     def wrap(connection: socket.socket) -> socket.socket:
-        return trusted.wrap_socket(connection, server_hostname=host)
+        # An end without TLS's goodbye is an error: anybody on the way could have made it.
+        return trusted.wrap_socket(connection, server_hostname=host, suppress_ragged_eofs=False)
 
     return wrap
 

@@ -21,13 +21,14 @@ def sent(send: Callable[[], Answer], clock: Callable[[], float]) -> Answer:
     """Send, and a second time only when a pooled connection turns out to be dead.
 
     An environment that was frozen finds its connections closed by the other side, and finds out at
-    once. What breaks later may have had the model at work: that is not run twice.
+    once. What breaks later, or over a connection that is new, may have had the model at work: that
+    is not run twice.
     """
     asked_at = clock()
     try:
         return send()
-    except HungUpError:
-        if clock() - asked_at > DEAD_ON_USE_S:
+    except HungUpError as error:
+        if not error.kept or clock() - asked_at > DEAD_ON_USE_S:
             raise
         return send()
 

@@ -24,9 +24,9 @@ from modelport.routes import Deployment
 LAMBDA_PAYLOAD_LIMIT = 6_291_456
 
 _THROTTLES = frozenset({"TooManyRequestsException", "ThrottlingException", "EC2ThrottledException"})
-_TIMED_OUT = re.compile(r"Task timed out(?: after ([0-9.]+) seconds)?")
+_TIMED_OUT = re.compile(r"Task timed out(?: after ([0-9]{1,9}(?:\.[0-9]{1,9})?) seconds)?")
 #: Lambda says how large an answer was in some of its wordings and only the limit in others.
-_ANSWER_SIZE = re.compile(r"payload size \(([0-9]+) bytes\) exceeded")
+_ANSWER_SIZE = re.compile(r"payload size \(([0-9]{1,15}) bytes\) exceeded")
 
 
 class LambdaBackend:
@@ -67,7 +67,7 @@ def failed(
     try:
         report = json.loads(payload)
         kind, text = str(report.get("errorType", "")), str(report.get("errorMessage", ""))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         kind = text = ""
     timed_out = _TIMED_OUT.search(text)
     if kind == "Sandbox.Timedout" or timed_out:
