@@ -90,8 +90,9 @@ def test_one_death_on_use_empties_the_pool() -> None:
         for thread in threads:
             thread.join()
         assert server.connections == 2
-        with pytest.raises(HungUpError):
+        with pytest.raises(HungUpError) as raised:
             ask(pool)
+        assert raised.value.kept
         assert ask(pool) == b"ok"  # not over the other old one
         assert server.connections == 3
         pool.close()
@@ -120,6 +121,36 @@ def test_what_is_no_whole_answer_is_an_error_at_once(
 
     with scripted(script) as server, pytest.raises(error):
         ask(pool_at(server))
+
+
+def test_a_new_connection_that_dies_was_not_kept() -> None:
+    with scripted(lambda talk: talk.reset() if talk.request() else None) as server:
+        with pytest.raises(HungUpError) as raised:
+            ask(pool_at(server))
+        assert not raised.value.kept
+
+
+ENDLESS = b"HTTP/1.1 200 x\r\n\r\nhalf of it"
+
+
+def test_an_answer_without_a_length_ends_with_its_connection_and_not_with_a_reset() -> None:
+    gone = threading.Event()
+
+    def script(talk: Talk) -> None:
+        talk.request()
+        talk.send(ENDLESS)
+        if talk.number > 1:
+            gone.wait(10)
+            talk.reset()
+
+    with scripted(script) as server:
+        pool = pool_at(server)
+        assert ask(pool) == b"half of it"
+        timer = threading.Timer(0.05, gone.set)  # once what was sent has been read
+        timer.start()
+        with pytest.raises(UnreadableError, match="cut off"):
+            ask(pool)
+        timer.join()
 
 
 @pytest.mark.parametrize(
@@ -219,6 +250,16 @@ def test_tls_with_a_trusted_certificate_is_spoken_and_kept(authority: Authority)
             assert ask(pool, body) == body
         pool.close()
         assert server.connections == 1
+
+
+def test_an_end_that_is_not_tlss_own_is_no_end_of_an_answer(authority: Authority) -> None:
+    def script(talk: Talk) -> None:
+        talk.request()
+        talk.send(ENDLESS)
+
+    tls = authority.server("localhost")
+    with scripted(script, tls) as server, pytest.raises(UnreadableError, match="cut off"):
+        ask(secure(server, authority.bundle))
 
 
 @pytest.mark.parametrize(("host", "trusted"), [("elsewhere", True), ("localhost", False)])

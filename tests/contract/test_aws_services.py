@@ -309,6 +309,23 @@ def test_trouble_that_stays_is_told_and_other_trouble_at_once() -> None:
         assert len(server.seen) == 1
 
 
+def test_a_connection_that_died_unused_costs_no_pause() -> None:
+    paused: list[float] = []
+
+    def once(talk: Talk) -> None:
+        talk.request()
+        talk.send(answer(b"%d" % talk.number))
+        talk.request()
+
+    with scripted(once) as server:
+        made = Clients(environment("S3", f"http://127.0.0.1:{server.port}"))
+        reader = made.s3_reader(BUCKET, PATIENCE)
+        assert isinstance(reader, S3Documents)
+        documents = S3Documents(reader._caller, attempts=2, sleep=paused.append)
+        assert [documents.get("k").body for _ in range(2)] == [b"1", b"2"]
+    assert paused == []
+
+
 def patient(server: S3Answers, paused: list[float]) -> S3Documents:
     made = Clients(environment("S3", server.endpoint)).s3_reader(BUCKET, PATIENCE)
     assert isinstance(made, S3Documents)

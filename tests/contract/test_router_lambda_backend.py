@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from modelport.errors import (
 from modelport.routes import Deployment
 
 from tests.support.aws_world import environment
-from tests.support.lambda_api import LambdaApi, failing, lambda_api, model, refusing
+from tests.support.lambda_api import Function, LambdaApi, failing, lambda_api, model, refusing
 from tests.support.router_world import HandClock
 
 NAME = "modelport-test-m-v2"
@@ -35,14 +34,17 @@ def api() -> Iterator[LambdaApi]:
         yield running
 
 
-def ask(
-    endpoint: str,
-    body: bytes = b'{"instances":[1]}',
-    read_timeout: float = 20,
-    clock: Callable[[], float] = time.monotonic,
-) -> Response:
+def backend_at(
+    endpoint: str, read_timeout: float = 20, clock: Callable[[], float] = time.monotonic
+) -> LambdaBackend:
     functions = Clients(environment("LAMBDA", endpoint)).lambda_(Timeouts(1, read_timeout))
-    backend = LambdaBackend(functions, timeout_s=read_timeout, clock=clock)
+    return LambdaBackend(functions, timeout_s=read_timeout, clock=clock)
+
+
+def ask(
+    at: str | LambdaBackend, body: bytes = b'{"instances":[1]}', read_timeout: float = 20
+) -> Response:
+    backend = backend_at(at, read_timeout) if isinstance(at, str) else at
     request = Request("POST", "/v1/models/m/versions/2:predict", {"accept": "*/*"}, body, "r-1")
     return backend.invoke(DEPLOYMENT, "m", request)
 
@@ -71,6 +73,12 @@ def test_a_request_and_its_answer_cross_byte_for_byte(api: LambdaApi, body: byte
             failing("", "1 Task timed out after 30.03 seconds"),
             ModelTimeoutError,
             "30.03",
+        ),
+        (failing("ValueError", "Task timed out after 1.2.3 seconds"), ModelTimeoutError, "7 s"),
+        (
+            lambda payload: (200, {"X-Amz-Function-Error": "U"}, b"[" * 99_999),
+            ModelFailedError,
+            "r-1",
         ),
         (failing("ValueError", "secret row"), ModelFailedError, "r-1"),
         (failing("Runtime.ExitError", "signal: killed secret"), ModelFailedError, "r-1"),
@@ -169,12 +177,12 @@ def test_a_model_that_is_silent_for_too_long_timed_out_and_is_not_asked_again(
 
 
 def test_a_connection_that_died_in_the_pool_is_tried_once_more(api: LambdaApi) -> None:
-    answers: Iterator[tuple[int, dict[str, str], bytes] | None] = iter(
-        [None, (200, {}, json.dumps(Response(200).to_event()).encode())]
-    )
-    api.functions[NAME] = lambda payload: next(answers)
-    assert ask(api.endpoint, clock=HandClock()).status == 200
-    assert len(api.payloads) == 2
+    well = model(lambda request: Response(200))
+    turns: Iterator[Function] = iter([well, lambda payload: None, well])
+    api.functions[NAME] = lambda payload: next(turns)(payload)
+    backend = backend_at(api.endpoint, clock=HandClock())
+    assert [ask(backend).status for _ in range(2)] == [200, 200]
+    assert len(api.payloads) == 3
 
 
 def test_a_connection_that_broke_under_a_running_model_does_not_run_it_twice(
@@ -185,9 +193,19 @@ def test_a_connection_that_broke_under_a_running_model_does_not_run_it_twice(
     def work_and_hang_up(payload: bytes) -> None:
         clock.forward(1.1)
 
+    backend = backend_at(api.endpoint, clock=clock)
+    api.functions[NAME] = model(lambda request: Response(200))
+    ask(backend)
     api.functions[NAME] = work_and_hang_up
     with pytest.raises(BackendGoneError):
-        ask(api.endpoint, clock=clock)
+        ask(backend)
+    assert len(api.payloads) == 2
+
+
+def test_over_a_new_connection_nothing_is_sent_twice(api: LambdaApi) -> None:
+    api.functions[NAME] = lambda payload: None
+    with pytest.raises(BackendGoneError):
+        ask(backend_at(api.endpoint, clock=HandClock()))
     assert len(api.payloads) == 1
 
 
