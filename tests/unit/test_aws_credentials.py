@@ -98,6 +98,19 @@ def test_a_renewal_that_fails_leaves_the_old_ones_while_they_are_valid(clock: Cl
     assert source().access_key == "K5"
 
 
+def test_ones_that_never_last_long_are_not_fetched_for_each_call(clock: Clock) -> None:
+    asked: list[float] = []
+
+    def short() -> Credentials:
+        asked.append(clock())
+        return Credentials(f"K{len(asked)}", "s", "t", clock() + RENEW_BEFORE_S / 2)
+
+    source = Renewed(short, clock)
+    assert [source().access_key for _ in range(5)] == ["K1"] * 5
+    clock.now += 11
+    assert [source().access_key for _ in range(5)] == ["K2"] * 5
+
+
 def test_one_thread_renews_and_the_others_go_on(clock: Clock) -> None:
     begun, go_on = threading.Event(), threading.Event()
     container = Container(clock)

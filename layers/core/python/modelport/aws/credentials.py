@@ -94,7 +94,8 @@ class Renewed:
         if not self._lock.acquire(blocking=False):
             return known
         try:
-            return self._fetched()
+            # Another thread may have renewed them since they were looked at.
+            return self._fetched() if self._known is known else self._needed()
         except CallError:
             return known
         finally:
