@@ -20,6 +20,7 @@ from modelport.grammar import Call
 from modelport.routes import Deployment
 
 from functions.router.crossing import by_reference
+from functions.router.gateway import TEXTS
 
 if TYPE_CHECKING:
     from functions.router.jobs import Jobs
@@ -31,8 +32,6 @@ AGAIN_WITHIN_S = 12.0
 ROOM = 6 * 1024 * 1024 - 64 * 1024
 #: So many bytes fit even if every one of them had to be spelled as six.
 _SURELY = ROOM // 6
-#: What the adapter leaves as text.
-_TEXTS = ("text/", "application/json", "application/xml", "application/javascript")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def carried(answer: Response) -> bool:
     body, kind = answer.body, answer.headers.get("content-type", "")
     if len(body) <= _SURELY:
         return True
-    if any(text in kind for text in _TEXTS):
+    if any(text in kind for text in TEXTS):
         try:
             return len(json.dumps(body.decode())) <= ROOM
         except UnicodeDecodeError:

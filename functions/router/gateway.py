@@ -22,6 +22,15 @@ Event = dict[str, Any]
 PROBLEM = "modelport.problem"
 #: The adapter makes numbers of these and fails where they are none; nothing here needs them.
 _UNUSED_HEADERS = frozenset({"host", "x-forwarded-port"})
+#: What leaves as text, wherever its content type has one of these; the adapter's list.
+TEXTS = (
+    "text/",
+    "application/json",
+    "application/javascript",
+    "application/xml",
+    "application/vnd.api+json",
+    "application/vnd.oai.openapi",
+)
 
 
 def plain(event: Event) -> Event:

@@ -19,18 +19,8 @@ from modelport.errors import ModelportError
 from modelport.grammar import Call
 
 from functions.router.caller import request_id
-from functions.router.gateway import Event, body_of, headers_of, path_of, query_of
+from functions.router.gateway import TEXTS, Event, body_of, headers_of, path_of, query_of
 from functions.router.router import Router
-
-#: What leaves as text, wherever its content type has one of these; the adapter's list.
-TEXTS = (
-    "text/",
-    "application/json",
-    "application/javascript",
-    "application/xml",
-    "application/vnd.api+json",
-    "application/vnd.oai.openapi",
-)
 
 
 def goes_straight(call: Call) -> bool:
