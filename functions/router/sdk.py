@@ -1,4 +1,4 @@
-"""What the router asks through boto3: listings, uploads, jobs and queues, which few requests need.
+"""What the router asks through boto3: uploads, jobs and queues, which few requests need.
 
 Imported by what is asked for first, because boto3 takes longer to load than all the rest of the
 router. It reads no environment: `functions.router.handler` passes in what it needs of it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import boto3
-from botocore.config import Config
+from modelport.aws.through_boto3 import config
 from modelport.jobs.board import Board
 from modelport.jobs.queue import SqsQueue
 from modelport.jobs.s3 import S3Payloads, signing_config
@@ -19,11 +19,7 @@ from modelport.settings import RouterSettings
 from functions.router.clients import REGISTRY_ATTEMPTS, REGISTRY_PATIENCE
 from functions.router.jobs import Jobs, Terms
 
-REGISTRY_CONFIG = Config(
-    connect_timeout=REGISTRY_PATIENCE.connect_s,
-    read_timeout=REGISTRY_PATIENCE.answer_s,
-    retries={"mode": "standard", "total_max_attempts": REGISTRY_ATTEMPTS},
-)
+REGISTRY_CONFIG = config(REGISTRY_PATIENCE, REGISTRY_ATTEMPTS)
 
 
 def registry_store(bucket: str) -> S3Store:
@@ -47,5 +43,5 @@ def jobs_of(settings: RouterSettings, bucket: str, queue: str, s3_endpoint: str 
     )
 
 
-def _client(service: Any, config: Config = REGISTRY_CONFIG) -> Any:
-    return boto3.session.Session().client(service, config=config)
+def _client(service: Any, settings: Any = REGISTRY_CONFIG) -> Any:
+    return boto3.session.Session().client(service, config=settings)

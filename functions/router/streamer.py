@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import NoReturn
 
 import boto3
-from botocore.config import Config
+from modelport.aws import Timeouts
+from modelport.aws.through_boto3 import config
 from modelport.backends import Backend
 from modelport.backends.lambda_stream_backend import StreamingLambdaBackend
 from modelport.backends.sagemaker_stream_backend import StreamingSageMakerBackend
@@ -35,12 +36,7 @@ from functions.router.sdk import REGISTRY_CONFIG
 #: As long as a model function can run at most.
 LIMIT_S = 900.0
 #: No retries: repeating a call that timed out would run the model twice and answer no one.
-MODELS_CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=LIMIT_S,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    tcp_keepalive=True,
-)
+MODELS_CONFIG = config(Timeouts(connect_s=1, answer_s=LIMIT_S))
 
 
 def answering(exchange: Exchange) -> Callable[[Event, object], Response]:
