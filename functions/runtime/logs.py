@@ -2,15 +2,15 @@
 
 A request's line goes straight to the stream's bytes, without a record of `logging`, because every
 request pays for it. Whoever serves many requests a turn may `hold` these lines and write them by
-one `flush`; all else is written at once, and takes what is held with it. What a script prints to
-the same stream keeps its place among the lines. Importing this sets up nothing: only composition
-roots call `configure`.
+one `flush`; all else is written at once, and takes what is held with it. Importing this sets up
+nothing: only composition roots call `configure`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
 from io import TextIOWrapper
 from typing import Any
@@ -36,14 +36,17 @@ class Lines(logging.Handler):
         stream.reconfigure(write_through=True)
         self._stream, self._bytes = stream, stream.buffer  # the first closes the second at its end
         self._logger = logging.getLogger(_NAME)
-        self._holds, self._held = False, 0
+        # Not the stream's own buffer: images switch that off, so that nothing printed is late.
+        self._waiting: deque[bytes] = deque()
+        self._holds = False
         self._settle: Callable[[], None] = lambda: None
 
     def hold(self, settle: Callable[[], None] = lambda: None) -> None:
-        """From now on request lines may wait for a `flush`, up to what a pipe takes as one piece.
+        """From now on request lines wait for a `flush`.
 
-        Whoever calls this sees to it that `flush` follows soon after every request. Lines that are
-        still to come are given by ``settle``, which is called before anything else is written.
+        Whoever calls this sees to it that `flush` follows soon after every request, and before its
+        answer leaves: then they still come before whatever is printed because of that. Lines that
+        are still to come are given by ``settle``, which is called before anything else is written.
         """
         self._holds, self._settle = True, settle
 
@@ -52,36 +55,42 @@ class Lines(logging.Handler):
         self._settle()
         self._write_out()
 
-    def _write_out(self) -> None:
-        if not self._held:
-            return
-        self._held = 0
-        try:
-            self._bytes.flush()
-        except (OSError, ValueError):  # nobody reads the log: no reason not to answer
-            return
-
     def request(self, line: Mapping[str, Any], level: int = logging.INFO) -> None:
         """Write a request's line."""
         if self._logger.isEnabledFor(level):
-            self._put(_rendered(line))
+            self._waiting.append(_rendered(line))
             if not self._holds:
                 self._write_out()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line of any other kind, and all that is held."""
         self._settle()
-        self._put(_rendered(_said(record)))
+        self._waiting.append(_rendered(_said(record)))
         self._write_out()
 
-    def _put(self, line: bytes) -> None:
-        if self._held + len(line) > _PIECE:
-            self._write_out()
+    def _write_out(self) -> None:
+        """As few writes as there are pieces; a line that is longer is one by itself."""
+        piece: list[bytes] = []
+        size = 0
+        while self._waiting:
+            try:
+                line = self._waiting.popleft()
+            except IndexError:  # another thread was quicker
+                break
+            if piece and size + len(line) > _PIECE:
+                self._write(b"".join(piece))
+                piece, size = [], 0
+            piece.append(line)
+            size += len(line)
+        if piece:
+            self._write(piece[0] if len(piece) == 1 else b"".join(piece))
+
+    def _write(self, piece: bytes) -> None:
         try:
-            self._bytes.write(line)
-        except (OSError, ValueError):
+            self._bytes.write(piece)
+            self._bytes.flush()
+        except (OSError, ValueError):  # nobody reads the log: no reason not to answer
             return
-        self._held += len(line)  # after the line is there: what is counted is never forgotten
 
 
 def configure(level: str, stream: Any) -> Lines:

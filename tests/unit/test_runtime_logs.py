@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
 
 import pytest
 from modelport.errors import InvalidSettingError
@@ -52,17 +53,47 @@ def test_request_lines_wait_for_a_flush_and_keep_their_order(
     assert slow.pieces == [b'{"n":1}\n']
     lines.hold()
     lines.request({"n": 2})
-    print("a script's own", file=stream)
     lines.request({"n": 3})
     lines.request({"n": 4}, logging.DEBUG)
     assert len(slow.pieces) == 1
     lines.flush()
-    assert slow.pieces[1:] == [b'{"n":2}\na script\'s own\n{"n":3}\n']
+    assert slow.pieces[1:] == [b'{"n":2}\n{"n":3}\n']
+    print("a script's own", file=stream)
     lines.request({"n": 5})
-    runtime_logger.error("at once")
-    assert [b'"n":5' in slow.pieces[2], b"at once" in slow.pieces[2]] == [True, True]
     lines.flush()
-    assert len(slow.pieces) == 3
+    assert slow.pieces[2:] == [b'a script\'s own\n{"n":5}\n']
+    lines.request({"n": 6})
+    runtime_logger.error("at once")
+    assert [b'"n":6' in slow.pieces[3], b"at once" in slow.pieces[3]] == [True, True]
+    lines.flush()
+    assert len(slow.pieces) == 4
+
+
+class Unbuffered(io.RawIOBase):
+    """Standard output as images set it up: every write is the system's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self.writes.append(bytes(data))
+        return len(data)
+
+
+@pytest.mark.usefixtures("runtime_logger")
+def test_held_lines_are_one_write_also_where_the_stream_buffers_nothing() -> None:
+    raw = Unbuffered()
+    lines = configure("info", io.TextIOWrapper(cast(BinaryIO, raw)))
+    lines.hold()
+    for number in range(3):
+        lines.request({"n": number})
+    assert raw.writes == []
+    lines.flush()
+    assert raw.writes == [b'{"n":0}\n{"n":1}\n{"n":2}\n']
 
 
 def test_held_lines_come_in_pieces_that_a_pipe_does_not_split(
