@@ -1,8 +1,7 @@
 """MiniStack: the default engine. A Python package; no Docker, no account, no token.
 
-Model functions reach the Lambda host through its documented proxy variable. Its own executor
-runs the zip functions: one process per concurrent request, kept warm; they inherit its
-variables. It has no SageMaker: our launcher adds the resource types (``ministack_plugin/``).
+Model functions reach the Lambda host through its documented proxy variable, zip functions through
+our launcher, which also adds the resource types of SageMaker that it lacks (``ministack_plugin/``).
 """
 
 import sys
@@ -31,6 +30,7 @@ class MiniStack:
             (sys.executable, str(LAUNCHER)),
             {
                 **hosts.variables,
+                "MODELPORT_LAMBDA_HOST": hosts.functions,
                 "GATEWAY_PORT": str(port),
                 "BIND_HOST": "127.0.0.1",
                 # These two would listen on every address, whatever the host above says.

@@ -1,7 +1,8 @@
 """Function configurations, asked from the emulator's own Lambda API.
 
-A configuration is asked for again once it is older than `fresh_s`, so an update takes effect
-like on Lambda: soon, not in the middle of an invocation. Nothing is started here.
+A configuration is asked for again when a caller names another revision of it, or names none and
+it is older than `fresh_s`, so an update takes effect like on Lambda: soon, not in the middle of an
+invocation. Nothing is started here.
 """
 
 import asyncio
@@ -24,14 +25,15 @@ class Directory:
     def __init__(self, client: Any, fresh_s: float = FRESH_S) -> None:
         self._client = client
         self._fresh_s = fresh_s
-        self._known: dict[tuple[str, str], tuple[float, Function]] = {}
+        self._known: dict[tuple[str, str], tuple[float, str, Function]] = {}
 
-    async def find(self, name: str, version: str) -> Function:
-        """The configuration of a function's version as it is now."""
-        checked, function = self._known.get((name, version), (0.0, None))
-        if function is None or time.monotonic() - checked > self._fresh_s:
+    async def find(self, name: str, version: str, revision: str = "") -> Function:
+        """The configuration of a function's version as it is now, or at least at a revision."""
+        checked, known, function = self._known.get((name, version), (0.0, "", None))
+        is_fresh = revision == known if revision else time.monotonic() - checked <= self._fresh_s
+        if function is None or not is_fresh:
             function = await asyncio.to_thread(self._ask, name, version)
-            self._known[name, version] = (time.monotonic(), function)
+            self._known[name, version] = (time.monotonic(), revision, function)
         return function
 
     def _ask(self, name: str, version: str) -> Function:

@@ -2,7 +2,8 @@
 
 Composition root of the package, run as ``python -m lambda_host.host``. An invocation is a
 POST with the event as body and the function named in `X-Amzn-Lambda-*` headers. The answer
-is 200 with the function's own answer, or 502 with a fault and `X-Amz-Function-Error`.
+is 200 with the function's own answer, or 502 with a fault and `X-Amz-Function-Error`. Who sends
+`X-Amz-Log-Type: Tail` gets what is new in the function's log behind it, `X-Amz-Log-Length` bytes.
 """
 
 import argparse
@@ -37,7 +38,6 @@ from modelport.registry import Registry
 
 log = logging.getLogger("lambda_host")
 HEADER = "x-amzn-lambda-"
-CALLER_TIMER_S = 1.0
 INTERIM_S = 0.4
 """A function's timeout is at least a second; its caller must not give up while we prepare."""
 
@@ -81,15 +81,14 @@ class Host:
             return _refusal(413, "RequestTooLargeException", problem)
         version = request.headers.get(f"{HEADER}function-version", "$LATEST")
         try:
-            function = await self._directory.find(name, version)
+            revision = request.headers.get(f"{HEADER}revision-id", "")
+            function = await self._directory.find(name, version, revision)
         except UnknownFunctionError:
             return _refusal(404, "ResourceNotFoundException", f"Function not found: {name}")
-        outcome = await self._invoke(function, request)
-        if outcome.error_type == "Sandbox.Timedout" and f"{HEADER}deadline-ms" in request.headers:
-            # The caller keeps its own timer and words a timeout as Lambda does, but would wrap
-            # an answer of ours; ours only comes if that timer does not.
-            await asyncio.sleep(CALLER_TIMER_S)
-        return _answer(outcome)
+        answer = _answer(await self._invoke(function, request))
+        if request.headers.get("x-amz-log-type") == "Tail":
+            return self._with_log(answer, function)
+        return answer
 
     async def _invoke(self, function: Function, request: Request) -> Outcome:
         trace_id = request.headers.get("x-amzn-trace-id", "")
@@ -101,6 +100,11 @@ class Host:
             return await pool.invoke(request.body, request_id, trace_id)
         except (PullError, OSError, BadZipFile) as problem:
             return faults.fault("Runtime.ImagePullError", f"{function.name}: {problem}")
+
+    def _with_log(self, answer: Answer, function: Function) -> Answer:
+        log = self._pool(function).news()
+        headers = {**answer.headers, "X-Amz-Log-Length": str(len(log))}
+        return Answer(answer.status, answer.body + log, headers)
 
     async def _fetch(self, function: Function, request: Request) -> None:
         """Have here what the function needs: Lambda has it long before, so no timer runs for it."""

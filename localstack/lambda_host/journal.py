@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 from lambda_host.faults import Outcome
 
+MOST_NEWS = 4 * 1024 * 1024
+"""Bytes of the log told at once; what is beyond them is told the next time."""
+
 
 class Journal:
     """Appends to one log file."""
@@ -19,6 +22,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._told = path.stat().st_size if path.exists() else 0
 
     @contextmanager
     def stream(self) -> Iterator[BinaryIO]:
@@ -30,6 +34,16 @@ class Journal:
         """Append one line."""
         with self.stream() as stream:
             stream.write(text.encode() + b"\n")
+
+    def news(self) -> bytes:
+        """The whole lines that came since the last time, whichever environment they are of."""
+        with self.path.open("rb") as stream:
+            stream.seek(self._told)
+            lines = stream.read(MOST_NEWS)
+        if len(lines) < MOST_NEWS or b"\n" in lines:  # else: a line of its own length, in parts
+            lines = lines[: lines.rfind(b"\n") + 1]
+        self._told += len(lines)
+        return lines
 
     def start(self, request_id: str, version: str) -> None:
         """Mark where an invocation begins."""

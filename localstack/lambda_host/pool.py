@@ -61,6 +61,10 @@ class Pool:
         """Every environment there is now, idle ones last."""
         return [*self._busy, *self._idle]
 
+    def news(self) -> bytes:
+        """What is new in the log of the function."""
+        return self._journal.news()
+
     async def invoke(self, event: bytes, request_id: str, trace_id: str = "") -> Outcome:
         """Run one event on a warm environment or a new one."""
         invocation = Invocation(

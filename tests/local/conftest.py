@@ -64,6 +64,19 @@ def processes_with(text: str) -> list[int]:
     return sorted(found - {os.getpid()})
 
 
+def variables(endpoint: str) -> dict[str, str]:
+    """What a host on its own is started with."""
+    return {
+        "PYTHONPATH": os.pathsep.join(
+            map(str, (ROOT / "localstack", ROOT / "layers/core/python", ROOT))
+        ),
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
 @contextmanager
 def process(
     argv: Sequence[str], env: Mapping[str, str], log: Path, *, piped: bool = False

@@ -18,7 +18,7 @@ import pytest
 from engine import ENGINES, Engine, EngineError, Hosts, load
 
 from tests.conftest import ROOT
-from tests.local.conftest import answers, eventually, free_port, process, processes_with
+from tests.local.conftest import answers, eventually, free_port, process, processes_with, variables
 from tests.support.turns import turn
 
 HANDLER = """
@@ -63,18 +63,6 @@ class Running:
 
     def variables(self) -> dict[str, str]:
         return {"COLOUR": "blue", **self.engine.function_environment(self.hosts)}
-
-
-def variables(endpoint: str) -> dict[str, str]:
-    return {
-        "PYTHONPATH": os.pathsep.join(
-            map(str, (ROOT / "localstack", ROOT / "layers/core/python", ROOT))
-        ),
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
 
 
 @pytest.fixture(scope="module", params=ENGINES)

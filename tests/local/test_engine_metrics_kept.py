@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from modelport.embedded_metrics import members
 from modelport.rollouts.cloudwatch import CloudWatchObservations
 from modelport.rollouts.observations import Window
 
-from tests.local.conftest import answers, eventually, free_port, process
+from tests.conftest import ROOT
+from tests.local.conftest import answers, eventually, free_port, process, variables
 
 HANDLER = """
 def handler(event, context):
@@ -54,12 +56,17 @@ class Emulator:
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     home, port = tmp_path_factory.mktemp("home"), free_port()
     engine, endpoint = load("ministack"), f"http://127.0.0.1:{port}"
-    launch = engine.launch(port, home, Hosts(NOWHERE, NOWHERE))
-    with process(launch.argv, {**launch.env, "TMPDIR": str(home)}, home / "log") as running:
-        health = engine.health_url(endpoint)
-        assert eventually(lambda: answers(health) or running.poll() is not None, 90)
-        assert running.poll() is None, (home / "log").read_text()[-3000:]
-        yield Emulator(endpoint)
+    options = ("--root", str(ROOT), "--home", str(home))
+    host_argv = (sys.executable, "-m", "lambda_host.host", *options)
+    with process(host_argv, variables(endpoint), home / "log", piped=True) as host:
+        assert host.stdout is not None
+        hosts = Hosts(f"http://127.0.0.1:{int(host.stdout.readline())}", NOWHERE)
+        launch = engine.launch(port, home, hosts)
+        with process(launch.argv, {**launch.env, "TMPDIR": str(home)}, home / "log") as running:
+            health = engine.health_url(endpoint)
+            assert eventually(lambda: answers(health) or running.poll() is not None, 90)
+            assert running.poll() is None, (home / "log").read_text()[-3000:]
+            yield Emulator(endpoint)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ named here and checked at the start, so that a version without it is refused wit
 not fail in the middle of a deploy.
 """
 
-import json
-import re
+import os
 from typing import Any
 
 import ministack.services.cloudformation.provisioners as provisioners  # type: ignore[import-untyped]
@@ -15,6 +14,7 @@ import ministack.services.cloudformation.stacks as stacks  # type: ignore[import
 import ministack.services.cloudwatch as metrics  # type: ignore[import-untyped]
 import ministack.services.cloudwatch_logs as logs  # type: ignore[import-untyped]
 import ministack.services.lambda_svc as functions  # type: ignore[import-untyped]
+from engines.ministack_plugin.hosted import LambdaHost
 from engines.ministack_plugin.log_metrics import Recorder
 from engines.resource_types import sagemaker_types, scaling_types
 
@@ -26,19 +26,19 @@ TABLES = (
     "_STACK_TAG_PROPERTY",
 )
 BLOCKING = "_runs_on_worker_thread"
-PROXY = "_execute_function_proxy"
+EXECUTORS = ("_execute_function_proxy", "_execute_function_warm")
 #: Every line of a log comes through the first, whoever wrote it; the two give a metric's place.
 LINES = "_append_log_events"
 STORE = ("_metric_bucket", "_dims_key")
-_TEXT = r'("(?:[^"\\]|\\.)*")'
-INIT_ERROR = re.compile(rf'\{{"errorMessage": {_TEXT}, "errorType": {_TEXT}, "requestId": ""')
+#: The variable that names the Lambda host.
+HOST = "MODELPORT_LAMBDA_HOST"
 
 
 def register() -> None:
     """Add every type; ends the process when this MiniStack has not what is needed."""
     missing = [name for name in TABLES if not isinstance(getattr(provisioners, name, None), dict)]
     missing += [BLOCKING] * (not callable(getattr(stacks, BLOCKING, None)))
-    missing += [PROXY] * (not callable(getattr(functions, PROXY, None)))
+    missing += [name for name in EXECUTORS if not callable(getattr(functions, name, None))]
     missing += [LINES] * (not callable(getattr(logs, LINES, None)))
     missing += [name for name in STORE if not callable(getattr(metrics, name, None))]
     if missing:
@@ -51,7 +51,7 @@ def register() -> None:
         if each.tagged:
             provisioners._STACK_TAG_PROPERTY[name] = ("Tags", "list")
     _let_block()
-    _let_init_errors_through()
+    _run_on_our_host()
     _take_metrics_out_of_logs()
 
 
@@ -69,17 +69,16 @@ def _let_block() -> None:
     stacks._runs_on_worker_thread = runs_on_worker_thread
 
 
-def _let_init_errors_through() -> None:
-    """Give the error of a function that could not be loaded as AWS gives it.
+def _run_on_our_host() -> None:
+    """Have every function run by the Lambda host, which gives errors as AWS does."""
+    host = LambdaHost()
+    invoke = f"{os.environ[HOST]}/invoke"
 
-    MiniStack puts what a proxied function answered, cut, into a message of its own.
-    """
-    known = functions._execute_function_proxy
+    def execute(func: Any, event: Any, request_id: str) -> Any:
+        return host.execute(func, event, invoke, request_id)
 
-    def execute(func: Any, event: Any, url: str, request_id: str) -> Any:
-        return unwrapped(known(func, event, url, request_id))
-
-    functions._execute_function_proxy = execute
+    functions._execute_function_proxy = host.execute
+    functions._execute_function_warm = execute
 
 
 def _take_metrics_out_of_logs() -> None:
@@ -93,14 +92,3 @@ def _take_metrics_out_of_logs() -> None:
             recorder.record(event["message"])
 
     logs._append_log_events = append
-
-
-def unwrapped(result: Any) -> Any:
-    """MiniStack's result of a call with an init error in its own words, any other as it is."""
-    if not result.get("error"):
-        return result
-    found = INIT_ERROR.search(result["body"]["errorMessage"])
-    if not found:
-        return result
-    message, kind = (json.loads(text) for text in found.groups())
-    return {**result, "body": {"errorMessage": message, "errorType": kind, "requestId": ""}}
