@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import socket
+import zlib
 from pathlib import Path
 
 import pytest
@@ -105,7 +105,7 @@ def listed_upload(blob: str, *parts: bytes) -> tuple[Answer, Answer]:
     """S3's answers about an unfinished upload of ``blob`` and its parts."""
     listed = "".join(
         f"<Part><PartNumber>{number}</PartNumber><ETag>e</ETag><Size>{len(part)}</Size>"
-        f"<ChecksumSHA256>{checksum(part)}</ChecksumSHA256></Part>"
+        f"<ChecksumCRC32>{checksum(part)}</ChecksumCRC32></Part>"
         for number, part in enumerate(parts, 1)
     )
     upload = "<UploadId>u</UploadId><Initiated>2026-01-01T00:00:00Z</Initiated>"
@@ -114,10 +114,24 @@ def listed_upload(blob: str, *parts: bytes) -> tuple[Answer, Answer]:
 
 
 def checksum(body: bytes) -> str:
-    return base64.b64encode(hashlib.sha256(body).digest()).decode()
+    return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
 
 
 COMPLETED = xml("CompleteMultipartUploadResult", "")
+
+
+def test_an_upload_begun_with_another_checksum_is_left_alone(tmp_path: Path) -> None:
+    draft = make_draft(tmp_path, model=b"x" * 11)
+    blob = keys.blob(draft.content.files[0].digest)
+    upload = "<UploadId>u</UploadId><Initiated>2026-01-01T00:00:00Z</Initiated>"
+    upload += f"<Key>{blob}</Key><ChecksumAlgorithm>SHA256</ChecksumAlgorithm>"
+    listing = xml("ListMultipartUploadsResult", f"<Upload>{upload}</Upload>")
+    begun = xml("InitiateMultipartUploadResult", "<UploadId>new</UploadId>")
+    none, stored = xml("ListPartsResult", ""), Answer(200, b"?" * 11)
+    with s3_answering(Answer(404), listing, begun, none, PUT, PUT, COMPLETED, stored) as server:
+        send(server, draft)
+        sent = {seen.path for seen in server.seen if seen.method == "PUT"}
+    assert sent == {f"/{BUCKET}/{blob}?uploadId=new&partNumber={number}" for number in (1, 2)}
 
 
 def send(server: S3Answers, draft: Draft) -> str:

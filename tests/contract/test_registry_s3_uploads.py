@@ -74,6 +74,42 @@ def test_a_small_file_is_one_put_with_its_checksum(client: S3Client, tmp_path: P
     assert headers["x-amz-checksum-sha256"] == "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="
 
 
+def signed(client: S3Client) -> list[tuple[str, Any]]:
+    """Operation and signed headers of everything that the client sends from now on."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(request: Any, event_name: str, **_: Any) -> None:
+        heads = {
+            name: value.decode() if isinstance(value, bytes) else value
+            for name, value in request.headers.items()
+        }
+        seen.append((event_name.rpartition(".")[2], heads))
+
+    client.meta.events.register_first("before-send.s3", note)
+    return seen
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_parts_are_signed_by_their_checksum_and_all_else_as_botocore_would(
+    client: S3Client, large: Draft, scheme: str
+) -> None:
+    """Over HTTPS botocore signs everything so; over HTTP only parts are, and only this client's."""
+    ours, others = (
+        boto3.client("s3", endpoint_url=f"{scheme}://s3.us-east-1.amazonaws.com") for _ in range(2)
+    )
+    seen, theirs = signed(ours), signed(others)
+    in_parts(ours).publish("magika", large, who=ADA)
+    upload = others.create_multipart_upload(Bucket=BUCKET, Key="k")["UploadId"]
+    others.upload_part(Bucket=BUCKET, Key="k", UploadId=upload, PartNumber=1, Body=b"abc")
+    parts = [head for name, head in seen if name == "UploadPart"]
+    assert [head["X-Amz-Content-SHA256"] for head in parts] == ["UNSIGNED-PAYLOAD"] * 5
+    for head in parts:
+        assert "x-amz-checksum-crc32;x-amz-content-sha256" in head["Authorization"]
+    rest = [head["X-Amz-Content-SHA256"] for name, head in seen if name == "PutObject"]
+    rest.append(theirs[-1][1]["X-Amz-Content-SHA256"])
+    assert {"UNSIGNED" in digest for digest in rest} == {scheme == "https"}
+
+
 def test_a_blob_that_is_there_is_not_sent_again(client: S3Client, tmp_path: Path) -> None:
     registry = S3Registry(client, BUCKET)
     draft = make_draft(tmp_path, model=b"abc")

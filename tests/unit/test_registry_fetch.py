@@ -92,7 +92,7 @@ def test_what_is_sent_on_is_never_held_whole() -> None:
     file, taken = File("m", digest_of(chunk * count), len(chunk) * count), []
 
     class Endless(MemoryStore):
-        def read(self, key: str, offset: int = 0) -> Iterator[bytes]:
+        def read(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
             for number in range(count):
                 taken.append(number)
                 yield chunk

@@ -265,8 +265,6 @@ def _hashed(sources: dict[str, Path], known: Digests, progress: Progress) -> tup
     total = sum(path.stat().st_size for path in sources.values())
     done = 0
     files = []
-    # Used again for every chunk: new memory costs more than to hash what comes into it.
-    buffer = memoryview(bytearray(_CHUNK))
     for name, path in _sorted(sources).items():
         if name in known:
             files.append(File(name, known[name], path.stat().st_size))
@@ -274,10 +272,10 @@ def _hashed(sources: dict[str, Path], known: Digests, progress: Progress) -> tup
             progress(name, done, total)
             continue
         digest, size = hashlib.sha256(), 0
-        with path.open("rb", buffering=0) as file:
-            while got := file.readinto(buffer):
-                digest.update(buffer[:got])
-                size += got
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
                 progress(name, done + size, total)
         done += size
         files.append(File(name, f"sha256:{digest.hexdigest()}", size))

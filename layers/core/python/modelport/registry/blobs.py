@@ -51,10 +51,10 @@ class LocalSource:
 
     def check(self, file: File) -> None:
         """Read all of it, in chunks."""
-        digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+        digest = hashlib.sha256()
         with self.open() as handle:
-            while got := handle.readinto(buffer):
-                digest.update(buffer[:got])
+            while chunk := handle.read(_CHUNK):
+                digest.update(chunk)
         check_unchanged(file, "sha256:" + digest.hexdigest())
 
 
@@ -89,15 +89,6 @@ class _Joined:
         whole = b"".join(parts)
         self._left = whole[size:]
         return whole[:size]
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        filled = 0
-        while filled < len(buffer) and (piece := self._left or next(self._chunks, b"")):
-            taken = piece[: len(buffer) - filled]
-            buffer[filled : filled + len(taken)] = taken
-            filled += len(taken)
-            self._left = piece[len(taken) :]
-        return filled
 
 
 def read_whole(source: Source, file: File) -> bytes:
@@ -185,7 +176,7 @@ def _range(store: Store, file: File, start: int, length: int | None) -> Iterator
     end = file.size if length is None else start + length
     while True:
         opened_at = done
-        chunks = store.read(key, done, *(() if length is None else (end - done,)))
+        chunks = store.read(key, done, None if length is None else end - done)
         if chunks is None:
             raise BlobNotFoundError(file.digest)
         try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Files up to this size are one PUT, larger ones go in parts.
 SINGLE_PUT_LIMIT = 64 << 20
-PART_SIZE = 16 << 20
+PART_SIZE = 8 << 20
 _CHUNK = 1 << 20
 #: Tries of a create that S3 could not decide because another write was under way.
 _ATTEMPTS = 10

@@ -1,7 +1,9 @@
 """Sending files to S3: one PUT for small ones, resumable parts for large ones.
 
-What is hashed is what is sent: each PUT goes out of memory, a part at a time, with its SHA-256, and
-S3 refuses other bytes. Raises botocore's errors; `modelport.registry.s3` translates them.
+What is hashed is what is sent: each PUT goes out of memory, a part at a time, with its checksum,
+and S3 refuses other bytes. A part's is a CRC32, which only has to find what was damaged on its way:
+that all parts are the file, its SHA-256 says. Raises botocore's errors; `modelport.registry.s3`
+translates them.
 """
 
 from __future__ import annotations
@@ -10,13 +12,13 @@ import base64
 import hashlib
 import io
 import math
+import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from modelport.errors import IntegrityError
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 MAX_PARTS = 10_000
 #: Parts under way at once; with the part size this bounds the memory.
 THREADS = 4
-_SENT_AT_ONCE = 128 << 10
+_ALGORITHM: Final = "CRC32"
 #: How often an upload that somebody else ended is begun again.
 _ATTEMPTS = 3
 
@@ -58,10 +60,10 @@ class Uploads:
         self._single_put_limit = single_put_limit
         events = client.meta.events
         for operation in ("PutObject", "UploadPart"):
-            acts: Any = {"before-send": _count_from_now, "choose-signer": _signer}
-            for event, act in acts.items():
-                name = f"{event}.s3.{operation}"
-                events.register_first(name, act, f"modelport-{name}")
+            name = f"before-send.s3.{operation}"
+            events.register_first(name, _count_from_now, f"modelport-{name}")
+        name = "before-sign.s3.UploadPart"
+        events.register_first(name, _sign_checksum_only, f"modelport-{name}")
 
     def send(
         self, key: str, source: Source, file: File, advance: Advance, renew_after_s: float | None
@@ -82,7 +84,7 @@ class Uploads:
         self._client.put_object(
             Bucket=self._bucket,
             Key=key,
-            Body=cast("IO[bytes]", Body(body, advance)),
+            Body=Body(body, advance),
             ChecksumSHA256=in_base64(file.digest),
             **self._encryption,
         )
@@ -96,7 +98,8 @@ class Uploads:
             if upload:
                 # Before anything is sent: its parts must not be replaced by wrong ones.
                 source.check(file)
-            upload = upload or self._begin(key)
+            else:
+                upload = self._begin(key)
             try:
                 parts = self._send_parts(upload, source, file, advance)
                 self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
@@ -118,47 +121,38 @@ class Uploads:
         size = max(self._part_size, math.ceil(file.size / MAX_PARTS))
         meter, whole = Meter(advance), hashlib.sha256()
         parts: list[Any] = []
-        under_way: deque[tuple[Future[Any], memoryview]] = deque()
-        # Memory that is used again: asking the system for new pages costs more than to hash them.
-        free = deque(memoryview(bytearray(size)) for _ in range(THREADS + 1))
+        under_way: deque[Future[Any]] = deque()
         with source.open() as handle, ThreadPoolExecutor(THREADS) as pool:
-            for number in count(1):
-                buffer = free.popleft()
-                body = buffer[: handle.readinto(buffer)]
-                if not body:
-                    break
+            for number, body in enumerate(iter(lambda: handle.read(size), b""), 1):
                 whole.update(body)
                 if len(under_way) == THREADS:
-                    sent, emptied = under_way.popleft()
-                    parts.append(sent.result())
-                    free.append(emptied)
-                future = pool.submit(self._part, upload, number, body, done, meter)
-                under_way.append((future, buffer))
-            parts += [sent.result() for sent, _ in under_way]
+                    parts.append(under_way.popleft().result())
+                under_way.append(pool.submit(self._part, upload, number, body, done, meter))
+            parts += [sent.result() for sent in under_way]
         digest = "sha256:" + whole.hexdigest()
         if digest != file.digest:
             self._client.abort_multipart_upload(**upload)
         blobs.check_unchanged(file, digest)
         return parts
 
-    def _part(self, upload: Any, number: int, body: memoryview, done: Any, meter: Meter) -> Any:
+    def _part(self, upload: Any, number: int, body: bytes, done: Any, meter: Meter) -> Any:
         """Send one part, unless it was sent before, and say how to name it at the end."""
         part = done.get(number)
         if part is None or not _is_same(part, body):
             part = self._client.upload_part(
                 **upload,
                 PartNumber=number,
-                Body=cast("IO[bytes]", Body(body, lambda sent: meter.report(number, sent))),
-                ChecksumSHA256=_checksum(body),
+                Body=Body(body, lambda sent: meter.report(number, sent)),
+                ChecksumCRC32=_checksum(body),
             )
         meter.report(number, len(body))
-        named = {name: part[name] for name in ("ETag", "ChecksumSHA256") if name in part}
+        named = {name: part[name] for name in ("ETag", "ChecksumCRC32") if name in part}
         return {"PartNumber": number, **named}
 
     def _begin(self, key: str) -> Any:
         at: Any = {"Bucket": self._bucket, "Key": key}
         answer = self._client.create_multipart_upload(
-            **at, ChecksumAlgorithm="SHA256", **self._encryption
+            **at, ChecksumAlgorithm=_ALGORITHM, **self._encryption
         )
         return {**at, "UploadId": answer["UploadId"]}
 
@@ -168,7 +162,11 @@ class Uploads:
             Bucket=self._bucket, Prefix=key
         )
         found = [
-            upload for page in pages for upload in page.get("Uploads", ()) if upload["Key"] == key
+            upload
+            for page in pages
+            for upload in page.get("Uploads", ())
+            # S3 takes no parts with another checksum than an upload was begun with.
+            if upload["Key"] == key and upload.get("ChecksumAlgorithm") in (None, _ALGORITHM)
         ]
         if not found:
             return None
@@ -180,63 +178,33 @@ class Uploads:
         return {part["PartNumber"]: part for page in pages for part in page.get("Parts", ())}
 
 
-class Body(io.RawIOBase):
-    """Bytes on their way out, reporting how far they got; a file to whoever sends them."""
+class Body(io.BytesIO):
+    """Bytes on their way out, reporting how far they got."""
 
-    def __init__(self, body: bytes | memoryview, advance: Advance) -> None:
-        super().__init__()
-        self._body = memoryview(body)
-        self._at = 0
+    def __init__(self, body: bytes, advance: Advance) -> None:
+        super().__init__(body)
         self._advance = advance
         self.sending = False
 
-    def __len__(self) -> int:
-        return len(self._body)
-
     def read(self, size: int | None = -1, /) -> bytes:
-        """The next ``size`` bytes, or more of them when they are on their way."""
-        if size is None or size < 0:
-            size = len(self._body)
-        elif self.sending:
-            # urllib3 asks for 16 KB: as many writes less, and turns of threads.
-            size = max(size, _SENT_AT_ONCE)
-        chunk = bytes(self._body[self._at : self._at + size])
-        self._at += len(chunk)
+        chunk = super().read(size)
         if self.sending and chunk:
-            self._advance(self._at)
+            self._advance(self.tell())
         return chunk
-
-    def tell(self) -> int:
-        """How far it was read."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go on reading from there."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence, len(self._body))
-        return self._at
-
-
-class KnownPayload(S3SigV4Auth):
-    """Signs a body by the SHA-256 that was announced with it, which botocore would find again."""
-
-    def payload(self, request: Any) -> str:
-        """The hash of the body in hexadecimal digits; S3 refuses a body with another."""
-        known = request.headers.get("x-amz-checksum-sha256")
-        return base64.b64decode(known).hex() if known else str(super().payload(request))
-
-
-AUTH_TYPE_MAPS["s3v4-known-payload"] = KnownPayload
-
-
-def _signer(signature_version: Any, **_: Any) -> str | None:
-    """How to sign instead of ``signature_version``; None: as botocore means to."""
-    return "s3v4-known-payload" if signature_version in ("v4", "s3v4") else None
 
 
 def _count_from_now(request: Any, **_: Any) -> None:
     """Botocore reads a body before it sends it, to sign it; only what is sent counts."""
     if isinstance(request.body, Body):
         request.body.sending = True
+
+
+def _sign_checksum_only(request: Any, **_: Any) -> None:
+    """Sign the header with a part's checksum and not its bytes, over HTTP as botocore over HTTPS.
+
+    Else it hashes each byte once more. Where it stops to look here, it does that again.
+    """
+    request.context["client_config"] = Config(s3={"payload_signing_enabled": False})
 
 
 class Meter:
@@ -261,14 +229,14 @@ def _serves(there: Stored | None, file: File, renew_after_s: float | None) -> bo
     return renew_after_s is None or there.age_s <= renew_after_s
 
 
-def _checksum(body: memoryview) -> str:
-    return base64.b64encode(hashlib.sha256(body).digest()).decode()
+def _checksum(body: bytes) -> str:
+    return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
 
 
-def _is_same(part: Any, body: memoryview) -> bool:
+def _is_same(part: Any, body: bytes) -> bool:
     """Whether a part that S3 lists is this one; without a checksum its ETag may tell (MD5)."""
     if part["Size"] != len(body):
         return False
-    if "ChecksumSHA256" in part:
-        return bool(part["ChecksumSHA256"] == _checksum(body))
+    if "ChecksumCRC32" in part:
+        return bool(part["ChecksumCRC32"] == _checksum(body))
     return bool(part["ETag"].strip('"') == hashlib.md5(body, usedforsecurity=False).hexdigest())

@@ -60,10 +60,6 @@ class Reader(Protocol):
         """Exactly the next ``size`` bytes, or what is left."""
         ...
 
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Fill the buffer with the next bytes, or with what is left; how many there are."""
-        ...
-
 
 class Store(Protocol):
     """Where objects are kept; every method raises `RegistryUnavailableError` when that is away."""

@@ -15,9 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from modelport.errors import InvalidBundleError
 from modelport.evaluation.report import Report
@@ -92,18 +91,13 @@ class ArchivedSource:
 
 
 class _Part:
-    def __init__(self, handle: BufferedReader, size: int) -> None:
+    def __init__(self, handle: BinaryIO, size: int) -> None:
         self._handle, self._left = handle, size
 
     def read(self, size: int, /) -> bytes:
         body = self._handle.read(min(size, self._left))
         self._left -= len(body)
         return body
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        got = self._handle.readinto(buffer[: self._left])
-        self._left -= got
-        return got
 
 
 # --- out ------------------------------------------------------------------------------------------
@@ -186,7 +180,7 @@ def read(path: Path, progress: Progress = silent) -> Archive:
 class _Reading:
     """One pass over an archive."""
 
-    def __init__(self, path: Path, handle: BufferedReader, progress: Progress) -> None:
+    def __init__(self, path: Path, handle: BinaryIO, progress: Progress) -> None:
         self._path, self._handle, self._progress = path, handle, progress
         self._size = os.fstat(handle.fileno()).st_size
 
@@ -280,7 +274,7 @@ class _Reading:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader]:
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as handle:
             yield handle
