@@ -39,7 +39,7 @@ from functions.runtime.watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 #: JSON parsing holds the interpreter's lock and onnxruntime releases it: more threads only queue.
-WORKERS = 4
+THREADS = 4
 #: By how much a timer of the loop, which counts in milliseconds, may be early.
 _TIMER_S = 0.005
 _LIMIT_HINT = "send fewer rows per request, or raise SAGEMAKER_MAX_PAYLOAD_IN_MB"
@@ -71,8 +71,11 @@ class Application:
         metrics: Metrics | None = None,
         deadline: Deadline | None = None,
         flush: Callable[[], None] = lambda: None,
+        threads: int = THREADS,
     ) -> None:
         """``headers`` say which version this is, also while it loads.
+
+        As many requests as there are ``threads`` are answered beside each other.
 
         ``flush`` writes the log lines of requests; it is called once for all of a turn of the loop,
         before their answers leave.
@@ -92,7 +95,7 @@ class Application:
         self._watchdog = Watchdog(deadline.seconds, self._hung) if deadline else None
         #: What runs on the loop, and how its caller can be told of it while the loop hangs.
         self._running: tuple[Request, Callable[[Response], None]] | None = None
-        self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="model")
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
 
     def ready(
         self,

@@ -184,6 +184,11 @@ class DataPlane:
         response = self._read(exchange)
         return response or self._answer(exchange, self._outcome(exchange.parsed))
 
+    @property
+    def keeps_its_cpu(self) -> bool:
+        """Whether answering is work for the CPU alone: no script that may wait, no GPU."""
+        return self._script is None and getattr(self.model, "gpu_id", None) is None
+
     def runs_script(self, request: Request) -> bool:
         """Whether this request is for ``inference.py``, which runs inside `begin`."""
         return self._script is not None and request.path.partition("?")[0].endswith(_SCRIPTED)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from modelport.manifest import Batching
 
-from functions.runtime.application import Application, Deadline
+from functions.runtime.application import THREADS, Application, Deadline
 from functions.runtime.batching import Batcher
 from functions.runtime.data_plane import DataPlane, identity
 from functions.runtime.gathering import GatheringPlane
@@ -55,6 +55,8 @@ class Limits:
     max_body: int
     drain_s: int
     timeout_s: float | None = None
+    #: Requests that are answered beside each other, in threads.
+    threads: int = THREADS
 
 
 class Service:
@@ -83,7 +85,12 @@ class Service:
             names = (subject.model, subject.version)
             deadline = Deadline(limits.timeout_s, *names, self._give_up, hung)
         self._application = Application(
-            identity(subject), limits.max_body, metrics=metrics, deadline=deadline, flush=flush
+            identity(subject),
+            limits.max_body,
+            metrics=metrics,
+            deadline=deadline,
+            flush=flush,
+            threads=limits.threads,
         )
         gathering = None
         if batching is not None:

@@ -68,7 +68,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     # Imported only now: the model loads no later for a web server that is not needed yet.
     from functions.runtime.service import Limits, Service
 
-    limits = Limits(settings.max_body, settings.drain_s, settings.timeout_s)
+    # One CPU, and a model that keeps it: two requests at once would only take it from each other.
+    alone = (runtime.threads or 1) == 1 and batching is None and plane.keeps_its_cpu
+    threads = 1 if alone else Limits.threads
+    limits = Limits(settings.max_body, settings.drain_s, settings.timeout_s, threads)
     service = Service(plane, limits, metrics, batching, flush=lines.flush, hung=_end_now)
     plane.ledger.hold()
     lines.hold(plane.ledger.settle)
