@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from modelport.grammar import PREDICTIONS, Call, parse
 from modelport.refusals import no_jobs
 
 from functions.runtime.codecs import CODECS, DESCRIBERS, Codec, Describer, Parsed, Subject
+from functions.runtime.exchange import UNKNOWN, Exchange
 from functions.runtime.failures import failure
 from functions.runtime.identity import identity_headers
 from functions.runtime.ledger import Ledger
@@ -40,7 +40,6 @@ from functions.runtime.tensors import Tensors
 
 if TYPE_CHECKING:  # most versions have no script, and pay for none
     from functions.runtime.inference_script import InferenceScript
-    from functions.runtime.references import Place
 
 logger = logging.getLogger(__name__)
 
@@ -48,52 +47,9 @@ logger = logging.getLogger(__name__)
 _SCRIPTED = ("/invocations", "/generate", "/generate_stream")
 #: Callers of one version use a handful of paths over and over; errors are not kept.
 _parse = lru_cache(maxsize=128)(parse)
-UNKNOWN = Call("unknown", "unknown")
 #: What a compressed request may grow to where nobody says otherwise, in bytes: on Lambda, where a
 #: request as it comes has 6 MB at most.
 MOST_DECOMPRESSED = 32 * 1024 * 1024
-
-
-#: What a request asks of the model before anybody has read it.
-_UNREAD = Parsed({}, ())
-
-
-@dataclass(slots=True, eq=False)
-class Exchange:
-    """One request on its way to its answer, and what its log line says beyond the two."""
-
-    request: Request
-    started_ns: int
-    #: Whether the answer may be a `Stream`.
-    streams: bool = False
-    call: Call = UNKNOWN
-    parsed: Parsed = _UNREAD
-    #: When the request had been read, and the model's turn began.
-    read_ns: int = 0
-    #: The time until the model had answered, and that of its run where whoever ran it said so.
-    model_ns: int = 0
-    run_ns: int | None = None
-    #: False for all but one of those that shared a run.
-    counts: bool = True
-    #: Where the answer goes of a request that named its body.
-    place: Place | None = None
-    streamed: int = 0
-    #: None for what no codec predicted: a script's answer, an error.
-    spent: Spent | None = None
-
-    @property
-    def inputs(self) -> Tensors:
-        """What the model is to be run on."""
-        return self.parsed.tensors
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """What is wanted of the model, in order."""
-        return self.parsed.outputs
-
-    def ran(self, seconds: float, counts: bool) -> None:
-        """It was in a run that took so long; ``counts`` is False for all but one that share it."""
-        self.run_ns, self.counts = round(seconds * 1e9), counts
 
 
 class DataPlane:

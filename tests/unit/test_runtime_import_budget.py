@@ -42,6 +42,7 @@ _BUDGET = {
     "functions.runtime.codecs.v1",
     "functions.runtime.codecs.v2",
     "functions.runtime.data_plane",
+    "functions.runtime.exchange",
     "functions.runtime.failures",
     "functions.runtime.handler",
     "functions.runtime.identity",
