@@ -1,9 +1,10 @@
 """The whole local path beside its first version: API Gateway, router, Lambda, runtime, model.
 
 Every round starts a local cloud, deploys a tiny model and asks it in turn; the first version comes
-from a worktree of its commit below `.local/bench` and runs with this interpreter. What is asked and
-who asks are the same. Stages are differences of medians of one cloud: asked through the gateway,
-the router's function invoked, the model's function invoked, and what that one's log says.
+from its commit, unpacked below `.local/bench` and runs with this interpreter, the installed
+emulator and the installed `cdk`. What is asked and who asks are the same. Stages are differences of
+medians of one cloud: asked through the gateway, the router's function invoked, the model's function
+invoked, and what both functions' logs say.
 """
 
 from __future__ import annotations
@@ -25,21 +26,24 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
-
 from tests.bench.figures import OURS, Figure, Target
 from tests.bench.plan import Plan, in_turns
 from tests.conftest import ROOT
+from tests.local.conftest import free_port
 from tests.support.local_cloud import read_environment
 from tests.support.runtime_bundles import DOUBLE
 
-FIRST, COMMIT = "first version", "fb99c97"
+FIRST, COMMIT = "first version", "be6b3a9"  # the first with which the main job ran to its end
 MODEL, FUNCTION, ROUTER = "double", "modelport-local-double-v1", "modelport-local-router"
 PATH = f"/v1/models/{MODEL}:predict"
 ASKED, ANSWER = b'{"instances":[[1.0,2.0]]}', {"predictions": [[2.0, 4.0]]}
+HEADERS = {"content-type": "application/json"}
 CALLS, WARM_UP = 200, 30
 CLIENTS = (1, 8)
-NOTE = "the emulator's and this machine's; both clouds and the client share its CPUs"
+NOTE = (
+    f"first version: commit {COMMIT} with today's emulator, packages and cdk; a fresh cloud each "
+    "round, in turns; the cloud and its clients share this machine's CPUs"
+)
 
 
 @contextmanager
@@ -50,7 +54,7 @@ def cloud(tree: Path, home: Path) -> Iterator[dict[str, str]]:
     script = [sys.executable, str(tree / "localstack/cloud.py"), "--home", str(home)]
     run = partial(subprocess.run, check=True, cwd=tree, stdout=sys.stderr, timeout=300)
     try:
-        run([*script, "up", "--engine", "ministack", "--port", "0"], env=own)
+        run([*script, "up", "--engine", "ministack", "--port", str(free_port())], env=own)
         environment = {**own, **read_environment(home / "env")}
         (home / "model.onnx").write_bytes(DOUBLE)
         command = [sys.executable, "-m", "modelport.cli"]
@@ -65,17 +69,20 @@ def cloud(tree: Path, home: Path) -> Iterator[dict[str, str]]:
 class Caller:
     """One client with one connection that it keeps."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, path: str = PATH, body: bytes = ASKED) -> None:
         where = urlsplit(endpoint)
-        self._path = where.path + PATH
+        self._path, self._body = where.path + path, body
         self._connection = http.client.HTTPConnection(where.netloc, timeout=60)
+
+    def ask(self) -> tuple[int, bytes]:
+        """Ask once: status and body."""
+        self._connection.request("POST", self._path, self._body, HEADERS)
+        answer = self._connection.getresponse()
+        return answer.status, answer.read()
 
     def __call__(self) -> None:
         """Ask once; raises `ValueError` at any other answer than the right one."""
-        headers = {"content-type": "application/json"}
-        self._connection.request("POST", self._path, ASKED, headers)
-        answer = self._connection.getresponse()
-        check(answer.status, answer.read())
+        check(*self.ask())
 
     def close(self) -> None:
         self._connection.close()
@@ -129,28 +136,36 @@ def stages(environment: Mapping[str, str], home: Path, calls: int) -> dict[str, 
     with closing(Caller(environment["MODELPORT_ENDPOINT"])) as call:
         whole = median_ms(call, calls)
     where = environment["AWS_ENDPOINT_URL"]
-    headers = {"content-type": "application/json"}
-    with closing(boto3.client("lambda", endpoint_url=where)) as client:
 
-        def invoke(function: str, event: Any) -> None:
-            client.invoke(FunctionName=function, Payload=event)["Payload"].read()
+    def invoked(function: str, event: bytes) -> float:
+        # Not by boto3: it takes longer than everything that is measured here.
+        with closing(Caller(where, f"/2015-03-31/functions/{function}/invocations", event)) as call:
+            return median_ms(call.ask, calls)
 
-        router = median_ms(partial(invoke, ROUTER, json.dumps(event_of())), calls)
-        event = Request("POST", PATH, headers, ASKED).to_event()
-        function = median_ms(partial(invoke, FUNCTION, event), calls)
+    router = invoked(ROUTER, json.dumps(event_of()).encode())
+    function = invoked(FUNCTION, Request("POST", PATH, dict(HEADERS), ASKED).to_event())
     log = (home / f"logs/functions/{FUNCTION}.log").read_text()
     duration, model = (
         median(float(value) for value in re.findall(pattern, log)[-calls:])
         for pattern in (r"\tDuration: ([\d.]+) ms", r'"model_ms":([\d.]+)')
     )
+    own = own_ms((home / f"logs/functions/{ROUTER}.log").read_text(), calls)
     return {
         "stage: gateway": whole - router,
-        "stage: router and its host": router - function,
+        "stage: router": own,
+        "stage: Lambda and the router's host": router - function - own,
         "stage: Lambda and the function's host": function - duration,
         "stage: runtime around the model": duration - model,
         "stage: model": model,
         "stage: whole": whole,
     }
+
+
+def own_ms(log: str, calls: int) -> float:
+    """Median milliseconds of the router's last requests without its backend's."""
+    lines = [json.loads(line) for line in log.splitlines() if '"backend_ms"' in line][-calls:]
+    own: list[float] = [line["duration_ms"] - line["backend_ms"] for line in lines]
+    return median(own)
 
 
 def event_of() -> dict[str, Any]:
@@ -186,11 +201,15 @@ def round_of(tree: Path, plan: Plan, *, split: bool) -> dict[str, float]:
 
 
 def first_version() -> Path:
-    """A worktree of the commit that had the path first."""
-    tree = ROOT / ".local" / "bench" / "first-path"
+    """The tree of the commit that had the path first, with the `cdk` that is installed here."""
+    tree = ROOT / ".local" / "bench" / f"first-path-{COMMIT}"
     if not tree.exists():
-        command = ["git", "worktree", "add", "--detach", str(tree), COMMIT]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+        tree.mkdir(parents=True)
+        archive = subprocess.run(
+            ["git", "archive", COMMIT], cwd=ROOT, check=True, stdout=subprocess.PIPE
+        )
+        subprocess.run(["tar", "-x"], cwd=tree, input=archive.stdout, check=True)
+        (tree / "infra" / "node_modules").symlink_to(ROOT / "infra" / "node_modules")
     return tree
 
 
