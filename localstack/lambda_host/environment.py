@@ -14,7 +14,7 @@ from lambda_host import faults
 from lambda_host.faults import Outcome
 from lambda_host.function import Function
 from lambda_host.journal import Journal
-from lambda_host.running import MEGABYTE, Program, Running
+from lambda_host.running import MEGABYTE, WATCH_INTERVAL_S, Program, Running
 from lambda_host.runtime_api import Invocation, RuntimeApi
 from lambda_host.wire import serving
 
@@ -123,6 +123,12 @@ class Environment:
     ) -> None:
         """Wait for the event, the exit, the time limit or the memory limit."""
         running = self._started
+        # Most answers come before there would be anything to watch.
+        done, _ = await asyncio.wait((event,), timeout=min(WATCH_INTERVAL_S, limit_s))
+        if done or limit_s <= WATCH_INTERVAL_S:
+            running.measure()
+            return
+        limit_s -= WATCH_INTERVAL_S
         over = [asyncio.create_task(work) for work in (running.exited(), running.watch())]
         try:
             await asyncio.wait((event, *over), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
