@@ -36,7 +36,7 @@ from functions.runtime.model import Runner
 from functions.runtime.prediction_summary import HEADER as PREDICTED
 from functions.runtime.prediction_summary import PredictionSummary
 from functions.runtime.statistics import Spent
-from functions.runtime.tensors import Tensors
+from functions.runtime.tensors import Array, Tensors
 
 if TYPE_CHECKING:  # most versions have no script, and pay for none
     from functions.runtime.inference_script import InferenceScript
@@ -83,8 +83,8 @@ class DataPlane:
         self._most_decompressed = most_decompressed
         self._payloads_url, self._most_fetched = payloads_url, most_fetched
         self._counts_rows = all(spec.shape[:1] == (-1,) for spec in subject.signature.inputs)
-        self._identity = identity(subject)
-        self._summary = PredictionSummary(subject.signature, subject.labels)
+        self.identity = identity(subject)
+        self.summary = PredictionSummary(subject.signature, subject.labels)
         self._cold = True
         self.ledger = Ledger(subject.statistics, log)
 
@@ -188,7 +188,7 @@ class DataPlane:
         call, parsed = exchange.call, exchange.parsed
         headers, body = self._codecs[call.protocol].format(outcome, parsed, self.subject)
         # What is asked to measure a version is not what its callers ask.
-        if call.verb != "evaluate" and (predicted := self._summary.of(outcome)) is not None:
+        if call.verb != "evaluate" and (predicted := self.summary.of(outcome)) is not None:
             headers[PREDICTED] = predicted
         infer_ns = took if exchange.run_ns is None else min(exchange.run_ns, took)
         exchange.spent = Spent(
@@ -196,7 +196,7 @@ class DataPlane:
             took - infer_ns,
             infer_ns,
             perf_counter_ns() - ended,
-            self._rows(parsed.tensors),
+            self.rows(next(iter(parsed.tensors.values()), None)),
             int(exchange.counts),
         )
         return Response(200, headers, body)
@@ -222,7 +222,7 @@ class DataPlane:
 
     def _ended(self, exchange: Exchange, response: Response) -> Response:
         """The answer with what every answer says, and its log line written."""
-        response.headers.update(self._identity)
+        response.headers.update(self.identity)
         if exchange.call.verb in PREDICTIONS and (spent := self._told(exchange)):
             response.headers["server-timing"] = spent
         if exchange.request.method == "HEAD":
@@ -231,11 +231,14 @@ class DataPlane:
             self._log(exchange, response)
         return response
 
-    def _rows(self, tensors: Tensors) -> int:
-        """Batch elements of a request: its rows where every input's first dimension is free."""
-        if not self._counts_rows or not tensors:
-            return 1
-        return len(next(iter(tensors.values())))
+    def rows(self, first: Array | None) -> int:
+        """Batch elements of a request whose first input this is: its rows, where these are free."""
+        return len(first) if self._counts_rows and first is not None else 1
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether nobody has asked for a prediction yet."""
+        return self._cold
 
     def _run_script(
         self, script: InferenceScript, request: Request, exchange: Exchange
@@ -298,8 +301,8 @@ class DataPlane:
             "protocol": call.protocol,
             "verb": call.verb,
             "status": response.status,
-            "duration_ms": _ms(duration_ns),
-            "model_ms": _ms(exchange.model_ns),
+            "duration_ms": milliseconds(duration_ns),
+            "model_ms": milliseconds(exchange.model_ns),
             "cold_start": self._cold and predicts,
             "bytes_in": len(request.body),
             "bytes_out": len(response.body) + exchange.streamed,
@@ -322,6 +325,6 @@ def _described(answer: Mapping[str, Any] | Response | None) -> Response:
     return Response(200, {"content-type": "application/json"}, orjson.dumps(answer))
 
 
-def _ms(duration_ns: int) -> float:
+def milliseconds(duration_ns: int) -> float:
     """Milliseconds with three digits; whole microseconds first are quicker than `round`."""
     return (duration_ns + 500) // 1000 / 1000

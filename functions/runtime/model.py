@@ -61,7 +61,8 @@ class OnnxModel:
         self.directory = directory
         specs = (*signature.inputs, *signature.outputs)
         self._brain_floats = any(spec.datatype == "BF16" for spec in specs)
-        self._run = _innermost(session)
+        #: onnxruntime's own run of all there is, for aligned arrays that fit.
+        self.run_plain = _innermost(session)
         self._taken = {spec.name: spec for spec in signature.inputs}.keys()
         self._given = tuple(spec.name for spec in signature.outputs)
         self._ties = tuple(_ties(session.get_inputs()))
@@ -89,7 +90,7 @@ class OnnxModel:
 
                 return run(self._session, feeds, names)
             # onnxruntime's Python says best what is missing, and to others would only say yes.
-            ask = self._run if feeds.keys() == self._taken else self._session.run
+            ask = self.run_plain if feeds.keys() == self._taken else self._session.run
             return dict(zip(names, ask(names, feeds, None), strict=True))
         except Exception as error:
             refused = _refused(error, feeds) or self._torn(feeds)

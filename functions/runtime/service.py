@@ -27,6 +27,7 @@ from functions.runtime.greeting import Greeting
 from functions.runtime.http.answers import Clock
 from functions.runtime.http.connection import HttpConnection
 from functions.runtime.metrics import Metrics
+from functions.runtime.straight import StraightPlane
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ class Service:
             pool = self._application.pool
             batcher = Batcher(plane.model, batching, pool, observe=metrics.batch)
             gathering = GatheringPlane(plane, batcher, pool).handle
-        self._application.ready(plane.handle, gathering, plane.stream, plane.runs_script)
+        handle = StraightPlane(plane).handle
+        self._application.ready(handle, gathering, plane.stream, plane.runs_script)
         self._clock = Clock()
         self._connections: set[Connection] = set()
         self._connecting: set[asyncio.Task[Any]] = set()
