@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from functions.runtime.logs import RequestLog
@@ -26,12 +26,12 @@ class Ledger:
     def __init__(self, statistics: Statistics, log: RequestLog) -> None:
         self._statistics = statistics
         self._log = log
-        self._observer: Callable[[Line], None] | None = None
+        self._observer: Callable[[Sequence[Line]], None] | None = None
         self._notes: deque[tuple[Line, Spent | None, int]] = deque()
         self._most = 1
 
-    def observe(self, observer: Callable[[Line], None]) -> None:
-        """Tell ``observer`` what each line says."""
+    def observe(self, observer: Callable[[Sequence[Line]], None]) -> None:
+        """Tell ``observer`` what lines say, as many at once as are settled at once."""
         self._observer = observer
 
     def hold(self) -> None:
@@ -46,15 +46,24 @@ class Ledger:
 
     def settle(self) -> None:
         """Write and count what was noted; costs next to nothing where nothing was."""
-        notes = self._notes
-        while notes:
+        settled = []
+        while self._notes:
             try:
-                line, spent, duration_ns = notes.popleft()
+                settled.append(self._notes.popleft())
             except IndexError:  # another thread was quicker
-                return
-            if spent is not None:
-                self._statistics.count(spent, duration_ns, succeeded=line["status"] < 400)
-            if self._observer:
-                self._observer(line)
+                break
+        if not settled:
+            return
+        self._statistics.count(
+            [
+                (spent, duration_ns, line["status"] < 400)
+                for line, spent, duration_ns in settled
+                if spent is not None
+            ]
+        )
+        lines = [line for line, _, _ in settled]
+        if self._observer:
+            self._observer(lines)
+        for line in lines:
             # SageMaker pings every few seconds; that is noise, not traffic.
             self._log(line, logging.DEBUG if line["verb"] == "ping" else logging.INFO)

@@ -107,7 +107,7 @@ def _load(
     try:
         statistics = metrics.statistics()
         plane = load(runtime, statistics=statistics, most_decompressed=max_body, log=log)
-        plane.ledger.observe(metrics.request)
+        plane.ledger.observe(metrics.requests)
         batching = _batching(plane, runtime)
     finally:
         gc.enable()

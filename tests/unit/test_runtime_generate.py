@@ -178,7 +178,7 @@ def generate_fn(prompt, parameters, model, context):
 
 def test_the_log_line_of_a_stream_says_what_was_sent(plane: Plane) -> None:
     lines: list[Any] = []
-    plane.plane.ledger.observe(lines.append)
+    plane.plane.ledger.observe(lines.extend)
     answer = stream(plane, ask())
     assert isinstance(answer, Stream)
     assert not lines

@@ -46,7 +46,7 @@ def test_notes_are_settled_as_they_come_unless_they_are_held() -> None:
     seen: list[Mapping[str, Any]] = []
     statistics = Statistics()
     ledger = Ledger(statistics, lambda line, level: logged.append((line, level)))
-    ledger.observe(seen.append)
+    ledger.observe(seen.extend)
     ledger.note(line(), Spent(), 5)
     ledger.note(line("ping"), None, 5)
     assert logged == [(line(), logging.INFO), (line("ping"), logging.DEBUG)]

@@ -58,10 +58,10 @@ def workers() -> Iterator[tuple[Metrics, Metrics]]:
 
 def test_requests_are_summed_over_workers(workers: tuple[Metrics, Metrics]) -> None:
     one, two = workers
-    one.request(line(cold_start=True))
-    two.request(line(duration_ms=70.0))
-    two.request(line(status=400, model_ms=0))
-    two.request(line(protocol="sagemaker", verb="invocations"))
+    one.requests([line(cold_start=True)])
+    two.requests([line(duration_ms=70.0)])
+    two.requests([line(status=400, model_ms=0)])
+    two.requests([line(protocol="sagemaker", verb="invocations")])
     samples = read(one)
     assert samples == read(two)
     predicted = 'protocol="v1",verb="predict"'
@@ -78,8 +78,8 @@ def test_requests_are_summed_over_workers(workers: tuple[Metrics, Metrics]) -> N
 
 def test_what_has_no_place_of_its_own_counts_as_other(workers: tuple[Metrics, Metrics]) -> None:
     one, _ = workers
-    one.request(line(protocol="unknown", verb="unknown", status=404))
-    one.request(line(status=418))
+    one.requests([line(protocol="unknown", verb="unknown", status=404)])
+    one.requests([line(status=418)])
     one.refused(413)
     samples = read(one)
     assert samples['requests_total{protocol="other",verb="other",status="404"}'] == 1
@@ -108,7 +108,7 @@ def test_a_worker_that_is_gone_keeps_its_counts_and_holds_nothing(
     for worker, seconds in ((one, 0.5), (two, 2.5)):
         worker.loaded(seconds)
         worker.entered()
-        worker.request(line())
+        worker.requests([line()])
     samples = read(two)
     gauges = ("workers_ready{}", "requests_in_flight{}", "load_seconds{}", "model_loaded{}")
     assert [samples[name] for name in gauges] == [2, 2, 2.5, 1]
@@ -127,7 +127,7 @@ def test_every_verb_of_every_protocol_has_a_line_of_its_own(
     one, _ = workers
     calls = {(protocol, verb) for protocol, verb, *_ in RULES}
     for protocol, verb in calls:
-        one.request(line(protocol=protocol, verb=verb, status=501))
+        one.requests([line(protocol=protocol, verb=verb, status=501)])
     samples = read(one)
     for protocol, verb in calls:
         name = f'requests_total{{protocol="{protocol}",verb="{verb}",status="501"}}'

@@ -120,8 +120,8 @@ def test_workers_of_one_server_say_what_all_of_them_did() -> None:
     memory = shared_memory(3)
     workers = [Metrics(memory, slot, {}).statistics() for slot in range(3)]
     for slot, worker in enumerate(workers):
-        worker.count(Spent(1, 2, 3, 4, rows=10, executions=slot % 2), 100, succeeded=True)
-    workers[0].count(Spent(), 50, succeeded=False)
+        worker.count([(Spent(1, 2, 3, 4, rows=10, executions=slot % 2), 100, True)])
+    workers[0].count([(Spent(), 50, False)])
     documents = [worker.document("demo", 3) for worker in workers]
     os.close(memory)
     assert documents[0] == documents[1] == documents[2]
@@ -138,6 +138,6 @@ def test_counting_from_several_threads_loses_nothing() -> None:
     statistics = Statistics()
     with ThreadPoolExecutor(4) as pool:
         for _ in range(2000):
-            pool.submit(statistics.count, Spent(), 1, succeeded=True)
+            pool.submit(statistics.count, [(Spent(), 1, True)])
     (entry,) = statistics.document("demo", 3)["model_stats"]
     assert entry["inference_stats"]["success"] == {"count": 2000, "ns": 2000}
