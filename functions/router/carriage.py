@@ -47,7 +47,7 @@ class Sent:
     whole: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Elsewhere(Response):
     """Says where the version's answer lies, or will; all of its headers are for the caller."""
 

@@ -23,7 +23,9 @@ REFERENCE = "application/vnd.modelport.reference+json"
 LARGE = 32 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+# Neither is frozen, though nobody changes the fields of one: every request makes several, and a
+# frozen one takes three times as long to make (0.67 and 0.47 µs; 0.21 and 0.19 like this).
+@dataclass(slots=True)
 class Request:
     """One request: method, raw path with its query, lower-case headers, raw body."""
 
@@ -56,7 +58,7 @@ class Request:
         return cls(event["method"], event["path"], event["headers"], _unpack(event), request_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """One answer: status, lower-case headers, raw body."""
 
@@ -84,7 +86,7 @@ class Response:
         return cls(event["status"], event["headers"], _unpack(event))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stream(Response):
     """An answer whose body comes in pieces; closing ``pieces`` ends what makes them.
 
