@@ -14,6 +14,12 @@ from urllib.parse import urlsplit
 #: Lambda's longest timeout and a minute; the host ends an invocation long before.
 LONGEST_S = 960
 LOG_LENGTH = "X-Amz-Log-Length"
+#: An API Gateway's own answer where Lambda does not take the event that a request becomes.
+_TOO_LARGE = {
+    "statusCode": 413,
+    "headers": {"content-type": "application/json"},
+    "body": '{"message":"Request Entity Too Large"}',
+}
 
 
 class LambdaHost:
@@ -39,6 +45,8 @@ class LambdaHost:
             answer, body = self._post(url, json.dumps(event).encode(), headers)
         except (OSError, HTTPException) as problem:
             return _failed(f"the Lambda host at {url}: {problem!r}", "Runtime.HandlerError")
+        if answer.status == 413 and isinstance(event, dict) and "requestContext" in event:
+            return {"body": _TOO_LARGE}
         return result(answer, body)
 
     def close(self) -> None:
