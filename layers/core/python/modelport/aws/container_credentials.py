@@ -31,21 +31,20 @@ def fetched(environ: Mapping[str, str], sleep: Callable[[float], None] = time.sl
     if token:
         headers["authorization"] = token
     pool = Pool(endpoint, _TIMEOUTS, environ)
-    try:
-        for left in reversed(range(_TRIES)):
-            try:
-                answer = pool.ask("GET", target, headers)
-                if answer.status == 200:
-                    return _read(answer.body)
-                said = f"answered {answer.status}"
-            except CredentialsError:
-                raise
-            except CallError as error:
-                said = str(error)
-            if left:
-                sleep(_PAUSE_S)
-    finally:
-        pool.close()
+    for left in reversed(range(_TRIES)):
+        try:
+            answer = pool.ask("GET", target, headers)
+            if answer.status == 200:
+                return _read(answer.body)
+            said = f"answered {answer.status}"
+        except CredentialsError:
+            raise
+        except CallError as error:
+            said = str(error)
+        finally:
+            pool.close()  # one kept over the pause may be found dead, at the price of a try
+        if left:
+            sleep(_PAUSE_S)
     raise CredentialsError(f"the container's credentials are away: {said}")
 
 
