@@ -7,6 +7,7 @@ command: on Lambda, which says where its Runtime API is, that handler is polled 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
@@ -32,4 +33,7 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
+    # Collecting garbage while everything is being built finds none and costs 6-8 % of a cold start.
+    # Before the other imports, because they build the most; who has built all enables it again.
+    gc.disable()
     sys.exit(main(sys.argv[1:], os.environ))

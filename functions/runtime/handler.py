@@ -24,9 +24,9 @@ from collections.abc import MutableMapping  # noqa: E402
 
 from modelport.settings import RuntimeSettings  # noqa: E402
 
-from functions.runtime.lean_numpy import leave_out_docs  # noqa: E402
+from functions.runtime.lean_numpy import make_numpy_lean  # noqa: E402
 
-leave_out_docs(os.environ.get("MODELPORT_BUNDLE_DIR") or RuntimeSettings.bundle_dir)
+make_numpy_lean(os.environ.get("MODELPORT_BUNDLE_DIR") or RuntimeSettings.bundle_dir)
 
 from functions.runtime.kept_memory import keep_memory  # noqa: E402
 from functions.runtime.lambda_transport import (  # noqa: E402

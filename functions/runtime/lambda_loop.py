@@ -6,13 +6,18 @@ share the Runtime API: that is its own, and there are no streams.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import MutableMapping
-from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelport.lambda_runtime.handlers import Handler
 
 
 def poll(name: str, environ: MutableMapping[str, str]) -> None:
     """Run the handler ``name`` until Lambda ends the process."""
     if environ.get("AWS_LAMBDA_MAX_CONCURRENCY") is not None:
+        gc.enable()
         from awslambdaric.__main__ import main  # type: ignore[import-untyped]
 
         main(["awslambdaric", name])
@@ -21,4 +26,10 @@ def poll(name: str, environ: MutableMapping[str, str]) -> None:
     from modelport.lambda_runtime.handlers import handler_named
     from modelport.lambda_runtime.loop import run
 
-    run(partial(handler_named, name), environ, read)
+    def made() -> Handler:
+        try:
+            return handler_named(name)
+        finally:
+            gc.enable()  # ours has done so, others know nothing of it
+
+    run(made, environ, read)

@@ -23,9 +23,9 @@ from modelport.errors import ModelportError
 from modelport.manifest import Batching
 from modelport.settings import RuntimeSettings
 
-from functions.runtime.lean_numpy import leave_out_docs
+from functions.runtime.lean_numpy import make_numpy_lean
 
-leave_out_docs(os.environ.get("MODELPORT_BUNDLE_DIR") or RuntimeSettings.bundle_dir)
+make_numpy_lean(os.environ.get("MODELPORT_BUNDLE_DIR") or RuntimeSettings.bundle_dir)
 
 from functions.runtime.batching import in_force, mixes_rows, sample_of, unbatchable  # noqa: E402
 from functions.runtime.data_plane import DataPlane  # noqa: E402

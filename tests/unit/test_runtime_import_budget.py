@@ -156,12 +156,25 @@ def test_only_those_with_a_script_load_what_runs_one(tmp_path: Path) -> None:
     assert "functions.runtime.inference_script" in loaded(tmp_path, SCRIPT)
 
 
-@pytest.mark.parametrize(("script", "documented"), [(None, False), (SCRIPT, True)])
-def test_only_scripts_pay_for_numpys_docstrings(
-    tmp_path: Path, script: str | None, documented: bool
+@pytest.mark.parametrize(("script", "whole"), [(None, False), (SCRIPT, True)])
+def test_only_scripts_pay_for_numpys_docstrings_and_types(
+    tmp_path: Path, script: str | None, whole: bool
 ) -> None:
     program = (
         "import functions.runtime.handler, numpy, sys\n"
-        "print((bool(numpy.ndarray.__doc__), float(numpy.ones(3).sum())), file=sys.stderr)"
+        "there = bool(numpy.ndarray.__doc__), 'numpy._typing._array_like' in sys.modules\n"
+        "print((*there, float(numpy.ones(3).sum())), file=sys.stderr)"
     )
-    assert ast.literal_eval(run(program, tmp_path, script)) == (documented, 3.0)
+    assert ast.literal_eval(run(program, tmp_path, script)) == (whole, whole, 3.0)
+
+
+def test_numpys_types_are_there_for_whoever_asks(tmp_path: Path) -> None:
+    program = (
+        "import functions.runtime.handler, numpy, sys\n"
+        "q, r = numpy.linalg.qr(numpy.eye(2))\n"
+        "from numpy.typing import ArrayLike, DTypeLike, NDArray\n"
+        "import numpy._typing._array_like as real\n"
+        "same = ArrayLike is real.ArrayLike\n"
+        "print((same, sys.modules['numpy._typing'] is numpy._typing), file=sys.stderr)"
+    )
+    assert ast.literal_eval(run(program, tmp_path)) == (True, True)
