@@ -28,10 +28,10 @@ Tensors = dict[str, Array]
 #: Largest whole number up to which a JSON float is certainly the number that was written.
 _EXACT = 2**53
 #: Up to so many values, asking each for its type is quicker than asking numpy for all of them.
-_FEW = 64
+FEW = 64
 #: Datatype → dtype, the types of JSON's values that are it, and between which of them nothing can
 #: go wrong on the way: no overflow, and no whole number that is rounded twice.
-_SAFE: Mapping[str, tuple[np.dtype[Any], set[type], float, float]] = {
+SAFE: Mapping[str, tuple[np.dtype[Any], set[type], float, float]] = {
     "BOOL": (DTYPES["BOOL"], {bool}, False, True),
     **{
         name: (dtype, {int}, int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
@@ -123,7 +123,7 @@ def all_finite(array: Array) -> bool:
     if array.dtype.kind != "f":
         return True
     # Finite only if everything is: one pass, and no array in between. It may still overflow.
-    few = array.size <= _FEW
+    few = array.size <= FEW
     whole = sum(array.ravel().tolist()) if few else np.vdot(array, array)
     return isfinite(whole) or bool(np.isfinite(array).all())
 
@@ -155,9 +155,9 @@ def _flatten(spec: TensorSpec, data: Any) -> tuple[list[Any], tuple[int, ...]]:
 
 def _few(spec: TensorSpec, values: list[Any]) -> Array | None:
     """A few plain values that certainly fit as a flat array; None for those to be looked into."""
-    if not 0 < len(values) <= _FEW or spec.datatype not in _SAFE:
+    if not 0 < len(values) <= FEW or spec.datatype not in SAFE:
         return None
-    want, types, least, most = _SAFE[spec.datatype]
+    want, types, least, most = SAFE[spec.datatype]
     if not {*map(type, values)} <= types:
         return None
     # A NaN that comes first is no more than anything; one that comes later hides nothing.
@@ -186,7 +186,7 @@ def _numbers(
 
 def _hides_booleans(raw: Array, values: list[Any]) -> bool:
     # numpy turns true and false among numbers into 1 and 0; only then is a closer look needed.
-    if len(values) <= _FEW:
+    if len(values) <= FEW:
         return bool in map(type, values)
     return bool(((raw == 0) | (raw == 1)).any()) and bool in set(map(type, values))
 

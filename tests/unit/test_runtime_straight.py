@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelport.envelope import Request, Response
 
+from functions.runtime.codecs.plain import LENGTH_HEADER, OCTETS
 from functions.runtime.data_plane import DataPlane
 from functions.runtime.loading import load
 from functions.runtime.straight import MOST_BYTES, StraightPlane
@@ -96,6 +97,20 @@ def tensor(data: Any, shape: Any, **changed: Any) -> dict[str, Any]:
     return {"inputs": [entry]}
 
 
+def raw(
+    numbers: bytes, shape: Any, path: str = V2, length: str | None = None, **changed: Any
+) -> Request:
+    """A request with raw numbers; ``changed`` replaces parts of its JSON."""
+    size = {"binary_data_size": len(numbers)}
+    entry = {"name": "x", "shape": shape, "datatype": "FP32", "parameters": size}
+    document = {"inputs": [entry], "parameters": {"binary_data_output": True}}
+    for name, value in changed.items():
+        (document if name == "parameters" else entry)[name] = value
+    head = json.dumps(document).encode()
+    headers = {"content-type": OCTETS, LENGTH_HEADER: str(len(head)) if length is None else length}
+    return Request("POST", path, headers, head + numbers, "id")
+
+
 def assert_same(world: World, request: Request) -> None:
     short, long = world.both(request)
     assert (short.status, short.body) == (long.status, long.body)
@@ -113,6 +128,9 @@ def assert_same(world: World, request: Request) -> None:
         asked(tensor([1, 2], [1, 2]), V2),
         asked(tensor([[1, 2], [3, 4]], [2, 2]), V2),
         asked(tensor([1, 2, 3, 4], [2, 2]), "/v2/models/demo/versions/3/infer"),
+        raw(bytes(8), [1, 2]),
+        raw(b"abcd" * 6, [3, 2], "/v2/models/demo/versions/3/infer"),
+        raw(b"\0\0\xc0\x7f" * 2, [1, 2]),  # NaN goes through as it is
     ],
 )
 def test_what_is_plain_takes_the_short_way(double: World, request_: Request) -> None:
@@ -171,6 +189,64 @@ def test_both_ways_say_the_same_whatever_is_asked(
 ) -> None:
     request = asked(document, path)
     assert_same(double, Request("POST", path, {**request.headers, **headers}, request.body, "id"))
+
+
+RAW = st.builds(
+    lambda numbers, shape, path, length, changed: raw(numbers, shape, path, length, **changed),
+    st.binary(max_size=33) | st.sampled_from([bytes(8), b"abcdefgh", bytes(16)]),
+    st.sampled_from([[1, 2], [2, 2]]) | st.lists(st.integers(-1, 4), max_size=3) | NUMBERS,
+    st.sampled_from(PATHS),
+    st.none() | st.sampled_from(["", "0", "7", "-1", "1_0", "160", "999", "x"]),
+    st.dictionaries(
+        st.sampled_from(["name", "datatype", "data", "parameters"]),
+        st.sampled_from(
+            [
+                "x",
+                "FP64",
+                [1, 2],
+                {},
+                {"binary_data_output": True},
+                {"binary_data_output": 1},
+                {"binary_data_output": True, "more": 1},
+            ]
+        ),
+        max_size=1,
+    ),
+)
+
+
+@given(st.lists(RAW, min_size=1, max_size=3))
+def test_both_ways_say_the_same_of_raw_numbers(double: World, requests: list[Request]) -> None:
+    for request in requests:
+        assert_same(double, request)
+
+
+@given(st.binary(max_size=24), st.integers(-40, 40))
+def test_a_body_is_cut_where_its_own_header_says(double: World, data: bytes, more: int) -> None:
+    whole = raw(bytes(8), [1, 2])
+    assert_same(double, whole)
+    size = int(whole.headers[LENGTH_HEADER])
+    headers = {**whole.headers, LENGTH_HEADER: str(size + more)}
+    for body in (whole.body, whole.body[:size] + data, whole.body[: size + more] + data):
+        for told in (whole.headers, headers):
+            assert_same(double, Request("POST", V2, told, body, "id"))
+
+
+@given(
+    st.sampled_from([b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32",', b'{"instances":']),
+    st.lists(
+        st.sampled_from(
+            [b'"data":', b"[1,2]", b"[[1,2]]", b"}]}", b"}", b" ", b",", b'"data":0,', b"[0]", b"7"]
+        ),
+        max_size=6,
+    ).map(b"".join),
+    st.sampled_from([V1, V2]),
+)
+def test_what_stands_around_the_numbers_hides_nothing(
+    double: World, begins: bytes, rest: bytes, path: str
+) -> None:
+    assert_same(double, asked(tensor([1, 2], [1, 2]), V2))
+    assert_same(double, asked(begins + rest, path))
 
 
 @given(st.binary(max_size=40))
