@@ -27,12 +27,14 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from modelport.beside import Beside
 from modelport.errors import InvalidBundleError, InvalidOnnxError
 from modelport.goldens import Golden, Tensor, load_goldens
 from modelport.manifest import Content, Draft, File
 from modelport.model_toml import ModelToml, read_model_toml
 from modelport.onnx_file import OnnxInfo, read_onnx
 from modelport.registry import Progress, silent
+from modelport.registry.checksums import PartChecksums
 from modelport.signature import Signature, TensorSpec
 from modelport.weights_layout import lay_out
 
@@ -42,8 +44,8 @@ ENTRY, LABELS, SCRIPT = "model.onnx", "labels.txt", "inference.py"
 REQUIREMENTS = "requirements.txt"
 _RECORD = "manifest.json"
 _CHUNK = 1 << 20
-#: Of files that were hashed while they were written, by their name in the bundle.
-Digests = dict[str, str]
+#: Files that were read, or written, once: what that told of each.
+Hashed = dict[File, PartChecksums]
 _LAYOUT = "a bundle is an .onnx file, or a folder with model.onnx in it"
 
 
@@ -70,12 +72,12 @@ def _single_file(path: Path, progress: Progress, work: Path | None) -> Draft:
         raise InvalidBundleError(path, f"its external data is called {ENTRY!r}, like the model")
     # The model's own file name says nothing the version needs: the same model is the same version.
     sources = {ENTRY: path} | {name: path.parent / name for name in info.external_data}
-    known: Digests = {}
+    known: Hashed = {}
     if work is not None:
         sources, known = _laid_out(path, ENTRY, info, sources, work, progress)
     settings = ModelToml().settings(entry=ENTRY, labels=None, script=None)
-    files = _hashed(sources, known, progress)
-    return Draft(Content(files, info.signature, settings), _sorted(sources))
+    hashed = _hashed(sources, known, progress)
+    return _draft(Content(tuple(hashed), info.signature, settings), sources, hashed)
 
 
 def _folder(folder: Path, progress: Progress, work: Path | None) -> Draft:
@@ -99,18 +101,19 @@ def _folder(folder: Path, progress: Progress, work: Path | None) -> Draft:
         script=_script(sources),
         requirements=REQUIREMENTS if REQUIREMENTS in sources else None,
     )
-    known: Digests = {}
+    known: Hashed = {}
     if work is not None and told.runtime.layout == "fast":
         sources, known = _laid_out(folder / entry, entry, info, sources, work, progress)
+    hashed = _hashed(sources, known, progress)
     content = Content(
-        files=_hashed(sources, known, progress),
+        files=tuple(hashed),
         signature=info.signature,
         settings=settings,
         goldens=goldens,
         description=told.model.description,
         metrics=dict(told.metrics),
     )
-    return Draft(content, _sorted(sources))
+    return _draft(content, sources, hashed)
 
 
 # --- weights laid out -----------------------------------------------------------------------------
@@ -123,7 +126,7 @@ def _laid_out(
     sources: dict[str, Path],
     work: Path,
     progress: Progress,
-) -> tuple[dict[str, Path], Digests]:
+) -> tuple[dict[str, Path], Hashed]:
     """The sources with the model and its data files in their fast form, if there is a faster."""
     parent = PurePosixPath(entry).parent
     own = {(parent / name).as_posix() for name in info.external_data}
@@ -136,7 +139,8 @@ def _laid_out(
     gone = {(parent / name).as_posix() for name in layout.replaced} - kept
     rest = {name: path for name, path in sources.items() if name not in gone}
     data = (parent / layout.data.name).as_posix()
-    return rest | {entry: layout.model, data: layout.data}, {data: layout.digest}
+    written = File(data, layout.digest, layout.data.stat().st_size)
+    return rest | {entry: layout.model, data: layout.data}, {written: layout.checksums}
 
 
 def _used_by_others(entry: str, model: Path, sources: dict[str, Path]) -> set[str]:
@@ -256,30 +260,40 @@ def _script(sources: dict[str, Path]) -> str | None:
 # --- what is in them ------------------------------------------------------------------------------
 
 
-def _sorted(sources: dict[str, Path]) -> dict[str, Path]:
-    return dict(sorted(sources.items()))
+def _draft(content: Content, sources: dict[str, Path], hashed: Hashed) -> Draft:
+    checksums = {file.path: checksums for file, checksums in hashed.items()}
+    return Draft(content, dict(sorted(sources.items())), checksums=checksums)
 
 
-def _hashed(sources: dict[str, Path], known: Digests, progress: Progress) -> tuple[File, ...]:
-    """Digest and size of every file, in the order of their paths."""
+def _hashed(sources: dict[str, Path], known: Hashed, progress: Progress) -> Hashed:
+    """Digest, size and checksums of every file, in the order of their paths."""
     total = sum(path.stat().st_size for path in sources.values())
+    written = {file.path: file for file in known}
     done = 0
-    files = []
-    for name, path in _sorted(sources).items():
-        if name in known:
-            files.append(File(name, known[name], path.stat().st_size))
-            done += files[-1].size
-            progress(name, done, total)
-            continue
-        digest, size = hashlib.sha256(), 0
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-                progress(name, done + size, total)
-        done += size
-        files.append(File(name, f"sha256:{digest.hexdigest()}", size))
-    return tuple(files)
+    hashed: Hashed = {}
+    for name, path in sorted(sources.items()):
+        if name in written:
+            file, checksums = written[name], known[written[name]]
+            progress(name, done + file.size, total)
+        else:
+            file, checksums = _read(name, path, done, total, progress)
+        hashed[file] = checksums
+        done += file.size
+    return hashed
+
+
+def _read(
+    name: str, path: Path, done: int, total: int, progress: Progress
+) -> tuple[File, PartChecksums]:
+    """Read a file once, for its digest on one processor and its checksums on another."""
+    digest, checksums, size = hashlib.sha256(), PartChecksums(), 0
+    with path.open("rb") as file, Beside(digest.update) as hashing:
+        while chunk := file.read(_CHUNK):
+            hashing.take(chunk)
+            checksums.update(chunk)
+            size += len(chunk)
+            progress(name, done + size, total)
+    return File(name, f"sha256:{digest.hexdigest()}", size), checksums
 
 
 def _check_golden(path: Path, golden: Golden, signature: Signature) -> None:

@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelport.errors import IntegrityError
 from modelport.goldens import Golden
 from modelport.signature import Signature
+
+if TYPE_CHECKING:
+    from modelport.registry.checksums import PartChecksums
 
 SCHEMA = 1
 
@@ -152,12 +155,16 @@ class Content:
 
 @dataclass(frozen=True)
 class Draft:
-    """A content ready to publish: where each of its files lies on this machine."""
+    """A content ready to publish: where each of its files lies on this machine.
+
+    ``checksums`` are those of files that were hashed for it: they are not hashed again.
+    """
 
     content: Content
     sources: dict[str, Path]
     lineage: dict[str, Any] = field(default_factory=dict)
     tuning: Tuning | None = None
+    checksums: dict[str, PartChecksums] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[File, ...]:

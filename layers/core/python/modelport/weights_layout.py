@@ -29,6 +29,7 @@ from modelport.onnx_rewrite import Place, Rewriter, Source, read, values_of, wri
 from modelport.onnx_tensors import Stored, stored_tensors
 from modelport.onnx_wire import Wire
 from modelport.registry import Progress, silent
+from modelport.registry.checksums import PartChecksums
 
 __all__ = ["PAGE", "TENSOR", "WORTH_IT", "Layout", "lay_out"]
 
@@ -54,6 +55,7 @@ class Layout:
     model: Path
     data: Path
     digest: str  #: of the data file, ``sha256:<hex>``
+    checksums: PartChecksums  #: of the data file
     replaced: tuple[str, ...]
 
 
@@ -83,7 +85,7 @@ def lay_out(
         weights = target.parent / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            placed, digest = _write_data(model, moves.outside, weights, progress)
+            placed, digest, checksums = _write_data(model, moves.outside, weights, progress)
             rewritten = Rewriter(wire, model, placed, moves.inside).message(wire.whole())
             write(target, rewritten, model)
         except OSError as error:
@@ -93,7 +95,7 @@ def lay_out(
             raise InvalidBundleError(
                 model, f"its weights, {moves.size:,} bytes, {problem}", _WAY_OUT
             ) from None
-    return Layout(target, weights, digest, moves.replaced)
+    return Layout(target, weights, digest, checksums, moves.replaced)
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
@@ -150,12 +152,13 @@ class _Moves:
 
 def _write_data(
     model: Path, tensors: list[Stored], target: Path, progress: Progress
-) -> tuple[dict[int, Place], str]:
+) -> tuple[dict[int, Place], str, PartChecksums]:
     """Write the values one after the other; their places by where the tensor's field begins.
 
-    The digest of the file comes with them, taken while it is written: it is not read again.
+    Digest and checksums of the file come with them, taken while it is written: it is not read
+    again.
     """
-    digest = hashlib.sha256()
+    digest, checksums = hashlib.sha256(), PartChecksums()
     placed: dict[int, Place] = {}
     written: dict[Source, Place] = {}
     total = sum(source.size for source in {values_of(model, tensor) for tensor in tensors})
@@ -169,13 +172,15 @@ def _write_data(
             padding = -at % (LARGE_PAGE if source.size >= LARGE else PAGE)
             if padding:
                 hashing.take(bytes(padding))
+                checksums.update(bytes(padding))
                 out.write(bytes(padding))
                 at += padding
             placed[tensor.field.head] = written[source] = Place(target.name, at, source.size)
             for chunk in read(source):
                 hashing.take(chunk)
+                checksums.update(chunk)
                 out.write(chunk)
                 done += len(chunk)
                 progress(target.name, done, total)
             at += source.size
-    return placed, f"sha256:{digest.hexdigest()}"
+    return placed, f"sha256:{digest.hexdigest()}", checksums

@@ -7,12 +7,16 @@ leaves no file behind. Moving the bytes is the store's business.
 from __future__ import annotations
 
 import hashlib
+import os
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from modelport.errors import (
     BlobNotFoundError,
@@ -22,7 +26,8 @@ from modelport.errors import (
 )
 from modelport.manifest import File
 from modelport.registry import Progress, keys, silent
-from modelport.registry.store import Reader, Source, Store
+from modelport.registry.checksums import PartChecksums
+from modelport.registry.store import Part, Reader, Source, Store
 from modelport.whole_files import whole_file
 
 _CHUNK = 1 << 20
@@ -36,12 +41,13 @@ THREADS = 6
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """A file on this machine."""
+    """A file on this machine, hashed before with these ``checksums``, or yet to be."""
 
     path: Path
+    checksums: PartChecksums | None = None
 
     @contextmanager
-    def open(self) -> Iterator[Reader]:
+    def open(self) -> Iterator[BinaryIO]:
         """Open it; what the machine says against it becomes our error."""
         try:
             with self.path.open("rb") as handle:
@@ -49,13 +55,17 @@ class LocalSource:
         except OSError as error:
             raise InvalidBundleError(self.path, f"cannot be read: {error.strerror}") from error
 
-    def check(self, file: File) -> None:
-        """Read all of it, in chunks."""
-        digest = hashlib.sha256()
+    @contextmanager
+    def parts(self, file: File, size: int) -> Iterator[Iterator[Part]]:
+        """Ranges of it."""
         with self.open() as handle:
-            while chunk := handle.read(_CHUNK):
-                digest.update(chunk)
-        check_unchanged(file, "sha256:" + digest.hexdigest())
+            known = self.checksums
+            if known is None or known.size != size:
+                known = hashed(handle, file, size)
+            yield ranges(handle, 0, file, known)
+            size = os.fstat(handle.fileno()).st_size
+            if size != file.size:
+                raise changed(file, f"{file.size:,} bytes", f"{size:,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +80,12 @@ class StoredSource:
         """Begin to read; the end raises `IntegrityError` when they were not the right bytes."""
         yield _Joined(read(self.store, self.file, silent))
 
-    def check(self, file: File) -> None:
-        """Nothing beforehand: bytes are verified on their way through."""
+    @contextmanager
+    def parts(self, file: File, size: int) -> Iterator[Iterator[Part]]:
+        """Each in memory: all of them are verified on their way through, behind the last."""
+        with self.open() as reader:
+            bodies = iter(lambda: reader.read(size), b"")
+            yield (Part(len(body), zlib.crc32(body), partial(_slice, body)) for body in bodies)
 
 
 class _Joined:
@@ -91,6 +105,32 @@ class _Joined:
         return whole[:size]
 
 
+def hashed(handle: Reader, file: File, size: int) -> PartChecksums:
+    """Read all of ``handle``, which must be exactly ``file``, for the checksums of its parts."""
+    digest, checksums = hashlib.sha256(), PartChecksums(size)
+    while chunk := handle.read(_CHUNK):
+        digest.update(chunk)
+        checksums.update(chunk)
+    check_unchanged(file, "sha256:" + digest.hexdigest())
+    return checksums
+
+
+def ranges(handle: BinaryIO, at: int, file: File, checksums: PartChecksums) -> Iterator[Part]:
+    """The parts of ``file``, which begins ``at`` that byte, to be read while ``handle`` is open."""
+    starts = range(0, file.size, checksums.size)
+    for start, crc32 in zip(starts, checksums.values, strict=True):
+        size = min(checksums.size, file.size - start)
+        yield Part(size, crc32, partial(_range_of, handle.fileno(), at + start))
+
+
+def _range_of(descriptor: int, at: int, offset: int, size: int) -> bytes:
+    return os.pread(descriptor, size, at + offset)
+
+
+def _slice(body: bytes, offset: int, size: int) -> bytes:
+    return body[offset : offset + size]
+
+
 def read_whole(source: Source, file: File) -> bytes:
     """The bytes of a small file, which must be exactly ``file``."""
     with source.open() as handle:
@@ -104,7 +144,12 @@ def read_whole(source: Source, file: File) -> bytes:
 def check_unchanged(file: File, digest: str) -> None:
     """Raise `IntegrityError` unless ``digest`` is the one ``file`` was announced with."""
     if digest != file.digest:
-        raise IntegrityError(f"{file.path} changed while it was published", file.digest, digest)
+        raise changed(file, file.digest, digest)
+
+
+def changed(file: File, expected: str, got: str) -> IntegrityError:
+    """What is said of a file that is not what it was hashed as."""
+    return IntegrityError(f"{file.path} changed while it was published", expected, got)
 
 
 # --- from the registry ----------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def publish(
 
     def supply(renew_after_s: float | None) -> None:
         for file in draft.files:
-            source = blobs.LocalSource(draft.sources[file.path])
+            source = blobs.LocalSource(draft.sources[file.path], draft.checksums.get(file.path))
 
             def advance(done: int, path: str = file.path, size: int = file.size) -> None:
                 progress(path, done, size)

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from modelport.errors import RegistryUnavailableError
 from modelport.manifest import File
 from modelport.registry.bucket import BucketRegistry
+from modelport.registry.checksums import PART_SIZE
 from modelport.registry.s3_errors import is_missing, status, translated
 from modelport.registry.store import Advance, Document, Source, Store, Stored
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 #: Files up to this size are one PUT, larger ones go in parts.
 SINGLE_PUT_LIMIT = 64 << 20
-PART_SIZE = 8 << 20
 _CHUNK = 1 << 20
 #: Tries of a create that S3 could not decide because another write was under way.
 _ATTEMPTS = 10

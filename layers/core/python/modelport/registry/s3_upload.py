@@ -1,9 +1,10 @@
 """Sending files to S3: one PUT for small ones, resumable parts for large ones.
 
-What is hashed is what is sent: each PUT goes out of memory, a part at a time, with its checksum,
-and S3 refuses other bytes. A part's is a CRC32, which only has to find what was damaged on its way:
-that all parts are the file, its SHA-256 says. Raises botocore's errors; `modelport.registry.s3`
-translates them.
+What was hashed is what is sent. A small file is hashed in memory and sent out of it. A large one
+was read once for its SHA-256 and the CRC32 of each part: now its parts are sent as they are read,
+several at a time and none held in memory. Each goes with the CRC32 of then, so S3 refuses other
+bytes, and what is read now is compared with it here as well, for a store that does not look. Raises
+botocore's errors; `modelport.registry.s3` translates them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import base64
 import hashlib
 import io
 import math
+import os
 import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,14 +28,14 @@ from modelport.manifest import File
 from modelport.registry import blobs
 from modelport.registry.s3_errors import code
 from modelport.registry.s3_states import States, in_base64
-from modelport.registry.store import Advance, Source, Stored
+from modelport.registry.store import Advance, Part, Source, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 #: S3's own limit.
 MAX_PARTS = 10_000
-#: Parts under way at once; with the part size this bounds the memory.
+#: Parts under way at once.
 THREADS = 4
 _ALGORITHM: Final = "CRC32"
 #: How often an upload that somebody else ended is begun again.
@@ -59,11 +61,11 @@ class Uploads:
         self._part_size = part_size
         self._single_put_limit = single_put_limit
         events = client.meta.events
-        for operation in ("PutObject", "UploadPart"):
-            name = f"before-send.s3.{operation}"
-            events.register_first(name, _count_from_now, f"modelport-{name}")
-        name = "before-sign.s3.UploadPart"
-        events.register_first(name, _sign_checksum_only, f"modelport-{name}")
+        for name, act in (
+            ("before-send.s3.PutObject", _count_from_now),
+            ("before-sign.s3.UploadPart", _sign_checksum_only),
+        ):
+            events.register_first(name, act, f"modelport-{name}")
 
     def send(
         self, key: str, source: Source, file: File, advance: Advance, renew_after_s: float | None
@@ -94,16 +96,17 @@ class Uploads:
         self, key: str, source: Source, file: File, advance: Advance, renew_after_s: float | None
     ) -> None:
         for attempt in range(_ATTEMPTS):
-            upload = self._unfinished(key)
-            if upload:
-                # Before anything is sent: its parts must not be replaced by wrong ones.
-                source.check(file)
-            else:
-                upload = self._begin(key)
+            found = self._unfinished(key)
+            upload = found or self._begin(key)
             try:
                 parts = self._send_parts(upload, source, file, advance)
                 self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
                 break
+            except IntegrityError:
+                # Of one that was found the parts may be right: they are compared when it goes on.
+                if not found:
+                    self._client.abort_multipart_upload(**upload)
+                raise
             except ClientError as error:
                 # Another publisher of the same file may have ended this very upload.
                 if code(error) not in ("NoSuchUpload", "InvalidPart") or attempt == _ATTEMPTS - 1:
@@ -119,34 +122,35 @@ class Uploads:
     def _send_parts(self, upload: Any, source: Source, file: File, advance: Advance) -> list[Any]:
         done = self._parts(upload)
         size = max(self._part_size, math.ceil(file.size / MAX_PARTS))
-        meter, whole = Meter(advance), hashlib.sha256()
-        parts: list[Any] = []
+        meter = Meter(advance)
+        sent: list[Any] = []
         under_way: deque[Future[Any]] = deque()
-        with source.open() as handle, ThreadPoolExecutor(THREADS) as pool:
-            for number, body in enumerate(iter(lambda: handle.read(size), b""), 1):
-                whole.update(body)
+        with source.parts(file, size) as parts, ThreadPoolExecutor(THREADS) as pool:
+            for number, part in enumerate(parts, 1):
                 if len(under_way) == THREADS:
-                    parts.append(under_way.popleft().result())
-                under_way.append(pool.submit(self._part, upload, number, body, done, meter))
-            parts += [sent.result() for sent in under_way]
-        digest = "sha256:" + whole.hexdigest()
-        if digest != file.digest:
-            self._client.abort_multipart_upload(**upload)
-        blobs.check_unchanged(file, digest)
-        return parts
+                    sent.append(under_way.popleft().result())
+                under_way.append(pool.submit(self._part, upload, file, number, part, done, meter))
+            sent += [part.result() for part in under_way]
+        return sent
 
-    def _part(self, upload: Any, number: int, body: bytes, done: Any, meter: Meter) -> Any:
+    def _part(
+        self, upload: Any, file: File, number: int, part: Part, done: Any, meter: Meter
+    ) -> Any:
         """Send one part, unless it was sent before, and say how to name it at the end."""
-        part = done.get(number)
-        if part is None or not _is_same(part, body):
-            part = self._client.upload_part(
-                **upload,
-                PartNumber=number,
-                Body=Body(body, lambda sent: meter.report(number, sent)),
-                ChecksumCRC32=_checksum(body),
-            )
-        meter.report(number, len(body))
-        named = {name: part[name] for name in ("ETag", "ChecksumCRC32") if name in part}
+        there = done.get(number)
+        if there is None or not _is_same(there, part):
+            body = PartBody(part, lambda sent: meter.report(number, sent))
+            try:
+                there = self._client.upload_part(
+                    **upload,
+                    PartNumber=number,
+                    Body=body,  # type: ignore[arg-type]  # all of a file that is asked of it
+                    ChecksumCRC32=_in_base64(part.crc32),
+                )
+            finally:
+                body.check(file)
+        meter.report(number, part.size)
+        named = {name: there[name] for name in ("ETag", "ChecksumCRC32") if name in there}
         return {"PartNumber": number, **named}
 
     def _begin(self, key: str) -> Any:
@@ -193,6 +197,47 @@ class Body(io.BytesIO):
         return chunk
 
 
+class PartBody:
+    """A part on its way out: read where it lies, piece by piece, and compared with what was hashed.
+
+    Bytes that are gone count as zeros: so many as were announced go out, and S3 refuses them.
+    """
+
+    def __init__(self, part: Part, advance: Advance) -> None:
+        self._part = part
+        self._advance = advance
+        self._at = self._crc32 = 0
+
+    def __len__(self) -> int:
+        return self._part.size
+
+    def tell(self) -> int:
+        """Bytes that were read."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Begin again, as for another try, or stay: what is compared is read in order."""
+        if (offset, whence) != (0, os.SEEK_SET):
+            raise io.UnsupportedOperation("a part is read from its beginning")
+        self._at = self._crc32 = 0
+        return 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes, at most ``size``."""
+        left = self._part.size - self._at
+        size = left if size is None or size < 0 else min(size, left)
+        chunk = self._part.read(self._at, size).ljust(size, b"\0")
+        self._at += size
+        self._crc32 = zlib.crc32(chunk, self._crc32)
+        self._advance(self._at)
+        return chunk
+
+    def check(self, file: File) -> None:
+        """Raise `IntegrityError` if all was read and is not what was hashed of ``file``."""
+        if self._at == self._part.size and self._crc32 != self._part.crc32:
+            raise blobs.changed(file, f"CRC32 {self._part.crc32:08x}", f"{self._crc32:08x}")
+
+
 def _count_from_now(request: Any, **_: Any) -> None:
     """Botocore reads a body before it sends it, to sign it; only what is sent counts."""
     if isinstance(request.body, Body):
@@ -213,13 +258,15 @@ class Meter:
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
         self._done: dict[int, int] = {}
+        self._total = 0
         self._lock = Lock()
 
     def report(self, number: int, done: int) -> None:
         """Part ``number`` has ``done`` bytes out."""
         with self._lock:
+            self._total += done - self._done.get(number, 0)
             self._done[number] = done
-            self._advance(sum(self._done.values()))
+            self._advance(self._total)
 
 
 def _serves(there: Stored | None, file: File, renew_after_s: float | None) -> bool:
@@ -229,14 +276,15 @@ def _serves(there: Stored | None, file: File, renew_after_s: float | None) -> bo
     return renew_after_s is None or there.age_s <= renew_after_s
 
 
-def _checksum(body: bytes) -> str:
-    return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+def _in_base64(crc32: int) -> str:
+    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
 
 
-def _is_same(part: Any, body: bytes) -> bool:
+def _is_same(there: Any, part: Part) -> bool:
     """Whether a part that S3 lists is this one; without a checksum its ETag may tell (MD5)."""
-    if part["Size"] != len(body):
+    if there["Size"] != part.size:
         return False
-    if "ChecksumCRC32" in part:
-        return bool(part["ChecksumCRC32"] == _checksum(body))
-    return bool(part["ETag"].strip('"') == hashlib.md5(body, usedforsecurity=False).hexdigest())
+    if "ChecksumCRC32" in there:
+        return bool(there["ChecksumCRC32"] == _in_base64(part.crc32))
+    body = part.read(0, part.size)
+    return bool(there["ETag"].strip('"') == hashlib.md5(body, usedforsecurity=False).hexdigest())

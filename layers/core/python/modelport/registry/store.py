@@ -41,6 +41,18 @@ class Stored:
     current: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a file: ``size`` bytes, of which ``crc32`` was taken.
+
+    ``read`` gives so many bytes from so far into it, fewer where they are gone, to any thread.
+    """
+
+    size: int
+    crc32: int
+    read: Callable[[int, int], bytes]
+
+
 class Source(Protocol):
     """Bytes of a file that come from somewhere, and can be had again from the start."""
 
@@ -48,8 +60,12 @@ class Source(Protocol):
         """Begin to read; errors of wherever they come from are already ours."""
         ...
 
-    def check(self, file: File) -> None:
-        """Raise `IntegrityError` unless it is ``file``, where that can be known beforehand."""
+    def parts(self, file: File, size: int) -> AbstractContextManager[Iterator[Part]]:
+        """``file`` in parts of ``size`` bytes, in order; they can be read while it is open.
+
+        Parts with these checksums are ``file``. Else it raises `IntegrityError`, at the latest when
+        it is closed: before the first part, where that can be known beforehand.
+        """
         ...
 
 

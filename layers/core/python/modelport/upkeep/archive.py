@@ -25,7 +25,7 @@ from modelport.manifest import File, Manifest
 from modelport.registry import Progress, Registry, blobs, silent
 from modelport.registry.errors import InvalidArchiveError
 from modelport.registry.notes import Notes
-from modelport.registry.store import Reader
+from modelport.registry.store import Part, Reader
 from modelport.upkeep.acceptance import check_manifest
 from modelport.whole_files import whole_file
 
@@ -81,13 +81,13 @@ class ArchivedSource:
             handle.seek(self.offset)
             yield _Part(handle, self.file.size)
 
-    def check(self, file: File) -> None:
-        """Hash it."""
-        digest = hashlib.sha256()
-        with self.open() as handle:
-            while chunk := handle.read(_CHUNK):
-                digest.update(chunk)
-        blobs.check_unchanged(file, "sha256:" + digest.hexdigest())
+    @contextmanager
+    def parts(self, file: File, size: int) -> Iterator[Iterator[Part]]:
+        """Ranges of the archive, hashed once more."""
+        with self.open() as reader:
+            checksums = blobs.hashed(reader, file, size)
+        with _opened(self.path) as handle:
+            yield blobs.ranges(handle, self.offset, file, checksums)
 
 
 class _Part:
