@@ -32,7 +32,8 @@ def make_numpy_lean(bundle_dir: str) -> None:
 class _Annotation:
     """What stands for an array's type: it can be asked for the type of its elements."""
 
-    __class_getitem__ = classmethod(GenericAlias)
+    def __class_getitem__(cls, elements: Any) -> GenericAlias:
+        return GenericAlias(cls, elements)
 
 
 class _Types(ModuleType):

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelport.errors import InvalidSettingError
+from modelport.records import record
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ Provider = str | tuple[str, dict[str, Any]]
 Opener = Callable[[list[Provider]], Any]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Accelerators:
     """What this machine and its operator offer beside the CPU; a Lambda has nothing of it."""
 

@@ -66,6 +66,7 @@ _BUDGET = {
     "modelport.grammar",
     "modelport.manifest",
     "modelport.metadata",
+    "modelport.records",
     "modelport.refs",
     "modelport.refusals",
     "modelport.registry",

@@ -77,6 +77,7 @@ _BUDGET = {
     "modelport.manifest",
     "modelport.metadata",
     "modelport.raw_tensors",
+    "modelport.records",
     "modelport.refs",
     "modelport.refusals",
     "modelport.settings",

@@ -18,6 +18,7 @@ from modelport.envelope import Request, Response
 from modelport.errors import MalformedRequestError, NotEncodableError
 from modelport.grammar import Call
 from modelport.manifest import Manifest
+from modelport.records import record
 from modelport.signature import Signature
 
 from functions.runtime.json_numbers import Numbers, read
@@ -32,7 +33,7 @@ JSON_HEADERS: Mapping[str, str] = {"content-type": JSON}
 _LISTS = (list, Numbers)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Subject:
     """The model version an answer is about."""
 

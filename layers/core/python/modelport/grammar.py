@@ -9,14 +9,15 @@ module knows no model and resolves nothing.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from modelport.errors import MalformedRequestError, RouteNotFoundError
+from modelport.records import record
 from modelport.refs import check_alias, check_name, check_version
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Call:
     """What a request asks for: protocol, verb, and the model with at most one of version, alias."""
 

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelport.errors import IntegrityError
 from modelport.goldens import Golden
+from modelport.records import record
 from modelport.signature import Signature
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class File:
     """One file of a bundle: relative POSIX path, ``sha256:<hex>``, size in bytes."""
 
@@ -35,7 +36,7 @@ class File:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Batching:
     """Dynamic batching: rows gathered at most, and how long the first of them may wait."""
 
@@ -43,7 +44,7 @@ class Batching:
     max_delay_ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Gates:
     """What a version's evaluation must show before it is promoted, as its publisher said.
 
@@ -55,7 +56,7 @@ class Gates:
     no_worse_than: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class ModelSettings:
     """How the runtime opens this version, as its publisher said; None leaves it to modelport.
 
@@ -89,7 +90,7 @@ class ModelSettings:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Tuning:
     """What publish measured on the goldens and chose, with the figures behind the choice.
 
@@ -110,7 +111,7 @@ class Tuning:
         return cls(**{**data, "graph": File(**graph) if graph else None})
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Content:
     """Everything a publisher decides about a version; `digest` names exactly this."""
 
@@ -153,7 +154,7 @@ class Content:
         return sum(file.size for file in self.files)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Draft:
     """A content ready to publish: where each of its files lies on this machine.
 
@@ -173,7 +174,7 @@ class Draft:
         return (*self.content.files, made) if made else self.content.files
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Manifest:
     """A published version. `digest` is the content's; `created` is ISO 8601 in UTC."""
 

@@ -8,16 +8,16 @@ version).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from modelport.errors import InvalidNameError, InvalidRefError
+from modelport.records import record
 
 MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 ALIAS_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,39}")
 MAX_VERSION = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class ModelRef:
     """A model and, at most one of, a version or an alias of it."""
 

@@ -8,10 +8,11 @@ AWS endpoints come only from the AWS SDK's own variables.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Self
 
 from modelport.errors import InvalidSettingError
+from modelport.records import record
 from modelport.refs import check_name, check_version
 
 PREFIX = "MODELPORT_"
@@ -68,7 +69,7 @@ def _positive(name: str, value: float | None) -> None:
         raise InvalidSettingError(PREFIX + name.upper(), value, "it must be more than 0")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RouterSettings(_Settings):
     """The router: which bucket and environment, how stale routes may be, how large a body.
 
@@ -95,7 +96,7 @@ class RouterSettings(_Settings):
         _positive("max_upload_bytes", self.max_upload_bytes)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RuntimeSettings(_Settings):
     """A model function: which version it is, where its bundle lies, what it may use to run.
 
@@ -141,7 +142,7 @@ class RuntimeSettings(_Settings):
         return super().from_env(environ)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RegistrarSettings(_Settings):
     """The registrar: which bucket and environment."""
 
@@ -149,7 +150,7 @@ class RegistrarSettings(_Settings):
     environment: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ControllerSettings(_Settings):
     """The controller of rollouts: which registry, and whose metrics it reads."""
 
@@ -157,7 +158,7 @@ class ControllerSettings(_Settings):
     environment: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class WorkerSettings(_Settings):
     """The worker: which registry and environment, where jobs are kept and where they come from.
 

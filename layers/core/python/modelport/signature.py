@@ -6,8 +6,9 @@ variable dimension is −1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from modelport.records import record
 
 #: V2 datatype → bytes per element (0: variable length).
 DATATYPES: dict[str, int] = {
@@ -17,7 +18,7 @@ DATATYPES: dict[str, int] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class TensorSpec:
     """One input or output: its name, V2 datatype and shape (−1 = any size)."""
 
@@ -46,7 +47,7 @@ class TensorSpec:
         return f"{self.datatype} [{','.join(str(dim) for dim in self.shape)}]"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Signature:
     """The inputs and outputs of a model, in the model's own order."""
 

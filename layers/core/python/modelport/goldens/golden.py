@@ -10,11 +10,11 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelport.errors import InvalidBundleError
+from modelport.records import record
 from modelport.signature import DATATYPES
 
 RTOL = 1e-4
@@ -30,7 +30,7 @@ _LARGEST = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Tensor:
     """A tensor in plain Python: V2 datatype, shape, flat row-major data (BYTES: text)."""
 
@@ -74,7 +74,7 @@ class Tensor:
 Check = Callable[[Mapping[str, str], bytes], str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class GoldenRequest:
     """One golden in one form: what to send, and how to judge what comes back.
 
@@ -89,7 +89,7 @@ class GoldenRequest:
     check: Check
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Golden:
     """Inputs and the answer they must get, as tensors or as raw bytes for ``inference.py``."""
 
