@@ -12,6 +12,7 @@ from modelport.errors import IntegrityError, ModelNotFoundError, RegistryUnavail
 from modelport.manifest import Draft, File, digest_of
 from modelport.registry import keys
 from modelport.registry.blobs import LocalSource
+from modelport.registry.checksums import PartChecksums
 from modelport.registry.s3 import S3Registry, S3Store
 
 from tests.support.registry_world import ADA, BUCKET, make_draft, s3_client
@@ -134,12 +135,14 @@ def test_an_upload_begun_with_another_checksum_is_left_alone(tmp_path: Path) -> 
     assert sent == {f"/{BUCKET}/{blob}?uploadId=new&partNumber={number}" for number in (1, 2)}
 
 
-def send(server: S3Answers, draft: Draft) -> str:
+def send(
+    server: S3Answers, draft: Draft, known: PartChecksums | None = None, tries: int = 1
+) -> str:
     """Upload the draft's one file, ten bytes at a time; returns its key."""
-    client, file = s3_client(server.endpoint, tries=1), draft.content.files[0]
+    client, file = s3_client(server.endpoint, tries=tries), draft.content.files[0]
     store = S3Store(client, BUCKET, part_size=10, single_put_limit=1)
     key = keys.blob(file.digest)
-    store.upload(key, LocalSource(draft.sources[file.path]), file, lambda _: None)
+    store.upload(key, LocalSource(draft.sources[file.path], known), file, lambda _: None)
     return key
 
 
@@ -152,6 +155,58 @@ def test_parts_are_recognised_by_their_checksums(tmp_path: Path) -> None:
         send(server, draft)
         sent = [seen.path for seen in server.seen if seen.method == "PUT"]
     assert sent == [f"/{BUCKET}/{blob}?uploadId=u&partNumber=2"]
+
+
+def test_bytes_that_s3_refuses_because_the_file_changed_are_said_to_have(tmp_path: Path) -> None:
+    """It got shorter, too: what is missing must not keep the server waiting."""
+    draft, checksums = make_draft(tmp_path, model=b"x" * 11), PartChecksums(10)
+    checksums.update(b"x" * 11)
+    (tmp_path / "model.bin").write_bytes(b"x" * 9)
+    begun = xml("InitiateMultipartUploadResult", "<UploadId>new</UploadId>")
+    nothing = xml("ListMultipartUploadsResult", ""), begun, xml("ListPartsResult", "")
+    refused = refusal(400, "BadDigest")
+    with s3_answering(Answer(404), *nothing, refused, refused, Answer(204)) as server:
+        with pytest.raises(IntegrityError, match=r"model\.bin changed while it was published"):
+            send(server, draft, checksums)
+        sent = [(seen.method, seen.headers.get("x-amz-checksum-crc32")) for seen in server.seen]
+    assert sorted(sent[4:-1]) == [("PUT", checksum(b"x")), ("PUT", checksum(b"x" * 10))]
+    assert sent[-1] == ("DELETE", None)
+
+
+def test_a_part_that_was_damaged_on_its_way_is_not_the_files_fault(tmp_path: Path) -> None:
+    draft = make_draft(tmp_path, model=b"x" * 11)
+    listing = listed_upload(keys.blob(draft.content.files[0].digest), b"x" * 10)
+    with (
+        s3_answering(Answer(404), *listing, refusal(400, "BadDigest")) as server,
+        pytest.raises(IntegrityError, match=r"uploading model\.bin"),
+    ):
+        send(server, draft)
+
+
+def test_a_part_that_failed_is_sent_again_from_its_beginning(tmp_path: Path) -> None:
+    draft = make_draft(tmp_path, model=b"x" * 10 + b"y")
+    listing = listed_upload(keys.blob(draft.content.files[0].digest), b"x" * 10)
+    answers = refusal(500, "InternalError"), PUT, COMPLETED, Answer(200, b"?" * 11)
+    with s3_answering(Answer(404), *listing, *answers) as server:
+        send(server, draft, tries=2)
+        sent = [
+            seen.headers["x-amz-checksum-crc32"] for seen in server.seen if seen.method == "PUT"
+        ]
+    assert sent == [checksum(b"y")] * 2
+
+
+def test_an_upload_goes_on_without_reading_what_was_sent(tmp_path: Path) -> None:
+    """Shown by a file whose first part is other bytes by now: S3 has those that were hashed."""
+    draft, checksums = make_draft(tmp_path, model=b"x" * 11), PartChecksums(10)
+    checksums.update(b"x" * 11)
+    (tmp_path / "model.bin").write_bytes(b"y" * 10 + b"x")
+    listing = listed_upload(keys.blob(draft.content.files[0].digest), b"x" * 10)
+    with s3_answering(Answer(404), *listing, PUT, COMPLETED, Answer(200, b"?" * 11)) as server:
+        send(server, draft, checksums)
+        sent = [
+            seen.headers["x-amz-checksum-crc32"] for seen in server.seen if seen.method == "PUT"
+        ]
+    assert sent == [checksum(b"x")]
 
 
 def test_an_upload_that_came_out_short_is_refused(tmp_path: Path) -> None:

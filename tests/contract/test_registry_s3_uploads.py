@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 from modelport.errors import IntegrityError
 from modelport.manifest import Draft
 from modelport.registry import keys
+from modelport.registry.checksums import PartChecksums
 from modelport.registry.memory import MemoryRegistry
 from modelport.registry.s3 import S3Registry
 from modelport.upkeep import transfer
@@ -215,6 +217,55 @@ def test_a_file_that_changes_while_its_parts_are_sent_is_not_stored(
     listed = client.list_objects_v2(Bucket=BUCKET)
     assert listed["KeyCount"] == 0
     assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET)
+
+
+def hashed(draft: Draft) -> Draft:
+    """The draft as it is read from a bundle: its file was hashed, and changes come later."""
+    checksums = PartChecksums(PART)
+    checksums.update(draft.sources["model.bin"].read_bytes())
+    return replace(draft, checksums={"model.bin": checksums})
+
+
+@pytest.mark.parametrize("at", [0, 4 * PART], ids=["first part", "last part"])
+def test_a_file_that_changed_since_it_was_hashed_is_not_stored(
+    client: S3Client, large: Draft, at: int
+) -> None:
+    """Even where nobody but us looks at a part: this S3 takes any."""
+    draft = hashed(large)
+    with draft.sources["model.bin"].open("r+b") as handle:
+        handle.seek(at)
+        handle.write(b"changed")
+    with pytest.raises(IntegrityError, match="changed while it was published"):
+        in_parts(client).publish("magika", draft, who=ADA)
+    assert client.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET)
+
+
+@pytest.mark.parametrize("size", [4 * PART + 12344, 2 * PART, 0, 4 * PART + 12346])
+def test_a_file_of_another_size_than_it_was_hashed_with_is_not_stored(
+    client: S3Client, large: Draft, size: int
+) -> None:
+    draft = hashed(large)
+    os.truncate(draft.sources["model.bin"], size)
+    with pytest.raises(IntegrityError, match="changed while it was published"):
+        in_parts(client).publish("magika", draft, who=ADA)
+    assert client.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET)
+
+
+def test_a_file_that_changed_leaves_anothers_upload_as_it_was(
+    client: S3Client, large: Draft
+) -> None:
+    draft = hashed(large)
+    at: Any = {"Bucket": BUCKET, "Key": keys.blob(draft.files[0].digest)}
+    upload = client.create_multipart_upload(**at)["UploadId"]
+    body = draft.sources["model.bin"].read_bytes()[:PART]
+    client.upload_part(**at, UploadId=upload, PartNumber=1, Body=body)
+    os.truncate(draft.sources["model.bin"], 4 * PART)
+    with pytest.raises(IntegrityError, match="changed while it was published"):
+        in_parts(client).publish("magika", draft, who=ADA)
+    (first, *_) = client.list_parts(**at, UploadId=upload)["Parts"]
+    assert (first["PartNumber"], first["Size"]) == (1, PART)
 
 
 def test_everything_is_encrypted_with_the_key_that_is_given(

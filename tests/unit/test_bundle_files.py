@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import socket
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from modelport.bundle import load_bundle
 from modelport.errors import InvalidBundleError, InvalidOnnxError
 from modelport.manifest import Content, File, ModelSettings
+from modelport.registry.checksums import PART_SIZE
 from modelport.signature import Signature, TensorSpec
 from onnx import helper
 
@@ -121,6 +123,20 @@ def test_every_file_counts_in_the_order_of_its_path(folder: Path) -> None:
         "a.txt", "a/b.txt", "empty", "model.onnx", "requirements.txt", "weights.bin", "zeta.json",
         "Ärger.txt",
     ]  # fmt: skip
+
+
+def test_a_draft_says_the_checksums_of_every_file(folder: Path) -> None:
+    (folder / "weights.bin").write_bytes(os.urandom(PART_SIZE + 1))
+    (folder / "empty.txt").touch()
+    draft = load_bundle(folder)
+    assert set(draft.checksums) == set(draft.sources) == {"model.onnx", "weights.bin", "empty.txt"}
+    for name, path in draft.sources.items():
+        body = path.read_bytes()
+        parts = [body[start : start + PART_SIZE] for start in range(0, len(body), PART_SIZE)]
+        assert draft.checksums[name].values == [zlib.crc32(part) for part in parts]
+    assert [file.digest for file in draft.files] == [
+        "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest() for path in draft.sources.values()
+    ]
 
 
 def test_what_tools_leave_behind_does_not_count(folder: Path) -> None:

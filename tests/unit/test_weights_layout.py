@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from modelport.errors import InvalidBundleError
 from modelport.manifest import digest_of
 from modelport.onnx_file import read_onnx
+from modelport.registry.checksums import PartChecksums
 from modelport.weights_layout import PAGE, WORTH_IT, Layout, lay_out
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
@@ -46,6 +47,9 @@ def laid_out(path: Path, work: Path) -> Layout:
     assert read_onnx(layout.model).signature == read_onnx(path).signature
     assert read_onnx(layout.model).external_data == (layout.data.name,)
     assert layout.digest == digest_of(layout.data.read_bytes())
+    checksums = PartChecksums()
+    checksums.update(layout.data.read_bytes())
+    assert layout.checksums == checksums
     return layout
 
 

@@ -63,9 +63,7 @@ class LocalSource:
             if known is None or known.size != size:
                 known = hashed(handle, file, size)
             yield ranges(handle, 0, file, known)
-            size = os.fstat(handle.fileno()).st_size
-            if size != file.size:
-                raise changed(file, f"{file.size:,} bytes", f"{size:,}")
+            _check_size(file, os.fstat(handle.fileno()).st_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ class _Joined:
 
     def read(self, size: int, /) -> bytes:
         parts, missing = [self._left], size - len(self._left)
-        while missing > 0 and (chunk := next(self._chunks, b"")):
+        while missing > 0 and (chunk := next(self._chunks, None)) is not None:
             parts.append(chunk)
             missing -= len(chunk)
         whole = b"".join(parts)
@@ -107,11 +105,13 @@ class _Joined:
 
 def hashed(handle: Reader, file: File, size: int) -> PartChecksums:
     """Read all of ``handle``, which must be exactly ``file``, for the checksums of its parts."""
-    digest, checksums = hashlib.sha256(), PartChecksums(size)
+    digest, checksums, done = hashlib.sha256(), PartChecksums(size), 0
     while chunk := handle.read(_CHUNK):
         digest.update(chunk)
         checksums.update(chunk)
+        done += len(chunk)
     check_unchanged(file, "sha256:" + digest.hexdigest())
+    _check_size(file, done)
     return checksums
 
 
@@ -145,6 +145,11 @@ def check_unchanged(file: File, digest: str) -> None:
     """Raise `IntegrityError` unless ``digest`` is the one ``file`` was announced with."""
     if digest != file.digest:
         raise changed(file, file.digest, digest)
+
+
+def _check_size(file: File, size: int) -> None:
+    if size != file.size:
+        raise changed(file, f"{file.size:,} bytes", f"{size:,}")
 
 
 def changed(file: File, expected: str, got: str) -> IntegrityError:
