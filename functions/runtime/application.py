@@ -34,6 +34,7 @@ from functions.runtime.front import (
 from functions.runtime.inline import Quickness
 from functions.runtime.metrics import Metrics
 from functions.runtime.streaming import Generating, Outlet, Pace, generates
+from functions.runtime.turn import Turn
 from functions.runtime.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -75,17 +76,16 @@ class Application:
     ) -> None:
         """``headers`` say which version this is, also while it loads.
 
-        As many requests as there are ``threads`` are answered beside each other.
-
-        ``flush`` writes the log lines of requests; it is called once for all of a turn of the loop,
-        before their answers leave.
+        As many requests as there are ``threads`` are answered beside each other. ``flush`` writes
+        the log lines of requests, at the end of each `Turn`.
         """
         self.max_body = max_body
         self.ids = RequestIds()
         self._headers = headers
         self._metrics = metrics
         self._deadline = deadline
-        self._flush, self._flushes = flush, False
+        self._flush = flush
+        self.turn = Turn(flush)
         self._handle: Handler | None = None
         self._gather: Callable[[Request], Awaitable[Response]] | None = None
         self._runs_script: Callable[[Request], bool] = lambda request: False
@@ -151,13 +151,13 @@ class Application:
         ``tell`` reaches the caller from another thread, should the loop hang in it after all.
         """
         handle = self._handle
-        self._flush_soon()
+        started = monotonic()
+        self.turn.goes_on(started)
         if request.method != "POST" or handle is None:
             return self._aside(request)
         size = len(request.body)
         if not self._quickness.is_known(size):
             return None
-        started = monotonic()
         if self._watchdog:
             self._running, self._watchdog.since = (request, tell), started
         response = handle(request)
@@ -180,6 +180,7 @@ class Application:
         assert running is not None
         assert deadline is not None
         request, tell = running
+        self.turn.hung()
         tell(self._late(request, "; it held up everything else, this worker ends"))
         deadline.hung()
 
@@ -197,7 +198,7 @@ class Application:
                 await self._generating.serve(inner or request, outlet, wrap if inner else _as_it_is)
             finally:
                 self._leave(request)
-                self._flush_soon()
+                self.turn.goes_on(monotonic())
             return None
         return wrap(await self.answer(inner)) if inner else await self.answer(request)
 
@@ -215,7 +216,7 @@ class Application:
             return await answer
         finally:
             self._leave(request)
-            self._flush_soon()
+            self.turn.goes_on(monotonic())
 
     def too_large(self, request: Request, size: int) -> Response:
         """The refusal of a body of so many bytes."""
@@ -287,15 +288,6 @@ class Application:
     def _own(self, response: Response) -> Response:
         response.headers.update(self._headers)
         return response
-
-    def _flush_soon(self) -> None:
-        if not self._flushes:
-            self._flushes = True
-            asyncio.get_running_loop().call_soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flushes = False
-        self._flush()
 
     # What runs on the loop is not counted as in flight: nobody who asks the loop could see it.
 

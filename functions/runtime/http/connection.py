@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import MutableSet
-from contextlib import suppress
+from collections.abc import Callable, MutableSet
 from enum import Enum
 from typing import Any, cast
 
@@ -22,6 +20,7 @@ from functions.runtime.front import given_id
 from functions.runtime.http import answers
 from functions.runtime.http.arrivals import Arrivals
 from functions.runtime.http.bodies import ChunkError, TooLargeError
+from functions.runtime.http.departures import Departures
 from functions.runtime.http.heads import Head, HeadError
 
 logger = logging.getLogger(__name__)
@@ -78,6 +77,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._departures = Departures(self._transport, self._application.turn)
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -126,7 +126,7 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.abort()
         elif self._seconds >= self._arrivals.limit_s:
             if self._arrivals.idle:
-                self._transport.close()
+                self._departures.close()
             else:
                 self._refuse(self._application.misunderstood(408, "the request took too long"))
 
@@ -134,7 +134,7 @@ class HttpConnection(asyncio.Protocol):
         """Close when the request that is here, if any, has its answer."""
         self._last = True
         if self._phase is Phase.REQUEST and self._arrivals.idle:
-            self._transport.close()
+            self._departures.close()
 
     def cancel(self) -> None:
         """Give up what is being answered."""
@@ -161,7 +161,7 @@ class HttpConnection(asyncio.Protocol):
                 return
             if body is None:
                 if before and self._arrivals.asks_to_continue():
-                    self._transport.write(answers.CONTINUE)
+                    self._departures.write(answers.CONTINUE)
                 break
             self._asked(body)
         else:
@@ -193,7 +193,7 @@ class HttpConnection(asyncio.Protocol):
             try:
                 response = self._application.at_once(request, self._tell)
                 if response is not None:
-                    self.answer(response)
+                    self._answer(response, self._departures.hold)
                     return
             except Exception:
                 self._failed(request)
@@ -227,20 +227,20 @@ class HttpConnection(asyncio.Protocol):
 
     def _tell(self, response: Response) -> None:
         """The watchdog's thread: answer past the loop, which hangs in this very request."""
-        if self._transport.get_write_buffer_size() == 0:
-            with suppress(OSError):
-                said = answers.written(response, self._clock.line, ends=CLOSE)
-                os.write(self._transport.get_extra_info("socket").fileno(), said)
+        self._departures.write_past_loop(answers.written(response, self._clock.line, ends=CLOSE))
 
     # --- what goes out ----------------------------------------------------------------------------
 
     def answer(self, response: Response) -> None:
         """Send an answer whose body is there."""
+        self._answer(response, self._departures.write)
+
+    def _answer(self, response: Response, send: Callable[[bytes], None]) -> None:
         head = self._arrivals.head
         assert head is not None
         ends = self._ends(head)
         bare = head.method == "HEAD"
-        self._transport.write(answers.written(response, self._clock.line, ends=ends, bare=bare))
+        send(answers.written(response, self._clock.line, ends=ends, bare=bare))
         if ends is CLOSE:
             self._close()
 
@@ -252,13 +252,13 @@ class HttpConnection(asyncio.Protocol):
         if not self._chunked:
             self._last = True
         ends, date = self._ends(asked), self._clock.line
-        self._transport.write(answers.begun(head, date, ends=ends, chunked=self._chunked))
+        self._departures.write(answers.begun(head, date, ends=ends, chunked=self._chunked))
 
     async def send(self, piece: bytes) -> None:
         """Send a piece, and wait while the caller reads slowly."""
         if self._phase is Phase.END:
             raise ConnectionResetError
-        self._transport.write(answers.chunk(piece) if self._chunked else piece)
+        self._departures.write(answers.chunk(piece) if self._chunked else piece)
         if self._room is not None:
             await self._room
 
@@ -266,7 +266,7 @@ class HttpConnection(asyncio.Protocol):
         """There are no more pieces."""
         self._begun = False
         if self._chunked:
-            self._transport.write(answers.LAST_CHUNK)
+            self._departures.write(answers.LAST_CHUNK)
         if self._last or not (self._arrivals.head and self._arrivals.head.keeps):
             self._close()
 
@@ -278,13 +278,11 @@ class HttpConnection(asyncio.Protocol):
     def _close(self) -> None:
         """Close once what was written has gone out."""
         self._phase, self._seconds = Phase.END, 0
-        self._transport.close()
+        self._departures.close()
 
     def _refuse(self, response: Response) -> None:
         """Answer and read no more; whoever is still sending gets a moment to see why."""
         self._phase, self._seconds = Phase.END, 0
-        self._transport.write(answers.written(response, self._clock.line, ends=CLOSE))
-        # Closed with bytes unread, the connection would be reset under the answer.
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        self._departures.write(answers.written(response, self._clock.line, ends=CLOSE))
+        self._departures.end()  # closed with bytes unread, it would be reset under the answer
         self._read_on(True)
