@@ -50,6 +50,9 @@ class Engine(Protocol):
     api: Literal["http", "rest"]
     """Which kind of API Gateway it has; goes into the deployments file."""
     account: str
+    changes: str
+    """The file below its home that it lets grow by a byte with every change of a function, so that
+    the Lambda host may answer for it; none where it does not."""
 
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Install what is missing; raises `EngineError` when that cannot be done."""

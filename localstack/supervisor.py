@@ -134,8 +134,10 @@ class Supervisor:
         """The SageMaker host first: functions on the Lambda host call endpoints."""
         own = ("--account", self._engine.account, "--region", DEFAULT_REGION)
         endpoints = self._start_host("sagemaker-host", "sagemaker_host.host", own, {})
+        changes = self._engine.changes
+        told = ("--changes", str(self._home.folder / changes)) if changes else ()
         functions = self._start_host(
-            "lambda-host", "lambda_host.host", (), Hosts("", endpoints).variables
+            "lambda-host", "lambda_host.host", told, Hosts("", endpoints).variables
         )
         return Hosts(functions, endpoints)
 

@@ -36,6 +36,7 @@ class LocalStackCore:
     name = "localstack"
     api: Literal["http", "rest"] = "rest"
     account = "000000000000"
+    changes = ""
 
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Build its environment once; a half-built one is built again."""

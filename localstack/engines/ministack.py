@@ -20,6 +20,7 @@ class MiniStack:
     name = "ministack"
     api: Literal["http", "rest"] = "http"
     account = "000000000000"
+    changes = "run/function-changes"
 
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Nothing to do: the lock file brings it."""
@@ -31,6 +32,7 @@ class MiniStack:
             {
                 **hosts.variables,
                 "MODELPORT_LAMBDA_HOST": hosts.functions,
+                "MODELPORT_FUNCTION_CHANGES": str(home / self.changes),
                 "GATEWAY_PORT": str(port),
                 "BIND_HOST": "127.0.0.1",
                 # These two would listen on every address, whatever the host above says.

@@ -1,13 +1,14 @@
 """Function configurations, asked from the emulator's own Lambda API.
 
-A configuration is asked for again when a caller names another revision of it, or names none and
-it is older than `fresh_s`, so an update takes effect like on Lambda: soon, not in the middle of an
-invocation. Nothing is started here.
+A configuration is asked for again when it may have changed: when the emulator says so, by a file
+that grows with every change of any function, or else when it is older than `fresh_s`. So an update
+takes effect like on Lambda: soon, not in the middle of an invocation. Nothing is started here.
 """
 
 import asyncio
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lambda_host.function import IMAGE_HANDLER, Function
@@ -22,23 +23,30 @@ class UnknownFunctionError(Exception):
 class Directory:
     """Looks functions up and remembers them for a moment."""
 
-    def __init__(self, client: Any, fresh_s: float = FRESH_S) -> None:
+    def __init__(self, client: Any, fresh_s: float = FRESH_S, changes: Path | None = None) -> None:
+        """`changes` is the file that the emulator lets grow, if it does."""
         self._client = client
         self._fresh_s = fresh_s
-        self._known: dict[tuple[str, str], tuple[float, str, Function]] = {}
+        self._changes = changes
+        self._known: dict[tuple[str, str], tuple[float, Function]] = {}
 
-    async def find(self, name: str, version: str, revision: str = "") -> Function:
-        """The configuration of a function's version as it is now, or at least at a revision."""
-        checked, known, function = self._known.get((name, version), (0.0, "", None))
-        is_fresh = revision == known if revision else time.monotonic() - checked <= self._fresh_s
-        if function is None or not is_fresh:
-            function = await asyncio.to_thread(self._ask, name, version)
-            self._known[name, version] = (time.monotonic(), revision, function)
+    async def find(self, name: str, qualifier: str) -> Function:
+        """The configuration of a version, or of the one an alias names, as it is now."""
+        now = self._now()  # before it is asked for: a change meanwhile is seen the next time
+        known, function = self._known.get((name, qualifier), (-1.0, None))
+        oldest = now if self._changes else now - self._fresh_s
+        if function is None or known < oldest or not function.active:
+            function = await asyncio.to_thread(self._ask, name, qualifier)
+            self._known[name, qualifier] = (now, function)
         return function
 
-    def _ask(self, name: str, version: str) -> Function:
+    def _now(self) -> float:
+        """How many changes there were, or the time."""
+        return self._changes.stat().st_size if self._changes else time.monotonic()
+
+    def _ask(self, name: str, qualifier: str) -> Function:
         try:
-            found = self._client.get_function(FunctionName=name, Qualifier=version)
+            found = self._client.get_function(FunctionName=name, Qualifier=qualifier)
         except self._client.exceptions.ResourceNotFoundException as missing:
             raise UnknownFunctionError(name) from missing
         return from_answer(found)
@@ -77,4 +85,6 @@ def from_answer(answer: Mapping[str, Any]) -> Function:
         # As it was deployed, by digest; what emulators resolve it to is a guess of theirs.
         image=answer.get("Code", {}).get("ImageUri", ""),
         command=command,
+        active=found.get("State", "Active") == "Active",
+        reserved=answer.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
     )

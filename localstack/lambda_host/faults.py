@@ -6,9 +6,14 @@ A fault is what the caller of `Invoke` gets instead of the function's answer: an
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 PAYLOAD_LIMIT = 6_291_556
 """Bytes a synchronous event or answer may have: 6 MB and the 100 bytes Lambda grants."""
+
+
+class ThrottledError(Exception):
+    """As many events of a function run as its configuration allows."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,17 @@ def answer_too_large() -> Outcome:
         "Function.ResponseSizeTooLarge",
         f"Response payload size exceeded maximum allowed payload size ({PAYLOAD_LIMIT} bytes).",
     )
+
+
+def throttled(function: str) -> dict[str, Any]:
+    """Why an event was refused of whose function as many run as may."""
+    return {
+        "Type": "User",
+        "__type": "TooManyRequestsException",
+        "message": f"Rate Exceeded: function {function} at ReservedConcurrentExecutions",
+        "Reason": "ReservedFunctionConcurrentInvocationLimitExceeded",
+        "retryAfterSeconds": "1",
+    }
 
 
 def event_too_large(size: int) -> str:

@@ -30,6 +30,10 @@ class Function:
     """Where the image of an image function lies."""
     command: tuple[str, ...] = ()
     """What the configuration runs in place of the image's own command, if anything."""
+    active: bool = field(default=True, compare=False)
+    """Whether it may be invoked; like the next, nothing that an environment is made of."""
+    reserved: int | None = field(default=None, compare=False)
+    """How many events may run at once, of all its versions together; None: any number."""
 
 
 def lambda_variables(function: Function, task_root: str) -> dict[str, str]:

@@ -71,8 +71,8 @@ class MalformedError(Exception):
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler, port: int = 0) -> AsyncIterator[int]:
-    """Serve `handler` on a loopback port while the block runs; yields the port."""
+async def serving(handler: Handler, at: int | socket.socket = 0) -> AsyncIterator[int]:
+    """Serve `handler` on a loopback port, or a socket, while the block runs; yields the port."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,7 +85,8 @@ async def serving(handler: Handler, port: int = 0) -> AsyncIterator[int]:
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", port, limit=HEAD_LIMIT)
+    listener = at if isinstance(at, socket.socket) else socket.create_server(("127.0.0.1", at))
+    server = await asyncio.start_server(connected, sock=listener, limit=HEAD_LIMIT)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

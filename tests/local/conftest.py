@@ -16,10 +16,14 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import ROOT
+
+if TYPE_CHECKING:  # its folder comes onto the path below
+    from engine import Engine
 
 sys.path.insert(0, str(ROOT / "localstack"))
 
@@ -75,6 +79,11 @@ def variables(endpoint: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
+
+
+def told_of_changes(engine: Engine, home: Path) -> tuple[str, ...]:
+    """What a Lambda host beside an engine is started with, as the supervisor does it."""
+    return ("--changes", str(home / engine.changes)) if engine.changes else ()
 
 
 @contextmanager

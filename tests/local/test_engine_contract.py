@@ -10,15 +10,25 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from engine import ENGINES, Engine, EngineError, Hosts, load
 
 from tests.conftest import ROOT
-from tests.local.conftest import answers, eventually, free_port, process, processes_with, variables
+from tests.local.conftest import (
+    answers,
+    eventually,
+    free_port,
+    process,
+    processes_with,
+    told_of_changes,
+    variables,
+)
 from tests.support.turns import turn
 
 HANDLER = """
@@ -54,6 +64,16 @@ class Running:
         make: Any = boto3.client  # the stubs want a literal name
         return make(service, endpoint_url=self.endpoint, region_name="us-east-1")
 
+    def on_the_host(self, service: Any) -> Any:
+        """The client that a function on the Lambda host has."""
+        make: Any = boto3.client
+        return make(
+            service,
+            endpoint_url=self.hosts.functions,
+            region_name="us-east-1",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
     def role(self) -> str:
         policy = {"Version": "2012-10-17", "Statement": []}
         made = self.client("iam").create_role(
@@ -80,7 +100,7 @@ def running(
         pytest.skip(str(missing))
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    options = ("--root", str(tree), "--home", str(home))
+    options = ("--root", str(tree), "--home", str(home), *told_of_changes(engine, home))
     host_argv = (sys.executable, "-m", "lambda_host.host", *options)
     log = home / "test.log"
     with process(host_argv, variables(endpoint), log, piped=True) as host:
@@ -98,8 +118,13 @@ def running(
 
 @pytest.fixture(scope="module")
 def image_function(running: Running) -> str:
+    return made(running, NAME)
+
+
+def made(running: Running, name: str) -> str:
+    """An image function that is there."""
     running.client("lambda").create_function(
-        FunctionName=NAME,
+        FunctionName=name,
         PackageType="Image",
         Role=running.role(),
         Code={"ImageUri": IMAGE},
@@ -107,8 +132,8 @@ def image_function(running: Running) -> str:
         Timeout=20,
         Environment={"Variables": running.variables()},
     )
-    running.client("lambda").get_waiter("function_active_v2").wait(FunctionName=NAME)
-    return NAME
+    running.client("lambda").get_waiter("function_active_v2").wait(FunctionName=name)
+    return name
 
 
 def test_an_image_function_runs_on_the_lambda_host(running: Running, image_function: str) -> None:
@@ -148,6 +173,86 @@ def test_an_updated_configuration_reaches_the_function(
         return str(json.loads(answer["Payload"].read())["colour"])
 
     assert eventually(lambda: colour() == "red", 5)
+
+
+def test_what_a_function_asks_of_lambda_is_answered_as_by_the_emulator(
+    running: Running, image_function: str
+) -> None:
+    if not running.engine.changes:
+        pytest.skip("functions ask this emulator itself")
+    emulator, host = running.client("lambda"), running.on_the_host("lambda")
+    # What a function may do at once, a name for what runs, and a changed variable: known at once.
+    for colour in ("green", "blue", "violet"):
+        variables = {**running.variables(), "COLOUR": colour}
+        emulator.update_function_configuration(
+            FunctionName=image_function, Environment={"Variables": variables}
+        )
+        emulator.get_waiter("function_updated_v2").wait(FunctionName=image_function)
+        answer = host.invoke(FunctionName=image_function, Payload=b"{}")
+        assert json.loads(answer["Payload"].read())["colour"] == colour
+        assert answer["ExecutedVersion"] == "$LATEST"
+    version = emulator.publish_version(FunctionName=image_function)["Version"]
+    emulator.create_alias(FunctionName=image_function, Name="live", FunctionVersion=version)
+    for qualifier in ("live", version):
+        answer = host.invoke(FunctionName=image_function, Qualifier=qualifier, Payload=b"{}")
+        assert (answer["StatusCode"], answer["ExecutedVersion"]) == (200, version)
+        named = f"{image_function}:{qualifier}"
+        assert host.invoke(FunctionName=named, Payload=b"{}")["ExecutedVersion"] == version
+    emulator.put_function_concurrency(FunctionName=image_function, ReservedConcurrentExecutions=0)
+    with pytest.raises(host.exceptions.TooManyRequestsException, match="Rate Exceeded"):
+        host.invoke(FunctionName=named, Payload=b"{}")
+    emulator.delete_function_concurrency(FunctionName=image_function)
+    failed = host.invoke(FunctionName=named, Payload=b'{"raise": true}')
+    assert failed["FunctionError"] == "Unhandled"
+    assert "on purpose" in failed["Payload"].read().decode()
+    # And what is not for the host.
+    assert host.get_function(FunctionName=named)["Configuration"]["Version"] == version
+    with pytest.raises(host.exceptions.ResourceNotFoundException, match="nobody"):
+        host.invoke(FunctionName="nobody", Payload=b"{}")
+    assert host.invoke(FunctionName=named, InvocationType="DryRun")["StatusCode"] == 204
+    assert host.invoke(FunctionName=named, InvocationType="Event")["StatusCode"] == 202
+    streamed = host.invoke_with_response_stream(FunctionName=named, Payload=b"{}")
+    chunks = [
+        event["PayloadChunk"]["Payload"]
+        for event in streamed["EventStream"]
+        if "PayloadChunk" in event
+    ]
+    assert json.loads(b"".join(chunks))["body"] == {}
+
+
+def test_what_functions_ask_of_each_other_is_in_metrics_and_logs(running: Running) -> None:
+    if not running.engine.changes:
+        pytest.skip("functions ask this emulator itself")
+    function = made(running, f"{NAME}-told")
+    metrics, logs = running.client("cloudwatch"), running.client("logs")
+
+    def counted(name: str) -> float:
+        now = datetime.now(UTC)
+        found = metrics.get_metric_statistics(
+            Namespace="AWS/Lambda",
+            MetricName=name,
+            Dimensions=[{"Name": "FunctionName", "Value": function}],
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(minutes=5),
+            Period=60,
+            Statistics=["Sum"],
+        )
+        return float(sum(point["Sum"] for point in found["Datapoints"]))
+
+    host = running.on_the_host("lambda")
+    for payload in (b"{}", b"{}", b'{"raise": true}'):
+        host.invoke(FunctionName=function, Payload=payload)
+    assert eventually(lambda: counted("Invocations") == 3)
+    assert counted("Errors") == 1
+    assert counted("Duration") > 0
+    mine = (running.home / f"logs/functions/{function}.log").read_text().splitlines()[-1]
+    group = f"/aws/lambda/{function}"
+
+    def messages() -> list[str]:
+        events = logs.filter_log_events(logGroupName=group)["events"]
+        return [event["message"] for event in events]
+
+    assert eventually(lambda: mine in messages())
 
 
 def test_a_zip_function_answers_through_the_engines_api_gateway(running: Running) -> None:

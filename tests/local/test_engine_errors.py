@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from engines.ministack_plugin.hosted import LambdaHost
+from lambda_host.faults import throttled
 from lambda_host.wire import Answer, Request, serving
 
 SAID = {"errorMessage": 'inference.py: no "x" \u00e9', "errorType": "InvalidBundleError"}
@@ -61,6 +62,12 @@ def test_a_refusal_is_the_functions_error_in_the_hosts_words() -> None:
     (result,) = told(lambda request: Answer(413, b'{"message": "too large"}', kind))
     error = {"errorMessage": "too large", "errorType": "RequestTooLargeException"}
     assert result == {"body": error, "error": True}
+
+
+def test_a_throttled_event_is_one_to_the_emulator_too() -> None:
+    document = throttled("tiny")
+    (result,) = told(lambda request: Answer.of_json(429, document))
+    assert result == {"body": document, "error": True, "throttle": True}
 
 
 def test_a_host_that_is_gone_is_a_functions_error() -> None:

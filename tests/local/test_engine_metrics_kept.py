@@ -19,7 +19,7 @@ from modelport.rollouts.cloudwatch import CloudWatchObservations
 from modelport.rollouts.observations import Window
 
 from tests.conftest import ROOT
-from tests.local.conftest import answers, eventually, free_port, process, variables
+from tests.local.conftest import answers, eventually, free_port, process, told_of_changes, variables
 
 HANDLER = """
 def handler(event, context):
@@ -56,7 +56,7 @@ class Emulator:
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     home, port = tmp_path_factory.mktemp("home"), free_port()
     engine, endpoint = load("ministack"), f"http://127.0.0.1:{port}"
-    options = ("--root", str(ROOT), "--home", str(home))
+    options = ("--root", str(ROOT), "--home", str(home), *told_of_changes(engine, home))
     host_argv = (sys.executable, "-m", "lambda_host.host", *options)
     with process(host_argv, variables(endpoint), home / "log", piped=True) as host:
         assert host.stdout is not None

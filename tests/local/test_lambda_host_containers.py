@@ -19,7 +19,7 @@ import pytest
 from containers import Containers, clear
 from lambda_host.container_executor import ImageContainers
 from lambda_host.directory import Directory
-from lambda_host.host import Host
+from lambda_host.invocations import Host
 from lambda_host.pool import Limits
 from lambda_host.wire import Answer, Request
 

@@ -17,7 +17,7 @@ from lambda_host.bundles import Bundles
 from lambda_host.directory import Directory
 from lambda_host.faults import PAYLOAD_LIMIT
 from lambda_host.function import Function
-from lambda_host.host import Executor, Host
+from lambda_host.invocations import Executor, Host
 from lambda_host.journal import Journal
 from lambda_host.pool import Limits, Pool
 from lambda_host.process_executors import ImageProcesses

@@ -36,11 +36,9 @@ class LambdaHost:
             "Content-Type": "application/json",
             "X-Amzn-Lambda-Function-Name": config.get("FunctionName", ""),
             "X-Amzn-Lambda-Function-Version": config.get("Version", "$LATEST"),
-            "X-Amzn-Lambda-Revision-Id": config.get("RevisionId", ""),
             "X-Amzn-Lambda-Request-Id": request_id,
+            "X-Amz-Log-Type": "Tail",
         }
-        if config.get("PackageType") != "Image":
-            headers["X-Amz-Log-Type"] = "Tail"
         try:
             answer, body = self._post(url, json.dumps(event).encode(), headers)
         except (OSError, HTTPException) as problem:
@@ -80,6 +78,8 @@ def result(answer: HTTPResponse, body: bytes) -> dict[str, Any]:
         body, log = body[:-length], body[-length:]
     # "rie": the lines have START, END and REPORT among them already.
     logged = {"log": log.decode("utf-8", "replace"), "log_source": "rie"} if log else {}
+    if answer.status == 429:
+        return {"body": json.loads(body), "error": True, "throttle": True}
     if answer.headers.get("X-Amz-Function-Error"):
         return {"body": json.loads(body), "error": True, **logged}
     if answer.status != 200:

@@ -7,6 +7,8 @@ not fail in the middle of a deploy.
 """
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ministack.services.cloudformation.provisioners as provisioners  # type: ignore[import-untyped]
@@ -32,6 +34,10 @@ LINES = "_append_log_events"
 STORE = ("_metric_bucket", "_dims_key")
 #: The variable that names the Lambda host.
 HOST = "MODELPORT_LAMBDA_HOST"
+#: The variable that names the file which grows with every change of a function.
+CHANGES = "MODELPORT_FUNCTION_CHANGES"
+#: What answers the Lambda API; how CloudFormation's functions, versions and aliases begin.
+API, OF_LAMBDA = "handle_request", "AWS::Lambda::"
 
 
 def register() -> None:
@@ -39,6 +45,7 @@ def register() -> None:
     missing = [name for name in TABLES if not isinstance(getattr(provisioners, name, None), dict)]
     missing += [BLOCKING] * (not callable(getattr(stacks, BLOCKING, None)))
     missing += [name for name in EXECUTORS if not callable(getattr(functions, name, None))]
+    missing += [API] * (not callable(getattr(functions, API, None)))
     missing += [LINES] * (not callable(getattr(logs, LINES, None)))
     missing += [name for name in STORE if not callable(getattr(metrics, name, None))]
     if missing:
@@ -52,6 +59,7 @@ def register() -> None:
             provisioners._STACK_TAG_PROPERTY[name] = ("Tags", "list")
     _let_block()
     _run_on_our_host()
+    _tell_of_changes(Path(os.environ[CHANGES]))
     _take_metrics_out_of_logs()
 
 
@@ -79,6 +87,35 @@ def _run_on_our_host() -> None:
 
     functions._execute_function_proxy = host.execute
     functions._execute_function_warm = execute
+
+
+def _tell_of_changes(file: Path) -> None:
+    """Let the file grow with every change, before whoever asked for it hears that it is done."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    changes = file.open("ab", buffering=0)
+    known = functions.handle_request
+
+    async def handle_request(method: str, path: str, *request: Any) -> Any:
+        try:
+            return await known(method, path, *request)
+        finally:
+            if method != "GET" and not path.endswith("invocations"):
+                changes.write(b".")
+
+    def telling(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def told(*details: Any, **named: Any) -> Any:
+            try:
+                return operation(*details, **named)
+            finally:
+                changes.write(b".")
+
+        return told
+
+    functions.handle_request = handle_request
+    for name, operations in provisioners._RESOURCE_HANDLERS.items():
+        if name.startswith(OF_LAMBDA):
+            changed = {each: telling(work) for each, work in operations.items() if callable(work)}
+            provisioners._RESOURCE_HANDLERS[name] = {**operations, **changed}
 
 
 def _take_metrics_out_of_logs() -> None:
