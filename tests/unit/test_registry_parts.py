@@ -55,9 +55,9 @@ def local(folder: Path, body: bytes, known: PartChecksums | None = None) -> Loca
     return LocalSource(folder / "file", known)
 
 
-def archived(folder: Path, body: bytes) -> ArchivedSource:
-    (folder / "archive").write_bytes(b"before" + body + b"behind")
-    return ArchivedSource(folder / "archive", 6, replace(FILE, size=len(body)))
+def archived(folder: Path, body: bytes, known: PartChecksums | None = None) -> ArchivedSource:
+    (folder / "archive").write_bytes(b"before" + body)
+    return ArchivedSource(folder / "archive", replace(FILE, size=len(body)), 6, known)
 
 
 def stored(folder: Path, body: bytes) -> StoredSource:
@@ -73,9 +73,9 @@ SOURCES: dict[str, Callable[[Path, bytes], Source]] = {
     "hashed before": partial(local, known=checksums(BODY)),
     "hashed in other parts": partial(local, known=checksums(BODY, 999)),
     "in an archive": archived,
+    "in an archive, hashed before": partial(archived, known=checksums(BODY)),
     "in another store": stored,
 }
-every_source = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 
 
 def read(source: Source) -> list[bytes]:
@@ -89,26 +89,34 @@ def read(source: Source) -> list[bytes]:
     return sent
 
 
-@every_source
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 def test_parts_are_the_file(source: Callable[[Path, bytes], Source], tmp_path: Path) -> None:
     made = source(tmp_path, BODY)
     assert read(made) == PARTS
     assert read(made) == PARTS
 
 
+SPOILT: dict[str, Callable[[bytes], bytes]] = {
+    "first byte": lambda body: b"x" + body[1:],
+    "last byte": lambda body: body[:-1] + b"x",
+    "a byte short": lambda body: body[:-1],
+    "a part short": lambda body: body[: 2 * SIZE],
+    "empty": lambda body: b"",
+    "longer": lambda body: body + b"more",
+}
+#: Behind what was hashed of an archive more of the archive may follow.
+RIGHT = ("in an archive, hashed before", "longer")
+
+
 @pytest.mark.parametrize(
-    "spoil",
+    ("source", "spoil"),
     [
-        lambda body: b"x" + body[1:],
-        lambda body: body[:-1] + b"x",
-        lambda body: body[:-1],
-        lambda body: body[: 2 * SIZE],
-        lambda body: body + b"more",
-        lambda body: b"",
+        pytest.param(source, spoil, id=f"{where}-{how}")
+        for where, source in SOURCES.items()
+        for how, spoil in SPOILT.items()
+        if (where, how) != RIGHT
     ],
-    ids=["first byte", "last byte", "a byte short", "a part short", "longer", "empty"],
 )
-@every_source
 def test_what_is_not_the_file_is_refused(
     source: Callable[[Path, bytes], Source], spoil: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:

@@ -226,7 +226,7 @@ def test_no_single_byte_can_be_another(whole: bytes, tmp_path: Path, data: st.Da
     # Only what no digest covers: when it was published, by whom, and what was noted.
     same = read(whole, tmp_path)
     assert found.manifest.content == same.manifest.content
-    assert found.places == same.places
+    assert found.blobs == same.blobs
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])

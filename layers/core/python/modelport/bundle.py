@@ -25,6 +25,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 from modelport.beside import Beside
@@ -287,9 +288,12 @@ def _read(
 ) -> tuple[File, PartChecksums]:
     """Read a file once, for its digest on one processor and its checksums on another."""
     digest, checksums, size = hashlib.sha256(), PartChecksums(), 0
-    with path.open("rb") as file, Beside(digest.update) as hashing:
+    # A thread takes longer to begin than a chunk to be hashed.
+    beside = Beside(digest.update) if path.stat().st_size > _CHUNK else None
+    take = beside.take if beside else digest.update
+    with path.open("rb") as file, beside or nullcontext():
         while chunk := file.read(_CHUNK):
-            hashing.take(chunk)
+            take(chunk)
             checksums.update(chunk)
             size += len(chunk)
             progress(name, done + size, total)

@@ -59,10 +59,7 @@ class LocalSource:
     def parts(self, file: File, size: int) -> Iterator[Iterator[Part]]:
         """Ranges of it."""
         with self.open() as handle:
-            known = self.checksums
-            if known is None or known.size != size:
-                known = hashed(handle, file, size)
-            yield ranges(handle, 0, file, known)
+            yield ranges(handle, 0, file, checksums_of(handle, file, size, self.checksums))
             _check_size(file, os.fstat(handle.fileno()).st_size)
 
 
@@ -103,8 +100,15 @@ class _Joined:
         return whole[:size]
 
 
-def hashed(handle: Reader, file: File, size: int) -> PartChecksums:
-    """Read all of ``handle``, which must be exactly ``file``, for the checksums of its parts."""
+def checksums_of(
+    handle: Reader, file: File, size: int, known: PartChecksums | None
+) -> PartChecksums:
+    """The ``known`` checksums of ``file``, or, for parts of another size, those of ``handle``.
+
+    Then all of that is read, and must be exactly ``file``.
+    """
+    if known is not None and known.size == size:
+        return known
     digest, checksums, done = hashlib.sha256(), PartChecksums(size), 0
     while chunk := handle.read(_CHUNK):
         digest.update(chunk)

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from modelport.beside import Beside
 from modelport.errors import InvalidBundleError
 from modelport.evaluation.report import Report
 from modelport.evaluation.reports import Reports
 from modelport.manifest import File, Manifest
 from modelport.registry import Progress, Registry, blobs, silent
+from modelport.registry.checksums import PartChecksums
 from modelport.registry.errors import InvalidArchiveError
 from modelport.registry.notes import Notes
 from modelport.registry.store import Part, Reader
@@ -43,20 +45,21 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,70}")
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A file that was read through: every digest in it is right. Blobs by digest: where they are.
+    """A file that was read through: every digest in it is right.
 
-    ``reports`` says where evaluation reports are, and their sizes, by id.
+    ``blobs`` says where they are, and their checksums, by digest; ``reports`` where evaluation
+    reports are, and their sizes, by id.
     """
 
     path: Path
     manifest: Manifest
     notes: Notes
     reports: dict[str, tuple[int, int]]
-    places: dict[str, int]
+    blobs: dict[str, tuple[int, PartChecksums]]
 
     def source(self, file: File) -> ArchivedSource:
         """A file of the version, to be read from the archive."""
-        return ArchivedSource(self.path, self.places[file.digest], file)
+        return ArchivedSource(self.path, file, *self.blobs[file.digest])
 
     def evaluations(self) -> Iterator[Report]:
         """The evaluation reports, one after the other: all at once may be more than memory."""
@@ -68,11 +71,12 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedSource:
-    """One blob in an archive."""
+    """One blob in an archive, hashed when that was read through."""
 
     path: Path
-    offset: int
     file: File
+    offset: int
+    checksums: PartChecksums | None = None
 
     @contextmanager
     def open(self) -> Iterator[Reader]:
@@ -83,9 +87,9 @@ class ArchivedSource:
 
     @contextmanager
     def parts(self, file: File, size: int) -> Iterator[Iterator[Part]]:
-        """Ranges of the archive, hashed once more."""
+        """Ranges of the archive."""
         with self.open() as reader:
-            checksums = blobs.hashed(reader, file, size)
+            checksums = blobs.checksums_of(reader, file, size, self.checksums)
         with _opened(self.path) as handle:
             yield blobs.ranges(handle, self.offset, file, checksums)
 
@@ -198,13 +202,13 @@ class _Reading:
         while name.startswith(EVALUATIONS):
             self._add_report(found, manifest, name, size)
             name, size = self._next()
-        places: dict[str, int] = {}
+        blobs: dict[str, tuple[int, PartChecksums]] = {}
         for file in _unique(manifest.files):
-            places[file.digest] = self._blob(file, name, size)
+            blobs[file.digest] = self._blob(file, name, size)
             name, size = self._next()
         if name or self._handle.read(1):
             raise self._broken("its end", repr(name) if name else "more")
-        return Archive(self._path, manifest, noted, found, places)
+        return Archive(self._path, manifest, noted, found, blobs)
 
     def _next(self) -> tuple[str, int]:
         """Name and size of the next member; an empty name at the end."""
@@ -250,20 +254,22 @@ class _Reading:
         self._pad(size)
         return parsed
 
-    def _blob(self, file: File, name: str, size: int) -> int:
+    def _blob(self, file: File, name: str, size: int) -> tuple[int, PartChecksums]:
         if (name, size) != (BLOBS + _hex(file), file.size):
             raise self._broken(
                 f"{BLOBS}{_hex(file)} of {file.size:,} bytes", f"{name!r} of {size:,}"
             )
-        place, digest, done = self._handle.tell(), hashlib.sha256(), 0
-        while done < size and (chunk := self._handle.read(min(_CHUNK, size - done))):
-            digest.update(chunk)
-            done += len(chunk)
-            self._progress(file.path, done, size)
+        place, digest, checksums, done = self._handle.tell(), hashlib.sha256(), PartChecksums(), 0
+        with Beside(digest.update) as hashing:
+            while done < size and (chunk := self._handle.read(min(_CHUNK, size - done))):
+                hashing.take(chunk)
+                checksums.update(chunk)
+                done += len(chunk)
+                self._progress(file.path, done, size)
         if digest.hexdigest() != _hex(file):
             raise self._broken(file.digest, "sha256:" + digest.hexdigest())
         self._pad(size)
-        return place
+        return place, checksums
 
     def _pad(self, size: int) -> None:
         if self._handle.read(len(_padding(size))) != _padding(size):
