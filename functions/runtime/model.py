@@ -8,9 +8,9 @@ HTTP server knows its container's CPUs and says how many.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from modelport.errors import InvalidBundleError, TensorError
 from modelport.manifest import ModelSettings
@@ -18,6 +18,9 @@ from modelport.signature import Signature
 
 from functions.runtime.providers import Accelerators, Provider, open_session
 from functions.runtime.tensors import Array, Tensors, describe
+
+if TYPE_CHECKING:  # only scripts need it, and every cold start would pay
+    from pathlib import Path
 
 #: Elements that an array without any may have along its other dimensions: a graph that sums over
 #: the empty one makes as many zeros, out of a request of a few bytes.
@@ -55,10 +58,12 @@ class OnnxModel:
     ``inference.py`` gets this object as ``model`` unless it defines ``model_fn``.
     """
 
-    def __init__(self, session: Any, signature: Signature, directory: Path) -> None:
+    def __init__(
+        self, session: Any, signature: Signature, directory: str | os.PathLike[str]
+    ) -> None:
         self._session = session
         self.signature = signature
-        self.directory = directory
+        self._directory = directory
         specs = (*signature.inputs, *signature.outputs)
         self._brain_floats = any(spec.datatype == "BF16" for spec in specs)
         #: onnxruntime's own run of all there is, for aligned arrays that fit.
@@ -66,6 +71,13 @@ class OnnxModel:
         self._taken = {spec.name: spec for spec in signature.inputs}.keys()
         self._given = tuple(spec.name for spec in signature.outputs)
         self._ties = tuple(_ties(session.get_inputs()))
+
+    @property
+    def directory(self) -> Path:
+        """Where the bundle's files lie."""
+        from pathlib import Path
+
+        return Path(self._directory)
 
     @property
     def gpu_id(self) -> int | None:
@@ -158,7 +170,7 @@ def threads_for(settings: ModelSettings, memory_mb: int | None, threads: int | N
 
 
 def open_model(
-    directory: Path,
+    directory: str | os.PathLike[str],
     settings: ModelSettings,
     signature: Signature,
     memory_mb: int | None,
@@ -179,20 +191,21 @@ def open_model(
     options.log_severity_level = 4  # what goes wrong is raised, and then stands in our own log
     if settings.disable_prepacking:
         options.add_session_config_entry("session.disable_prepacking", "1")
-    path = directory / settings.entry
+    path = os.path.join(directory, settings.entry)
+    name = os.path.basename(path)
     preferred = (accelerators or Accelerators()).preferred(ort.get_available_providers())
 
     def opener(providers: list[Provider]) -> Any:
         # By path, so that external data is found beside the model and memory-mapped. Falling back
         # is ours to do: onnxruntime prints to stdout when it does.
-        return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
 
     try:
         session = open_session(opener, preferred)
     except Exception as error:
-        raise InvalidBundleError(path.name, f"onnxruntime cannot open it: {error}") from error
-    _check_names(path.name, session, signature)
-    _check_carried(path.name, signature)
+        raise InvalidBundleError(name, f"onnxruntime cannot open it: {error}") from error
+    _check_names(name, session, signature)
+    _check_carried(name, signature)
     return OnnxModel(session, signature, directory)
 
 

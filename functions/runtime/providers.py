@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from modelport.errors import InvalidSettingError
@@ -35,13 +34,13 @@ class Accelerators:
     #: What the operator named, in order; empty leaves the choice to us.
     named: tuple[str, ...] = ()
     #: Where TensorRT keeps built engines. Building takes minutes, so without it there is none.
-    tensorrt_cache: Path | None = None
+    tensorrt_cache: str | None = None
 
     @classmethod
     def here(cls, named: str | None, tensorrt_cache: str | None) -> Accelerators:
         """Those of this machine, with the operator's settings."""
         names = tuple(name.strip().lower() for name in (named or "").split(",") if name.strip())
-        return cls(gpu_present(), names, Path(tensorrt_cache) if tensorrt_cache else None)
+        return cls(gpu_present(), names, tensorrt_cache or None)
 
     def preferred(self, available: Sequence[str]) -> list[Provider]:
         """The providers to try, best first; the CPU is always the last.
@@ -73,7 +72,7 @@ class Accelerators:
     def _with_options(self, name: str) -> Provider:
         if name != TENSORRT:
             return name
-        cache = str(self.tensorrt_cache)
+        cache = self.tensorrt_cache
         return name, {
             "trt_engine_cache_enable": True,
             "trt_engine_cache_path": cache,
@@ -105,9 +104,15 @@ def open_session(opener: Opener, preferred: list[Provider]) -> Any:
     raise AssertionError("the CPU is always among the preferred")
 
 
-def gpu_present(devices: Path = Path("/dev")) -> bool:
+def gpu_present(devices: str | os.PathLike[str] = "/dev") -> bool:
     """Whether an NVIDIA GPU is in this container (``dxg`` is how WSL shows one)."""
-    return any(devices.glob("nvidia[0-9]*")) or (devices / "dxg").exists()
+    try:
+        names = os.listdir(devices)
+    except OSError:
+        return False
+    return "dxg" in names or any(
+        name.startswith("nvidia") and "0" <= name[6:7] <= "9" for name in names
+    )
 
 
 def cuda_installed(package: str = "onnxruntime") -> bool:
@@ -116,7 +121,7 @@ def cuda_installed(package: str = "onnxruntime") -> bool:
 
     spec = find_spec(package)
     folders = (spec.submodule_search_locations or []) if spec else []
-    return any((Path(folder) / "capi" / _CUDA_LIBRARY).exists() for folder in folders)
+    return any(os.path.exists(os.path.join(at, "capi", _CUDA_LIBRARY)) for at in folders)
 
 
 def _named(name: str, available: Sequence[str]) -> str:
@@ -131,9 +136,9 @@ def _name(provider: Provider) -> str:
     return provider if isinstance(provider, str) else provider[0]
 
 
-def _writable(folder: Path) -> bool:
+def _writable(folder: str) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
     except OSError:
         return False
     return os.access(folder, os.W_OK | os.X_OK)

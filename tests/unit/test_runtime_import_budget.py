@@ -90,21 +90,14 @@ _BUDGET = {
     "copy",
     "dataclasses",
     "errno",
-    "fnmatch",
     "gc",
-    "glob",
-    "ipaddress",
     "logging",
-    "ntpath",
-    "pathlib",
     "select",
     "selectors",
     "socket",
     "string",
     "threading",
     "traceback",
-    "urllib",
-    "urllib.parse",
 }
 #: Of large things whole families stay away, whoever might bring them.
 _NEVER = (

@@ -74,13 +74,13 @@ def test_the_best_that_is_there_comes_first_and_the_cpu_last(
 
 def test_tensorrt_is_used_with_a_folder_for_its_engines_only(tmp_path: Path) -> None:
     cache = tmp_path / "engines"
-    chosen = Accelerators(gpu=True, tensorrt_cache=cache).preferred(BUILT)
+    chosen = Accelerators(gpu=True, tensorrt_cache=str(cache)).preferred(BUILT)
     assert names(chosen) == [TENSORRT, CUDA, CPU]
     assert cache.is_dir()
     options = dict([chosen[0]] if isinstance(chosen[0], tuple) else [])[TENSORRT]
     assert options["trt_engine_cache_enable"] is True
     assert options["trt_engine_cache_path"] == str(cache)
-    named = Accelerators(named=("tensorrt",), tensorrt_cache=cache).preferred(BUILT)
+    named = Accelerators(named=("tensorrt",), tensorrt_cache=str(cache)).preferred(BUILT)
     assert names(named) == [TENSORRT, CUDA, CPU]
 
 
@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_written_leaves_tensorrt_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    taken = Accelerators(gpu=True, tensorrt_cache=tmp_path / "file" / "engines")
+    taken = Accelerators(gpu=True, tensorrt_cache=str(tmp_path / "file" / "engines"))
     assert names(taken.preferred(BUILT)) == [CUDA, CPU]
     assert "MODELPORT_TENSORRT_CACHE" in caplog.text
 
@@ -100,7 +100,7 @@ def test_a_provider_this_onnxruntime_lacks_is_named_with_those_it_has() -> None:
 
 def test_the_operators_words_are_read_loosely() -> None:
     here = Accelerators.here(" CUDA, cpu ,", "/cache")
-    assert (here.named, here.tensorrt_cache) == (("cuda", "cpu"), Path("/cache"))
+    assert (here.named, here.tensorrt_cache) == (("cuda", "cpu"), "/cache")
     assert Accelerators.here(None, None).named == ()
 
 

@@ -21,7 +21,7 @@ from modelport.manifest import Manifest
 from modelport.records import record
 from modelport.signature import Signature
 
-from functions.runtime.json_numbers import Numbers, read
+from functions.runtime.json_numbers import Numbers, is_worth, read
 from functions.runtime.statistics import Statistics
 from functions.runtime.tensors import Array, Tensors, all_finite
 
@@ -115,7 +115,7 @@ def read_value(body: bytes) -> Any:
     """
     if not body:
         raise MalformedRequestError("JSON Parse error: The document is empty at offset: 0")
-    if len(body) >= _LARGE and (data := read(body)) is not None:
+    if len(body) >= _LARGE and is_worth(body) and (data := read(body)) is not None:
         return data
     try:
         return orjson.loads(body)

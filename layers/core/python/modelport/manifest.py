@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import asdict, field, replace
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelport.errors import IntegrityError
@@ -21,7 +20,9 @@ from modelport.goldens import Golden
 from modelport.records import record
 from modelport.signature import Signature
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # no function needs these to start
+    from pathlib import Path
+
     from modelport.registry.checksums import PartChecksums
 
 SCHEMA = 1

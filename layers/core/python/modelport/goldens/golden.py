@@ -10,12 +10,14 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelport.errors import InvalidBundleError
 from modelport.records import record
 from modelport.signature import DATATYPES
+
+if TYPE_CHECKING:  # no function needs it to start
+    from pathlib import Path
 
 RTOL = 1e-4
 ATOL = 1e-5
