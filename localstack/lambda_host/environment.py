@@ -44,6 +44,7 @@ class Environment:
         self._api = RuntimeApi()
         self._resources = contextlib.AsyncExitStack()
         self._running: Running | None = None
+        self._measured = 0.0
 
     @property
     def alive(self) -> bool:
@@ -126,7 +127,9 @@ class Environment:
         # Most answers come before there would be anything to watch.
         done, _ = await asyncio.wait((event,), timeout=min(WATCH_INTERVAL_S, limit_s))
         if done or limit_s <= WATCH_INTERVAL_S:
-            running.measure()
+            if (now := time.monotonic()) - self._measured >= WATCH_INTERVAL_S:
+                self._measured = now  # no oftener than while something is watched
+                running.measure()
             return
         limit_s -= WATCH_INTERVAL_S
         over = [asyncio.create_task(work) for work in (running.exited(), running.watch())]

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import boto3
+import uvloop
 from containers import EXECUTORS, ContainerError, Containers
 from lambda_host.archives import Archives
 from lambda_host.bundles import Bundles
@@ -140,7 +141,7 @@ def main() -> None:
     """Entry point."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        asyncio.run(run(arguments()))
+        uvloop.run(run(arguments()))
     except ContainerError as error:
         sys.exit(f"{error}\n{error.hint}".strip())
 

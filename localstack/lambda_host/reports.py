@@ -1,6 +1,6 @@
 """What AWS Lambda tells CloudWatch of invocations, told of those that the emulator did not see.
 
-Metrics as of the `AWS/Lambda` namespace, and the lines of the functions' logs, together every half
+Metrics as of the `AWS/Lambda` namespace, and the lines of the functions' logs, together every
 second: one call for many invocations, and no invocation waits for it. Nothing here runs functions.
 """
 
@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambda_host.function import Function
 
 log = logging.getLogger(__name__)
-INTERVAL_S = 0.5
+INTERVAL_S = 1.0
 #: CloudWatch's bounds: values of a datum; events of a call.
 MOST_VALUES, MOST_EVENTS = 150, 10_000
 
@@ -28,7 +29,8 @@ class Counted:
     """What a function did since it was last told."""
 
     function: Function
-    durations_ms: list[float] = field(default_factory=list)
+    durations_ms: Counter[float] = field(default_factory=Counter)
+    """How often which; to a tenth, because alarms look at each one that there is."""
     failed: int = 0
     throttled: int = 0
 
@@ -47,7 +49,7 @@ class Reports:
     def invoked(self, function: Function, duration_ms: float, failed: bool) -> None:
         """A function ran an event."""
         counted = self._of(function)
-        counted.durations_ms.append(round(duration_ms, 2))
+        counted.durations_ms[round(duration_ms, 1)] += 1
         counted.failed += failed
 
     def throttled(self, function: Function) -> None:
@@ -100,22 +102,19 @@ class Reports:
 def data(counted: Counted) -> list[dict[str, Any]]:
     """Lambda's metrics of a function, as PutMetricData takes them."""
     dimensions = [{"Name": "FunctionName", "Value": counted.function.name}]
-    durations = counted.durations_ms
-    whole = len(durations)
-    groups: list[tuple[str, str, list[float], list[int]]] = [
-        ("Invocations", "Count", [1.0], [whole]),
-        ("Errors", "Count", [1.0, 0.0], [counted.failed, whole - counted.failed]),
-        ("Throttles", "Count", [1.0, 0.0], [counted.throttled, whole]),
+    durations = list(counted.durations_ms.items())
+    whole = counted.durations_ms.total()
+    groups: list[tuple[str, str, list[tuple[float, int]]]] = [
+        ("Invocations", "Count", [(1.0, whole)]),
+        ("Errors", "Count", [(1.0, counted.failed), (0.0, whole - counted.failed)]),
+        ("Throttles", "Count", [(1.0, counted.throttled), (0.0, whole)]),
     ]
-    for first in range(0, whole, MOST_VALUES):
-        some = durations[first : first + MOST_VALUES]
-        groups.append(("Duration", "Milliseconds", some, [1] * len(some)))
+    for first in range(0, len(durations), MOST_VALUES):
+        groups.append(("Duration", "Milliseconds", durations[first : first + MOST_VALUES]))
     found = []
-    for name, unit, values, counts in groups:
-        pairs = [
-            (value, float(count)) for value, count in zip(values, counts, strict=True) if count
-        ]
-        if pairs:
+    for name, unit, pairs in groups:
+        seen = [(value, float(count)) for value, count in pairs if count]
+        if seen:
             of = {"MetricName": name, "Dimensions": dimensions, "Unit": unit}
-            found.append({**of, "Values": [v for v, _ in pairs], "Counts": [c for _, c in pairs]})
+            found.append({**of, "Values": [v for v, _ in seen], "Counts": [c for _, c in seen]})
     return found

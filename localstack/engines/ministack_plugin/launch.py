@@ -4,8 +4,11 @@ By path, because the interpreter's module path must stay what MiniStack's own fu
 It adds; it changes no behaviour of a type that MiniStack has.
 """
 
+import asyncio
 import sys
 from pathlib import Path
+
+import uvloop
 
 # At the end: nothing of ours may stand before a package that MiniStack imports.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
@@ -15,4 +18,5 @@ from ministack.app import main  # type: ignore[import-untyped]
 
 if __name__ == "__main__":
     register()
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # half the work of the sockets
     main()
