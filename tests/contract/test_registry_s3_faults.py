@@ -159,18 +159,17 @@ def test_parts_are_recognised_by_their_checksums(tmp_path: Path) -> None:
 
 def test_bytes_that_s3_refuses_because_the_file_changed_are_said_to_have(tmp_path: Path) -> None:
     """It got shorter, too: what is missing must not keep the server waiting."""
-    draft, checksums = make_draft(tmp_path, model=b"x" * 11), PartChecksums(10)
-    checksums.update(b"x" * 11)
+    draft, checksums = make_draft(tmp_path, model=b"x" * 10), PartChecksums(10)
+    checksums.update(b"x" * 10)
     (tmp_path / "model.bin").write_bytes(b"x" * 9)
     begun = xml("InitiateMultipartUploadResult", "<UploadId>new</UploadId>")
     nothing = xml("ListMultipartUploadsResult", ""), begun, xml("ListPartsResult", "")
     refused = refusal(400, "BadDigest")
-    with s3_answering(Answer(404), *nothing, refused, refused, Answer(204)) as server:
+    with s3_answering(Answer(404), *nothing, refused, Answer(204)) as server:
         with pytest.raises(IntegrityError, match=r"model\.bin changed while it was published"):
             send(server, draft, checksums)
         sent = [(seen.method, seen.headers.get("x-amz-checksum-crc32")) for seen in server.seen]
-    assert sorted(sent[4:-1]) == [("PUT", checksum(b"x")), ("PUT", checksum(b"x" * 10))]
-    assert sent[-1] == ("DELETE", None)
+    assert sent[4:] == [("PUT", checksum(b"x" * 10)), ("DELETE", None)]
 
 
 def test_a_part_that_was_damaged_on_its_way_is_not_the_files_fault(tmp_path: Path) -> None:

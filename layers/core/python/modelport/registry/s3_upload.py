@@ -125,7 +125,7 @@ class Uploads:
         meter = Meter(advance)
         sent: list[Any] = []
         under_way: deque[Future[Any]] = deque()
-        with source.parts(file, size) as parts, ThreadPoolExecutor(THREADS) as pool:
+        with source.parts(file, size) as parts, ThreadPoolExecutor(THREADS) as pool, meter:
             for number, part in enumerate(parts, 1):
                 if len(under_way) == THREADS:
                     sent.append(under_way.popleft().result())
@@ -252,17 +252,30 @@ def _sign_checksum_only(request: Any, **_: Any) -> None:
     request.context["client_config"] = Config(s3={"payload_signing_enabled": False})
 
 
+class Stopped(BaseException):
+    """Ends the sending of a part; botocore would take an Exception for the line's and try again."""
+
+
 class Meter:
-    """Adds up the progress of parts that are sent side by side."""
+    """Adds up the progress of parts that are sent side by side, until one fails or all are sent."""
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
         self._done: dict[int, int] = {}
         self._total = 0
+        self._failed = False
         self._lock = Lock()
 
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._failed = kind is not None
+
     def report(self, number: int, done: int) -> None:
-        """Part ``number`` has ``done`` bytes out."""
+        """Part ``number`` has ``done`` bytes out; raises `Stopped` where that is for nothing."""
+        if self._failed:
+            raise Stopped
         with self._lock:
             self._total += done - self._done.get(number, 0)
             self._done[number] = done
