@@ -71,6 +71,7 @@ def _head(response: Response, rest: str) -> bytes:
     return f"{_status_line(response.status)}{said}{rest}".encode("latin-1")
 
 
+@lru_cache(maxsize=512)  # most of what answers say, answers before them have said
 def _line(name: str, value: str) -> str:
     if not value.isprintable() and _UNFIT.search(value):
         raise ValueError(f"the header {name} holds a character that no header can")

@@ -59,9 +59,9 @@ class HttpConnection(asyncio.Protocol):
         self._phase = Phase.REQUEST
         #: For how long it has waited.
         self._seconds = 0
-        #: The head that `_quick` was found out for.
+        #: The head that the next two were found out for: the caller's own id, and which way it goes.
         self._known: Head | None = None
-        self._quick = False
+        self._id, self._quick = "", False
         self._task: asyncio.Task[None] | None = None
         #: Whether an answer in pieces is under way.
         self._begun = False
@@ -179,16 +179,19 @@ class HttpConnection(asyncio.Protocol):
     def _request(self, body: bytes) -> Request:
         head = self._arrivals.head
         assert head is not None
-        known = given_id(head.headers) or self._application.ids.new()
-        return Request(head.method, head.path, head.headers, body, known)
+        is_new = head is not self._known
+        if is_new:
+            self._known, self._id = head, given_id(head.headers)
+        request_id = self._id or self._application.ids.new()
+        request = Request(head.method, head.path, head.headers, body, request_id)
+        if is_new:
+            self._quick = self._application.may_be_quick(request)
+        return request
 
     def _asked(self, body: bytes) -> None:
         """Answer a whole request, at once if that is possible."""
         self._seconds = 0
         request = self._request(body)
-        if self._arrivals.head is not self._known:  # found out once for each head
-            self._known = self._arrivals.head
-            self._quick = self._application.may_be_quick(request)
         if self._quick:
             try:
                 response = self._application.at_once(request, self._tell)
