@@ -1,7 +1,8 @@
 """MiniStack: the default engine. A Python package; no Docker, no account, no token.
 
 Model functions reach the Lambda host through its documented proxy variable, zip functions through
-our launcher, which also adds the resource types of SageMaker that it lacks (``ministack_plugin/``).
+our launcher, which also adds the resource types of SageMaker that it lacks and says when a function
+is changed (``ministack_plugin/``): functions call each other on the Lambda host, not through it.
 """
 
 import sys

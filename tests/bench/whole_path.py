@@ -3,8 +3,8 @@
 Every round starts a local cloud, deploys a tiny model and asks it in turn; the first version comes
 from its commit, unpacked below `.local/bench` and runs with this interpreter, the installed
 emulator and the installed `cdk`. What is asked and who asks are the same. Stages are differences of
-medians of one cloud: asked through the gateway, the router's function invoked, the model's function
-invoked, and what both functions' logs say.
+medians of one cloud: asked through the gateway, the router's function invoked, and what the logs of
+both functions say, the router's of its wait for the other one too.
 """
 
 from __future__ import annotations
@@ -131,41 +131,35 @@ def median_ms(call: Callable[[], object], calls: int) -> float:
 
 def stages(environment: Mapping[str, str], home: Path, calls: int) -> dict[str, float]:
     """Milliseconds of a warm request by where they are spent; they add up to the whole."""
-    from modelport.envelope import Request  # only ours is split
-
     with closing(Caller(environment["MODELPORT_ENDPOINT"])) as call:
         whole = median_ms(call, calls)
-    where = environment["AWS_ENDPOINT_URL"]
-
-    def invoked(function: str, event: bytes) -> float:
-        # Not by boto3: it takes longer than everything that is measured here.
-        with closing(Caller(where, f"/2015-03-31/functions/{function}/invocations", event)) as call:
-            return median_ms(call.ask, calls)
-
-    router = invoked(ROUTER, json.dumps(event_of()).encode())
-    function = invoked(FUNCTION, Request("POST", PATH, dict(HEADERS), ASKED).to_event())
+    where, path = environment["AWS_ENDPOINT_URL"], f"/2015-03-31/functions/{ROUTER}/invocations"
+    # Not by boto3: it takes longer than everything that is measured here.
+    with closing(Caller(where, path, json.dumps(event_of()).encode())) as call:
+        router = median_ms(call.ask, calls)
     log = (home / f"logs/functions/{FUNCTION}.log").read_text()
     duration, model = (
         median(float(value) for value in re.findall(pattern, log)[-calls:])
         for pattern in (r"\tDuration: ([\d.]+) ms", r'"model_ms":([\d.]+)')
     )
-    own = own_ms((home / f"logs/functions/{ROUTER}.log").read_text(), calls)
+    own, backend = router_ms((home / f"logs/functions/{ROUTER}.log").read_text(), calls)
     return {
         "stage: gateway": whole - router,
         "stage: router": own,
-        "stage: Lambda and the router's host": router - function - own,
-        "stage: Lambda and the function's host": function - duration,
+        "stage: Lambda and the router's host": router - own - backend,
+        "stage: the function's host": backend - duration,
         "stage: runtime around the model": duration - model,
         "stage: model": model,
         "stage: whole": whole,
     }
 
 
-def own_ms(log: str, calls: int) -> float:
-    """Median milliseconds of the router's last requests without its backend's."""
+def router_ms(log: str, calls: int) -> tuple[float, float]:
+    """Median milliseconds of the router's last requests: its own, and its backend's."""
     lines = [json.loads(line) for line in log.splitlines() if '"backend_ms"' in line][-calls:]
     own: list[float] = [line["duration_ms"] - line["backend_ms"] for line in lines]
-    return median(own)
+    backend: list[float] = [line["backend_ms"] for line in lines]
+    return median(own), median(backend)
 
 
 def event_of() -> dict[str, Any]:

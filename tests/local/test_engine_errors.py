@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import pytest
 from engines.ministack_plugin.hosted import LambdaHost
 from lambda_host.faults import throttled
 from lambda_host.wire import Answer, Request, serving
@@ -68,6 +69,30 @@ def test_a_throttled_event_is_one_to_the_emulator_too() -> None:
     document = throttled("tiny")
     (result,) = told(lambda request: Answer.of_json(429, document))
     assert result == {"body": document, "error": True, "throttle": True}
+
+
+def test_a_host_that_prepares_is_waited_for() -> None:
+    def answers(request: Request) -> Answer:
+        request.hold_on()
+        return Answer(200, b"[1]")
+
+    assert told(answers, 2) == [{"body": [1]}] * 2
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[1"])
+def test_a_host_that_ends_in_the_middle_is_a_functions_error(said: bytes) -> None:
+    async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+        await writer.wait_closed()
+
+    async def ask() -> Any:
+        async with await asyncio.start_server(ends, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/invoke"
+            return await asyncio.to_thread(LambdaHost().execute, {}, {}, url, "r-1")
+
+    assert asyncio.run(ask())["body"]["errorType"] == "Runtime.HandlerError"
 
 
 def test_a_host_that_is_gone_is_a_functions_error() -> None:

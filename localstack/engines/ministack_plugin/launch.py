@@ -18,5 +18,6 @@ from ministack.app import main  # type: ignore[import-untyped]
 
 if __name__ == "__main__":
     register()
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # half the work of the sockets
+    # Everything of the local cloud waits for this process; its sockets cost it less this way.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     main()

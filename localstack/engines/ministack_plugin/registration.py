@@ -1,9 +1,10 @@
 """Puts our resource types into the tables from which MiniStack's CloudFormation works.
 
 MiniStack has no plugin interface; these tables are where its own types stand. Beside them it gets
-what AWS does and it does not: numbers in lines of a log become metrics. What is needed of it is
-named here and checked at the start, so that a version without it is refused with words and does
-not fail in the middle of a deploy.
+what AWS does and it does not: numbers in lines of a log become metrics. And it says when a function
+was changed, for who runs functions without asking it. What is needed of it is named here and
+checked at the start, so that a version without it is refused with words and does not fail in the
+middle of a deploy.
 """
 
 import os
