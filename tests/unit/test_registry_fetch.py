@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from modelport.errors import BackendError
 from modelport.manifest import File, digest_of
+from modelport.registry import blobs
 from modelport.registry.blobs import StoredSource
 from modelport.registry.memory import MemoryRegistry, MemoryStore
 
@@ -84,6 +86,41 @@ def test_the_s3_registry_needs_botocore_and_nothing_of_the_cli() -> None:
 def test_the_registry_over_a_store_needs_no_aws_at_all() -> None:
     shown = python("import sys, modelport.registry.memory; print(*sys.modules)").split()
     assert {"boto3", "botocore", "numpy"}.isdisjoint(shown)
+
+
+class Flushed(io.BytesIO):
+    """Bytes that count as written once they are flushed to where ``descriptor`` leads."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self.flushed = 0
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+
+def test_a_large_file_is_given_to_the_disk_while_it_is_written(tmp_path: Path) -> None:
+    with (tmp_path / "disk").open("wb") as disk:
+        large, small = Flushed(disk.fileno()), Flushed(disk.fileno())
+        blobs.write(large, [b"abc"] * 9, every=10)
+        blobs.write(small, [b"abc"] * 3, every=10)
+    assert (large.getvalue(), small.getvalue()) == (b"abc" * 9, b"abc" * 3)
+    assert 1 <= large.flushed <= 2
+    assert small.flushed == 0
+
+
+def test_what_the_disk_refuses_meanwhile_is_raised() -> None:
+    reading, writing = os.pipe()  # Nothing that could be synced.
+    try:
+        with pytest.raises(OSError, match="Invalid argument"):
+            blobs.write(Flushed(writing), [b"abc"] * 4, every=10)
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_what_is_sent_on_is_never_held_whole() -> None:

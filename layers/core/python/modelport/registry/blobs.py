@@ -10,7 +10,7 @@ import hashlib
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +35,8 @@ _CHUNK = 1 << 20
 #: network takes. What is under way at once, and so in memory, is at most all the threads' ranges.
 RANGE = 8 << 20
 THREADS = 6
+#: So many bytes of a file are given to the disk at once while it is written.
+SYNC = 32 << 20
 
 # --- to the registry ------------------------------------------------------------------------------
 
@@ -167,7 +169,30 @@ def changed(file: File, expected: str, got: str) -> IntegrityError:
 def fetch(store: Store, file: File, to: Path, progress: Progress) -> None:
     """Download ``file`` to ``to``: all of it, verified and on disk, or nothing."""
     with whole_file(to, file.size) as handle:
-        handle.writelines(read(store, file, progress))
+        write(handle, read(store, file, progress))
+
+
+def write(handle: BinaryIO, chunks: Iterable[bytes], every: int = SYNC) -> None:
+    """Write ``chunks``, while the disk is made to take what was written ``every`` so many bytes.
+
+    Else it would begin when the file is synced at the end, with nothing left to do beside it.
+    """
+    waiting, syncing = 0, None
+    with ThreadPoolExecutor(1) as disk:
+        for chunk in chunks:
+            handle.write(chunk)
+            waiting += len(chunk)
+            if waiting >= every and (syncing is None or syncing.done()):
+                _end(syncing)
+                handle.flush()
+                waiting, syncing = 0, disk.submit(os.fsync, handle.fileno())
+    _end(syncing)
+
+
+def _end(syncing: Future[None] | None) -> None:
+    """Raise what the disk said: it says so only once."""
+    if syncing is not None:
+        syncing.result()
 
 
 def read(store: Store, file: File, progress: Progress) -> Iterator[bytes]:
