@@ -14,11 +14,11 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from time import monotonic, thread_time_ns
 
 from modelport.envelope import REFERENCE, Handler, Request, Response
 from modelport.errors import ModelportError, ModelTimeoutError, PayloadTooLargeError
+from modelport.records import record
 from modelport.sagemaker_envelope import HEADER as ATTRIBUTES
 from modelport.sagemaker_envelope import wrap
 
@@ -46,7 +46,7 @@ _TIMER_S = 0.005
 _LIMIT_HINT = "send fewer rows per request, or raise SAGEMAKER_MAX_PAYLOAD_IN_MB"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Deadline:
     """How long a caller waits, and who hears that none got an answer for so long.
 

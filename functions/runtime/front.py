@@ -6,8 +6,8 @@ import, because the parent process imports it too: no event loop, no threads, no
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
@@ -31,7 +31,7 @@ class RequestIds:
 
     def __init__(self) -> None:
         """Half of each id is random and this process's own, half counts: one draw for all."""
-        self._start = secrets.token_hex(8)
+        self._start = os.urandom(8).hex()
         self._count = count(1)
 
     def new(self) -> str:

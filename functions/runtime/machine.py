@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
+from os.path import join
+
+from modelport.records import record
 
 from functions.runtime.providers import cuda_installed, gpu_present
 
@@ -20,9 +22,10 @@ _LINUX = sys.platform == "linux"
 WORKER_BYTES = 128 * 2**20
 #: Weights are read and, unless the version says otherwise, kept once more in packed form.
 COPIES = 2
+Folder = str | PathLike[str]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Machine:
     """CPUs (at least 1), memory in bytes if it is limited or known, and whether a GPU is used."""
 
@@ -31,7 +34,7 @@ class Machine:
     gpu: bool = False
 
     @classmethod
-    def here(cls, root: Path = Path("/")) -> Machine:
+    def here(cls, root: Folder = "/") -> Machine:
         """This container."""
         cpus, memory = limits(root)
         schedulable = len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
@@ -40,7 +43,7 @@ class Machine:
         )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Share:
     """Worker processes, and the threads a model may use in each."""
 
@@ -66,7 +69,7 @@ def share(
     return Share(asked, threads or max(1, machine.cpus // asked))
 
 
-def limits(root: Path = Path("/")) -> tuple[float, int | None]:
+def limits(root: Folder = "/") -> tuple[float, int | None]:
     """CPUs and bytes that the cgroups of this process allow; infinite CPUs where none are set."""
     cpus, memory = [float("inf")], []
     for folder in _cgroups(root):
@@ -74,7 +77,7 @@ def limits(root: Path = Path("/")) -> tuple[float, int | None]:
         if quota is not None:
             cpus.append(quota)
         for name in ("memory.max", "memory.limit_in_bytes"):
-            bytes_ = _number(folder / name)
+            bytes_ = _number(join(folder, name))
             if bytes_ is not None and bytes_ < 2**60:  # version 1 writes "unlimited" as a huge one
                 memory.append(bytes_)
     physical = _physical(root)
@@ -83,40 +86,43 @@ def limits(root: Path = Path("/")) -> tuple[float, int | None]:
     return min(cpus), min(memory, default=None)
 
 
-def _cgroups(root: Path) -> Iterator[Path]:
+def _cgroups(root: Folder) -> Iterator[str]:
     """The folders of this process's cgroups and all above them, in both versions."""
-    base = root / "sys" / "fs" / "cgroup"
-    for line in _text(root / "proc" / "self" / "cgroup").splitlines():
+    base = join(root, "sys/fs/cgroup")
+    for line in _text(join(root, "proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
         # Inside a container the path may be the host's; then only the mount's own root exists.
-        for mount in (base / controllers, base) if controllers else (base, base / "unified"):
+        for mount in (
+            (join(base, controllers), base) if controllers else (base, join(base, "unified"))
+        ):
             parts = [part for part in path.split("/") if part]
             for length in range(len(parts), -1, -1):
-                yield mount.joinpath(*parts[:length])
+                yield join(mount, *parts[:length])
 
 
-def _quota(folder: Path) -> float | None:
-    both = _text(folder / "cpu.max").split()
+def _quota(folder: str) -> float | None:
+    both = _text(join(folder, "cpu.max")).split()
     if len(both) == 2 and both[0].isdigit():
         return max(1.0, int(both[0]) / int(both[1]))
-    quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+    quota, period = (_number(join(folder, f"cpu.cfs_{name}_us")) for name in ("quota", "period"))
     return max(1.0, quota / period) if quota and period else None
 
 
-def _physical(root: Path) -> int | None:
-    for line in _text(root / "proc" / "meminfo").splitlines():
+def _physical(root: Folder) -> int | None:
+    for line in _text(join(root, "proc/meminfo")).splitlines():
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     return None
 
 
-def _number(path: Path) -> int | None:
+def _number(path: str) -> int | None:
     text = _text(path).strip()
     return int(text) if text.isdigit() else None
 
 
-def _text(path: Path) -> str:
+def _text(path: str) -> str:
     try:
-        return path.read_text()
+        with open(path) as file:
+            return file.read()
     except OSError:
         return ""

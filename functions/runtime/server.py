@@ -15,12 +15,11 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelport.errors import InvalidSettingError, ModelportError
 from modelport.manifest import Manifest
+from modelport.records import record
 from modelport.settings import RuntimeSettings
 
 from functions.runtime.identity import identity_headers
@@ -43,7 +42,7 @@ USAGE = "usage: python -m functions.runtime.server [serve]"
 _LEVELS = {"10": "DEBUG", "20": "INFO", "30": "WARNING", "40": "ERROR", "50": "CRITICAL"}
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ServerSettings:
     """Where to listen, how large a body may be, how many workers, in the platforms' own variables.
 
@@ -102,7 +101,7 @@ def labels_of(runtime: RuntimeSettings) -> dict[str, str]:
     return {"model": runtime.model, "version": str(runtime.version)}
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Spawner:
     """Starts worker processes that share the metrics' memory.
 
@@ -220,7 +219,8 @@ def _supervise(
 def _share(runtime: RuntimeSettings, settings: ServerSettings) -> Share:
     """Workers and threads, as machine, version and operator have it."""
     try:
-        manifest = Manifest.from_bytes((Path(runtime.bundle_dir) / "manifest.json").read_bytes())
+        with open(os.path.join(runtime.bundle_dir, "manifest.json"), "rb") as file:
+            manifest = Manifest.from_bytes(file.read())
     except (OSError, ModelportError):
         return Share(1, 1)  # the worker that reads it again says what is wrong
     said = manifest.settings

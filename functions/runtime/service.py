@@ -14,10 +14,10 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from modelport.manifest import Batching
+from modelport.records import record
 
 from functions.runtime.application import THREADS, Application, Deadline
 from functions.runtime.batching import Batcher
@@ -49,7 +49,7 @@ class Connection(Protocol):
         """Close now."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Limits:
     """What one worker takes on: bytes of a body, seconds to drain and for one request."""
 

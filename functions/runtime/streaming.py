@@ -13,11 +13,11 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import orjson
 from modelport.envelope import Handler, Request, Response, Stream
+from modelport.records import record
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Outlet(Protocol):
         """There are no more pieces."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Pace:
     """How long a piece may take, what is said of one that takes longer, and who hears of others."""
 

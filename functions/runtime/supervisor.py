@@ -16,6 +16,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from modelport.records import record
+
 from functions.runtime.doorman import LOADING, Doorman
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class Worker:
     ready_at: float | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Patience:
     """How long to wait for what, in seconds."""
 

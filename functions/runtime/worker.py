@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from time import monotonic
 
 from modelport.errors import ModelportError
@@ -117,7 +116,7 @@ def _load(
 
 def _batching(plane: DataPlane, runtime: RuntimeSettings) -> Batching | None:
     """What is in force: only what is asked for and does no harm to this model's answers."""
-    manifest = read_manifest(Path(runtime.bundle_dir))
+    manifest = read_manifest(runtime.bundle_dir)
     batching = in_force(manifest.settings.batching, runtime)
     if batching is None:
         return None
