@@ -3,8 +3,8 @@
 Every round starts a local cloud, deploys a tiny model and asks it in turn; the first version comes
 from its commit, unpacked below `.local/bench` and runs with this interpreter, the installed
 emulator and the installed `cdk`. What is asked and who asks are the same. Stages are differences of
-medians of one cloud: asked through the gateway, the router's function invoked, and what the logs of
-both functions say, the router's of its wait for the other one too.
+medians of the same requests: what the caller waits, and what the logs of both functions say, the
+router's of its wait for the other one too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 from urllib.parse import urlsplit
 
 from tests.bench.figures import OURS, Figure, Target
@@ -34,6 +33,7 @@ from tests.support.local_cloud import read_environment
 from tests.support.runtime_bundles import DOUBLE
 
 FIRST, COMMIT = "first version", "be6b3a9"  # the first with which the main job ran to its end
+DURATION = r"\tDuration: ([\d.]+) ms"
 MODEL, FUNCTION, ROUTER = "double", "modelport-local-double-v1", "modelport-local-router"
 PATH = f"/v1/models/{MODEL}:predict"
 ASKED, ANSWER = b'{"instances":[[1.0,2.0]]}', {"predictions": [[2.0, 4.0]]}
@@ -133,25 +133,24 @@ def stages(environment: Mapping[str, str], home: Path, calls: int) -> dict[str, 
     """Milliseconds of a warm request by where they are spent; they add up to the whole."""
     with closing(Caller(environment["MODELPORT_ENDPOINT"])) as call:
         whole = median_ms(call, calls)
-    where, path = environment["AWS_ENDPOINT_URL"], f"/2015-03-31/functions/{ROUTER}/invocations"
-    # Not by boto3: it takes longer than everything that is measured here.
-    with closing(Caller(where, path, json.dumps(event_of()).encode())) as call:
-        router = median_ms(call.ask, calls)
-    log = (home / f"logs/functions/{FUNCTION}.log").read_text()
-    duration, model = (
-        median(float(value) for value in re.findall(pattern, log)[-calls:])
-        for pattern in (r"\tDuration: ([\d.]+) ms", r'"model_ms":([\d.]+)')
-    )
-    own, backend = router_ms((home / f"logs/functions/{ROUTER}.log").read_text(), calls)
+    logs = {each: (home / f"logs/functions/{each}.log").read_text() for each in (ROUTER, FUNCTION)}
+    router, function = (median_of(DURATION, logs[each], calls) for each in (ROUTER, FUNCTION))
+    model = median_of(r'"model_ms":([\d.]+)', logs[FUNCTION], calls)
+    own, backend = router_ms(logs[ROUTER], calls)
     return {
-        "stage: gateway": whole - router,
+        "stage: gateway and the router's host": whole - router,
         "stage: router": own,
-        "stage: Lambda and the router's host": router - own - backend,
-        "stage: the function's host": backend - duration,
-        "stage: runtime around the model": duration - model,
+        "stage: runtime around the router": router - own - backend,
+        "stage: the function's host": backend - function,
+        "stage: runtime around the model": function - model,
         "stage: model": model,
         "stage: whole": whole,
     }
+
+
+def median_of(pattern: str, log: str, calls: int) -> float:
+    """Median of a number in the last lines of a log that have it."""
+    return median(float(value) for value in re.findall(pattern, log)[-calls:])
 
 
 def router_ms(log: str, calls: int) -> tuple[float, float]:
@@ -160,24 +159,6 @@ def router_ms(log: str, calls: int) -> tuple[float, float]:
     own: list[float] = [line["duration_ms"] - line["backend_ms"] for line in lines]
     backend: list[float] = [line["backend_ms"] for line in lines]
     return median(own), median(backend)
-
-
-def event_of() -> dict[str, Any]:
-    """The request as an HTTP API hands it to the router."""
-    return {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": PATH,
-        "rawQueryString": "",
-        "headers": {"content-type": "application/json", "host": "localhost"},
-        "requestContext": {
-            "http": {"method": "POST", "path": PATH, "sourceIp": "127.0.0.1"},
-            "requestId": "bench",
-            "stage": "$default",
-        },
-        "body": ASKED.decode(),
-        "isBase64Encoded": False,
-    }
 
 
 def round_of(tree: Path, plan: Plan, *, split: bool) -> dict[str, float]:
