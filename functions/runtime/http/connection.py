@@ -59,7 +59,7 @@ class HttpConnection(asyncio.Protocol):
         self._phase = Phase.REQUEST
         #: For how long it has waited.
         self._seconds = 0
-        #: The head that the next two were found out for: the caller's own id, and which way it goes.
+        #: The head that the next two were found out for: the caller's own id, and its way.
         self._known: Head | None = None
         self._id, self._quick = "", False
         self._task: asyncio.Task[None] | None = None
