@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from modelport.lambda_runtime.handlers import Handler
+from functools import partial
 
 
 def poll(name: str, environ: MutableMapping[str, str]) -> None:
@@ -26,10 +23,4 @@ def poll(name: str, environ: MutableMapping[str, str]) -> None:
     from modelport.lambda_runtime.handlers import handler_named
     from modelport.lambda_runtime.loop import run
 
-    def made() -> Handler:
-        try:
-            return handler_named(name)
-        finally:
-            gc.enable()  # ours has done so, others know nothing of it
-
-    run(made, environ, read)
+    run(partial(handler_named, name), environ, read)

@@ -7,6 +7,7 @@ awslambdaric lacks.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import sys
@@ -67,6 +68,7 @@ def serve(
     read: Reader = loads,
 ) -> NoReturn:
     """Answer events until the process is ended; raises ConnectionError when Lambda is gone."""
+    gc.enable()  # a start may have put that off, and not every handler knows of it
     while True:
         invocation = api.next()
         log.request_id = invocation.request_id
