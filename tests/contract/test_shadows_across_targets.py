@@ -76,9 +76,7 @@ def planes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Handler]:
     return found
 
 
-NOW = datetime.now(UTC).isoformat()
-_ASKED = Request("POST", f"/v1/models/{MODEL}:predict", {}, b"{}", "id")
-FIRST = ShadowCall.of(MODEL, LIVE, SHADOW, _ASKED, Response(200), NOW).to_text()
+ASKED = Request("POST", f"/v1/models/{MODEL}:predict", {}, b"{}", "id")
 
 
 class Context:
@@ -145,7 +143,9 @@ def worker(aws: str, routes: Routes, sagemaker: SageMakerApi) -> Worker:
         environment.setenv("AWS_ENDPOINT_URL", aws)
         environment.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", sagemaker.url)
         worker = build(WorkerSettings(BUCKET, "test").to_env())
-        event = {"Records": [{"messageId": "1", "receiptHandle": "1", "body": FIRST}]}
+        now = datetime.now(UTC).isoformat()  # the worker asks nobody about a call that is too old
+        first = ShadowCall.of(MODEL, LIVE, SHADOW, ASKED, Response(200), now).to_text()
+        event = {"Records": [{"messageId": "1", "receiptHandle": "1", "body": first}]}
         worker(event, Context())  # the endpoint's client is made for the first who asks it
     return worker
 
