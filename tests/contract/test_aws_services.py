@@ -353,7 +353,7 @@ def test_what_only_boto3_can_do_is_done_by_boto3(
 
 # --- a container's credentials --------------------------------------------------------------------
 
-SOON = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+SOON = (datetime.now(UTC) + timedelta(hours=12)).strftime("%Y-%m-%dT%H:%M:%SZ")
 GIVEN = {"AccessKeyId": "K", "SecretAccessKey": "hidden", "Token": "hidden-too", "Expiration": SOON}
 
 
