@@ -18,9 +18,11 @@ PATIENCE_S = 30.0
 class Wire(asyncio.Transport):
     """What a connection writes; the test says what is ``unsent``, as if its caller read slowly."""
 
+    protocol: asyncio.BaseProtocol
+
     def __init__(self) -> None:
         super().__init__()
-        self.written = b""
+        self.written = self.arrived = b""
         self.closed = self.aborted = self.ended = False
         self.reading = True
         self.unsent = 0
@@ -54,6 +56,31 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None:
         assert not self.reading
         self.reading = True
+        asyncio.get_running_loop().call_soon(self.read)
+
+    def read(self) -> None:
+        """Give the protocol what has arrived, as far as it wants to read."""
+        while self.arrived and self.reading:
+            if isinstance(self.protocol, asyncio.BufferedProtocol):
+                size = self._read_into(self.protocol)
+                self.arrived = self.arrived[size:]
+                self.protocol.buffer_updated(size)
+            else:
+                assert isinstance(self.protocol, asyncio.Protocol)
+                data, self.arrived = self.arrived, b""
+                self.protocol.data_received(data)
+
+    def _read_into(self, protocol: asyncio.BufferedProtocol) -> int:
+        buffer = protocol.get_buffer(-1)
+        assert isinstance(buffer, memoryview)
+        assert buffer, "there is no room"
+        data = self.arrived[: len(buffer)]
+        buffer[: len(data)] = data
+        return len(data)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert not self.reading, "a transport that reads goes on as before"
+        self.protocol = protocol
 
 
 class Caller:
@@ -63,10 +90,12 @@ class Caller:
         self.wire = Wire()
         self.connections: set[Any] = set()
         self.connection = HttpConnection(application, Clock(), self.connections)
+        self.wire.protocol = self.connection
         self.connection.connection_made(self.wire)
 
     def send(self, data: bytes) -> None:
-        self.connection.data_received(data)
+        self.wire.arrived += data
+        self.wire.read()
 
     async def answers(self, count: int, methods: Sequence[str] = ()) -> list[Response]:
         """The answers, once there are so many or the connection has ended."""
@@ -78,7 +107,7 @@ class Caller:
         raise AssertionError(f"{len(found)} of {count} answers: {self.wire.written!r}")
 
     def leave(self) -> None:
-        self.connection.connection_lost(None)
+        self.wire.protocol.connection_lost(None)
 
 
 def exchanged(application: Application, *sent: bytes) -> list[Response]:

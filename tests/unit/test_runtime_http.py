@@ -15,7 +15,7 @@ from modelport.envelope import Request, Response, Stream
 from functions.runtime.application import Application
 from functions.runtime.http import answers, heads
 from functions.runtime.http.arrivals import BODY_S, HEAD_S, KEEP_ALIVE_S, SLOWEST, Arrivals
-from functions.runtime.http.bodies import MOST_LINE, MOST_TRAILERS, Chunked, ChunkError
+from functions.runtime.http.bodies import LARGE, MOST_LINE, MOST_TRAILERS, Chunked, ChunkError
 from functions.runtime.http.connection import AHEAD, IN_A_ROW, LINGER_S, STALL_S
 from functions.runtime.http.heads import HeadError, read
 from tests.support.runtime_connections import Caller, asked, chunked, exchanged, read_answers
@@ -194,16 +194,16 @@ def test_chunks_that_are_none_are_400(body: bytes, application: Application) -> 
 def test_extensions_and_trailers_of_chunks_are_read_over() -> None:
     body = Chunked(MOST)
     sent = b"2;name=value\r\nab\r\n1 \r\nc\r\n0\r\nlater: x\r\n\r\nGET"
-    assert body.feed(sent) == b"GET"
+    assert sent[body.feed(sent, 0) :] == b"GET"
     assert body.whole() == b"abc"
 
 
 def test_small_pieces_cost_no_more_than_what_they_hold() -> None:
     body = Chunked(MOST)
     for _ in range(5000):
-        assert body.feed(b"1\r\nx\r\n") is None
+        assert body.feed(b"1\r\nx\r\n", 0) == -1
     assert len(body._pieces) <= 1100
-    assert body.feed(b"0\r\n\r\n") == b""
+    assert body.feed(b"0\r\n\r\n", 0) == 5
     assert body.whole() == b"x" * 5000
 
 
@@ -294,6 +294,97 @@ def test_head_gets_no_body(application: Application) -> None:
         caller.send(asked(b"ab", method="HEAD") + asked(b"c", method="GET"))
         first, second = await caller.answers(2, ("HEAD", "GET"))
         assert (first.headers["content-length"], first.body, second.body) == ("2", b"", b"c")
+
+    on_loop(run())
+
+
+# --- large bodies ---------------------------------------------------------------------------------
+
+SIZES = st.sampled_from([1, 100, AHEAD, LARGE - 1, LARGE, LARGE + 1, LARGE + 100, MOST, MOST + 1])
+
+
+@given(SIZES, st.lists(st.sampled_from([1, 40, 500, LARGE, MOST]), max_size=4))
+def test_large_bodies_land_whole_however_they_come(size: int, cuts: list[int]) -> None:
+    async def run() -> None:
+        made = Application({}, MOST)
+        made.ready(echoed)
+        caller = Caller(made)
+        body = bytes(range(251)) * (size // 251 + 1)
+        bodies = [body[:size], b"between", body[:size][::-1], b""]
+        stream = b"".join(map(asked, bodies))
+        for cut in [*cuts, *cuts, len(stream)]:
+            caller.send(stream[:cut])
+            stream = stream[cut:]
+        if size <= MOST:
+            found = await caller.answers(len(bodies))
+            assert [answer.body for answer in found] == bodies
+            assert caller.wire.protocol is caller.connection
+        else:
+            assert [answer.status for answer in await caller.answers(1)] == [413]
+        caller.leave()
+        made.close()
+
+    on_loop(run())
+
+
+def test_room_is_all_that_is_still_to_come() -> None:
+    arrivals = Arrivals(MOST)
+    arrivals.feed(HEAD + b"content-length: 99999\r\n\r\nbegins")
+    assert arrivals.next() is None
+    room = arrivals.room()
+    assert room is not None
+    assert len(room) == 99999 - len(b"begins")
+    assert arrivals.room() is None, "it is given out once"
+    room[:4] = b"goes"
+    assert not arrivals.landed(4)
+    assert arrivals.next() is None
+    room[4:] = b"!" * (len(room) - 4)
+    assert arrivals.landed(len(room) - 4)
+    body = arrivals.next()
+    assert body is not None
+    assert body[:12] == b"beginsgoes!!"
+    assert arrivals.idle
+
+
+def test_a_large_body_waits_for_a_slow_reader_as_others_do(application: Application) -> None:
+    async def run() -> None:
+        caller = Caller(application)
+        sent = asked(b"x" * MOST)
+        caller.send(sent[:100])
+        caller.connection.pause_writing()
+        caller.send(sent[100:])
+        await asyncio.sleep(0.01)
+        assert caller.wire.written == b""
+        caller.connection.resume_writing()
+        assert [len(answer.body) for answer in await caller.answers(1)] == [MOST]
+
+    on_loop(run())
+
+
+def test_who_leaves_amid_a_large_body_is_forgotten(application: Application) -> None:
+    async def run() -> None:
+        caller = Caller(application)
+        caller.send(asked(b"x" * MOST)[:-1])
+        assert caller.connections
+        caller.leave()
+        assert not caller.connections
+        assert caller.wire.written == b""
+
+    on_loop(run())
+
+
+def test_who_is_refused_amid_a_large_body_may_send_it_to_its_end(application: Application) -> None:
+    async def run() -> None:
+        caller = Caller(application)
+        sent = asked(b"x" * MOST)
+        caller.send(sent[:-9])
+        for _ in range(BODY_S + MOST // SLOWEST):
+            caller.connection.tick()
+        assert [answer.status for answer in read_answers(caller.wire.written)] == [408]
+        caller.send(sent[-9:] + asked(b"and more"))
+        await asyncio.sleep(0.01)
+        assert caller.wire.protocol is caller.connection
+        assert len(read_answers(caller.wire.written)) == 1
 
     on_loop(run())
 

@@ -67,20 +67,31 @@ class Arrivals:
 
         Raises `HeadError`, `TooLargeError` and `ChunkError`; nothing can be read after that.
         """
+        at = 0
         if self._body is None:
-            if not self._find_head():
+            at = self._find_head()
+            if not at:
                 return None
             assert self.head is not None
             if self.head.length == 0:
+                self._ahead = self._ahead[at:]
                 return b""
             self._body = self._expected(self.head)
         data, self._ahead = self._ahead, b""
-        rest = self._body.feed(data)
-        if rest is None:
+        end = self._body.feed(data, at)
+        if end < 0:
             return None
         whole = self._body.whole()
-        self._body, self._ahead = None, rest
+        self._body, self._ahead = None, data[end:]
         return whole
+
+    def room(self) -> memoryview | None:
+        """Where what is to come of a large body may be written; None if not, or once given."""
+        return self._body.room() if self._body is not None else None
+
+    def landed(self, count: int) -> bool:
+        """So many bytes more were written to the `room`; whether it is full."""
+        return self._body is not None and self._body.landed(count)
 
     def asks_to_continue(self) -> bool:
         """Whether the caller waits for a word before it sends the body."""
@@ -94,8 +105,8 @@ class Arrivals:
             raise TooLargeError(head.length)
         return Counted(head.length, self._most)
 
-    def _find_head(self) -> bool:
-        """Take a head out of what is there; whether there was one."""
+    def _find_head(self) -> int:
+        """Read the head that what is there begins with: where it ends, or 0 if it does not."""
         while self._ahead.startswith(b"\r\n"):  # some clients end a body with a line too many
             self._ahead = self._ahead[2:]
         end = self._ahead.find(b"\r\n\r\n", 0, heads.MOST_BYTES) + 4
@@ -104,11 +115,11 @@ class Arrivals:
                 raise HeadError(431, f"the head is larger than {heads.MOST_BYTES} bytes")
             if heads.begins_wrong(self._ahead[:_BEGINNING]):
                 raise HeadError(400, "not an HTTP request")
-            return False
-        raw, self._ahead = self._ahead[:end], self._ahead[end:]
+            return 0
+        raw = self._ahead[:end]
         if self.head is None or self.head.raw != raw:
             self._whole = 0
             self.head = head = heads.read(raw)
             if head.length is not None and head.length <= self._most:
                 self._whole = len(raw) + head.length
-        return True
+        return end

@@ -22,6 +22,7 @@ from functions.runtime.http.arrivals import Arrivals
 from functions.runtime.http.bodies import ChunkError, TooLargeError
 from functions.runtime.http.departures import Departures
 from functions.runtime.http.heads import Head, HeadError
+from functions.runtime.http.landing import Landing
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class HttpConnection(asyncio.Protocol):
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
-        if self._phase is Phase.REQUEST and (self._arrivals.ahead or self._paused):
+        if self._phase is Phase.REQUEST and (self._paused or not self._arrivals.idle):
             self._loop.call_soon(self._advance)
 
     # --- what the server calls --------------------------------------------------------------------
@@ -167,6 +168,13 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._loop.call_soon(self._advance)
         self._read_on(self._arrivals.ahead <= AHEAD)
+        if (room := self._arrivals.room()) is not None:
+            Landing(self._transport, self, room, self._landed)
+
+    def _landed(self, count: int) -> None:
+        """So many bytes of a body were read right into its room."""
+        if self._phase is not Phase.END and self._arrivals.landed(count):
+            self._advance()
 
     def _read_on(self, wanted: bool) -> None:
         """Read from the socket, or leave it to the kernel to slow the caller down."""
