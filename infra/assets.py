@@ -44,13 +44,14 @@ class Assets:
 
 def stage(repository: Path, into: Path, *, deps_layer: Path, python: str) -> Assets:
     """Copy the sources below ``into`` in the layout Lambda expects."""
+    interpreter = bytecode.interpreter(python)
     core = into / "core"
     _copy(
         repository / "layers/core/python/modelport",
         core / "python/modelport",
         shutil.ignore_patterns("__pycache__", *NOT_SHIPPED),
     )
-    _compile(core / "python", "/opt/python", python)
+    _compile(core / "python", "/opt/python", interpreter)
     functions = {}
     for name in _FUNCTIONS:
         functions[name] = into / name
@@ -60,7 +61,7 @@ def stage(repository: Path, into: Path, *, deps_layer: Path, python: str) -> Ass
             shutil.ignore_patterns("__pycache__"),
         )
         shutil.copy(repository / "functions/__init__.py", into / name / "functions/__init__.py")
-        _compile(into / name, "/var/task", python)
+        _compile(into / name, "/var/task", interpreter)
     return Assets(core, deps_layer, **functions)
 
 
@@ -77,7 +78,7 @@ def deps_layer(requirements: Path, kept: Path, *, python: str, architecture: str
         fresh = Path(scratch) / "layer"
         (fresh / "python").mkdir(parents=True)
         _install(requirements, fresh / "python", python, architecture)
-        _compile(fresh / "python", "/opt/python", python)
+        _compile(fresh / "python", "/opt/python", bytecode.interpreter(python))
         if not layer.exists():
             os.replace(fresh, layer)
     return layer
@@ -91,9 +92,8 @@ def _install(requirements: Path, target: Path, python: str, architecture: str) -
         raise InvalidSettingError("layers/deps", str(requirements), error.message) from error
 
 
-def _compile(folder: Path, runs_at: str, python: str) -> None:
+def _compile(folder: Path, runs_at: str, interpreter: str | None) -> None:
     """Where the functions' Python is not at hand, sources alone are shipped: right, but slower."""
-    interpreter = bytecode.interpreter(python)
     if interpreter is not None:
         bytecode.write(folder, runs_at, interpreter)
 

@@ -1,4 +1,4 @@
-"""Other people's rules: cdk-nag's AwsSolutions, cfn-lint, and CloudFormation's own limits."""
+"""Other people's rules: cdk-nag's AwsSolutions, the CDK's own, and cfn-lint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from aws_cdk import App, Stack, Validations
+from aws_cdk import App, CfnResource, Stack, Validations
 from aws_cdk import aws_s3 as s3
 from cdk_nag import AwsSolutionsChecks
 from modelport.deployments import Deployments
@@ -18,7 +18,7 @@ from tests.support.synthesis import ENDPOINTS, ENVIRONMENTS, VERSIONS, Synthesis
 
 
 def review(app: App) -> None:
-    """Synthesise under cdk-nag; raises when a finding is not accepted."""
+    """Synthesise under cdk-nag and the CDK's rules; raises when a finding is not accepted."""
     Validations.of(app).add_plugins(AwsSolutionsChecks(app, verbose=True))
     app.synth()
 
@@ -27,15 +27,22 @@ def review(app: App) -> None:
 def test_every_finding_is_fixed_or_accepted_with_a_reason(
     environment: str, assets: Assets, tmp_path: Path
 ) -> None:
-    app = new_app(str(tmp_path))
+    app = new_app(str(tmp_path), validates=True)
     text = ENVIRONMENTS[environment] + VERSIONS + ENDPOINTS
     add_stacks(app, Deployments.parse(text, Path("deployments.toml")), assets)
     review(app)
 
 
 def test_the_review_refuses_an_unprotected_bucket(tmp_path: Path) -> None:
-    app = new_app(str(tmp_path))
+    app = new_app(str(tmp_path), validates=True)
     s3.Bucket(Stack(app, "careless"), "Bucket")
+    with pytest.raises(RuntimeError, match="Validation"):
+        review(app)
+
+
+def test_the_review_refuses_a_template_that_cloudformation_would(tmp_path: Path) -> None:
+    app = new_app(str(tmp_path), validates=True)
+    CfnResource(Stack(app, "wrong"), "Queue", type="AWS::SQS::Queue", properties={"Fifo": 1})
     with pytest.raises(RuntimeError, match="Validation"):
         review(app)
 
