@@ -65,8 +65,7 @@ class Counted:
         self._is_given = False
         #: All of it, where it came at once.
         self._at_once: bytes | None = None
-        #: What came of it, where it did not, with room for the rest: a page of memory that
-        #: nothing is written to costs none.
+        #: What came of it, where it did not, with room for the rest.
         self._store: BytesIO | None = None
         self._view = memoryview(b"")
 
@@ -108,9 +107,19 @@ class Counted:
     def _left(self) -> memoryview:
         """What has not come yet."""
         if self._store is None:
-            self._store = BytesIO(bytes(self._length))
+            self._store = BytesIO(_unwritten(self._length))
             self._view = self._store.getbuffer()
         return self._view[self.received :]
+
+
+def _unwritten(length: int) -> bytes:
+    """Bytes for somebody to write to before anybody reads them: zeroing costs as much as a copy."""
+    import ctypes  # only who gets large bodies needs it
+
+    make = ctypes.pythonapi.PyBytes_FromStringAndSize
+    make.argtypes, make.restype = (ctypes.c_void_p, ctypes.c_ssize_t), ctypes.py_object
+    made: bytes = make(None, length)
+    return made
 
 
 class Chunked:
