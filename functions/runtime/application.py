@@ -31,7 +31,7 @@ from functions.runtime.front import (
     scrape,
     still_loading,
 )
-from functions.runtime.inline import Quickness
+from functions.runtime.inline import ALONE_NS, LIMIT_NS, Quickness
 from functions.runtime.metrics import Metrics
 from functions.runtime.streaming import Generating, Outlet, Pace, generates
 from functions.runtime.turn import Turn
@@ -90,7 +90,7 @@ class Application:
         self._gather: Callable[[Request], Awaitable[Response]] | None = None
         self._runs_script: Callable[[Request], bool] = lambda request: False
         self._generating: Generating | None = None
-        self._quickness = Quickness()
+        self._quickness = Quickness(LIMIT_NS if threads > 1 else ALONE_NS)
         self._finished_at = -math.inf
         self._watchdog = Watchdog(deadline.seconds, self._hung) if deadline else None
         #: What runs on the loop, and how its caller can be told of it while the loop hangs.

@@ -2,15 +2,18 @@
 
 Going to a thread and back costs several times what a small model does. What runs on the loop keeps
 everybody else waiting, so a version has to show first, in threads, that bodies of about this size
-take less than `LIMIT_NS`. On the loop it may take so long on average: a run that the machine held
-up is made good by those after it, but runs that owe `ALLOWED_NS` together are a slow version's, and
-it has to show its quickness anew, for twice as long. This module only decides; it runs nothing.
+take less than `LIMIT_NS`; `ALONE_NS` where a thread would have no CPU of its own to go to. On the
+loop it may take so long on average: a run that the machine held up is made good by those after it,
+but runs that owe `ALLOWED_NS` together are a slow version's, and it has to show its quickness anew,
+for twice as long. This module only decides; it runs nothing.
 """
 
 from __future__ import annotations
 
 #: What others may be kept waiting for, about as long as their packets travel.
 LIMIT_NS = 1_000_000
+#: The same for one thread on one CPU: predictions wait for each other anyway, and probes can.
+ALONE_NS = 10_000_000
 #: What a busy machine takes from a run now and then: a few turns of its scheduler.
 ALLOWED_NS = 20_000_000
 #: Quick runs in a row that show it.

@@ -28,8 +28,6 @@ from functions.runtime.model import OnnxModel
 from functions.runtime.prediction_summary import HEADER as PREDICTED
 from functions.runtime.statistics import Spent
 
-#: Bytes of a body at most; above, parsing is the cost, and the data plane parses as well.
-MOST_BYTES = 4096
 #: Headers that ask for something that plain answers do not have.
 _ODD = frozenset({"accept-encoding", "content-encoding"})
 
@@ -65,7 +63,7 @@ class StraightPlane:
     def _plain(self, request: Request) -> Response | None:
         plane, body, headers = self._plane, request.body, request.headers
         codec = self._codecs.get((request.path, headers.get("content-type", JSON)))
-        if codec is None or len(body) > MOST_BYTES or plane.is_cold:
+        if codec is None or len(body) > codec.most or plane.is_cold:
             return None
         if request.method != "POST" or not _ODD.isdisjoint(headers):
             return None

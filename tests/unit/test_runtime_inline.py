@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
-from time import monotonic
+from time import monotonic, thread_time_ns
 
 import pytest
 from modelport.envelope import REFERENCE, Request, Response
@@ -139,6 +139,23 @@ def test_what_may_be_more_than_it_looks_or_runs_users_code_never_does(
     application.ready(places, runs_script=lambda request: request.path == "/scripted")
     asyncio.run(repeat(application, asked(b"{}", path, **headers), 3 * TRIALS))
     assert set(places.threads) == {"model"}
+
+
+@pytest.mark.parametrize(("threads", "last"), [(1, "MainThread"), (2, "model")])
+def test_one_thread_on_one_cpu_is_worth_going_to_for_slower_models_only(
+    threads: int, last: str, places: Places
+) -> None:
+    def handle(request: Request) -> Response:
+        begun = thread_time_ns()
+        while thread_time_ns() - begun < 2 * LIMIT_NS:
+            pass
+        return places(request)
+
+    made = Application({}, 1000, threads=threads)
+    made.ready(handle)
+    asyncio.run(repeat(made, asked(b"{}"), 2 * TRIALS))
+    made.close()
+    assert places.threads[-1] == last
 
 
 def test_grpc_and_the_rest_share_what_is_known(application: Application, places: Places) -> None:

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelport.envelope import Request, Response
 
-from functions.runtime.codecs.plain import LENGTH_HEADER, OCTETS
+from functions.runtime.codecs.plain import LENGTH_HEADER, OCTETS, PlainV1
 from functions.runtime.data_plane import DataPlane
 from functions.runtime.loading import load
-from functions.runtime.straight import MOST_BYTES, StraightPlane
+from functions.runtime.straight import StraightPlane
 from tests.support.runtime_bundles import DOUBLE, LOG, SUM, write_bundle
 
 V1, V2 = "/v1/models/demo:predict", "/v2/models/demo/infer"
@@ -131,6 +131,7 @@ def assert_same(world: World, request: Request) -> None:
         raw(bytes(8), [1, 2]),
         raw(b"abcd" * 6, [3, 2], "/v2/models/demo/versions/3/infer"),
         raw(b"\0\0\xc0\x7f" * 2, [1, 2]),  # NaN goes through as it is
+        raw(b"abcd" * 100_000, [50_000, 2]),
     ],
 )
 def test_what_is_plain_takes_the_short_way(double: World, request_: Request) -> None:
@@ -264,8 +265,8 @@ def test_values_that_json_lacks_are_said_the_same_way(log: World, values: list[f
         assert log.took_it(asked({"instances": values}))
 
 
-def test_large_bodies_questions_and_other_methods_take_the_long_way(double: World) -> None:
-    many = {"instances": [[1.25, 2.5]] * (MOST_BYTES // 8)}
+def test_large_texts_questions_and_other_methods_take_the_long_way(double: World) -> None:
+    many = {"instances": [[1.25, 2.5]] * (PlainV1.most // 8)}
     assert not double.took_it(asked(many))
     assert_same(double, asked(many))
     for method in ("GET", "PUT", "HEAD"):

@@ -9,6 +9,7 @@ it does read, and what it writes, is to the byte what that codec would. It must 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ from functions.runtime.tensors import DTYPES, FEW, SAFE, Array, from_json
 PLAIN = frozenset({"FP32", "FP64"})
 #: As `v2_binary` has them, which those who never send raw tensors need not load.
 LENGTH_HEADER, OCTETS = "inference-header-content-length", "application/octet-stream"
+#: Bytes of a body of text at most.
+_MOST_TEXT = 4096
 #: Shapes of answers that are remembered: a caller's rows can be of any number.
 _MOST_SHAPES = 64
 _V2 = frozenset({"inputs"})
@@ -35,6 +38,8 @@ class PlainCodec(Protocol):
 
     protocol: str
     verb: str
+    #: Bytes of a body at most: of a larger one the numbers cost, not what stands around them.
+    most: int
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> Array | None:
         """The tensor, or None; may raise any of numpy's or orjson's errors instead."""
@@ -46,7 +51,7 @@ class PlainCodec(Protocol):
 class PlainV1:
     """``{"instances": [[…]]}`` and ``{"predictions": …}``."""
 
-    protocol, verb = "v1", "predict"
+    protocol, verb, most = "v1", "predict", _MOST_TEXT
     _BEGINS, _ENDS = b'{"instances":', b"}"
 
     def __init__(self, taken: TensorSpec) -> None:
@@ -78,7 +83,7 @@ class PlainV1:
 class PlainV2:
     """``infer`` in JSON, ``data`` last: ``{"inputs":[{"name":…,"shape":…,…,"data":[…]}]}``."""
 
-    protocol, verb = "v2", "infer"
+    protocol, verb, most = "v2", "infer", _MOST_TEXT
 
     def __init__(self, taken: TensorSpec, given: TensorSpec, subject: Subject) -> None:
         """``taken`` and ``given`` are all of the version's tensors."""
@@ -119,7 +124,7 @@ class PlainV2:
 class PlainV2Binary:
     """``infer`` with raw numbers behind the JSON, asked for and answered."""
 
-    protocol, verb = "v2", "infer"
+    protocol, verb, most = "v2", "infer", sys.maxsize
 
     def __init__(self, taken: TensorSpec, given: TensorSpec, subject: Subject) -> None:
         """``taken`` and ``given`` are all of the version's tensors."""
@@ -153,10 +158,10 @@ class PlainV2Binary:
 
     def write(self, array: Array) -> tuple[Headers, bytes] | None:
         """See `PlainCodec`."""
-        raw = array.tobytes()
-        end = b'"parameters":{"binary_data_size":%d}}]}' % len(raw)
+        end = b'"parameters":{"binary_data_size":%d}}]}' % array.nbytes
         head = self._heads.of(array.shape, end)
-        return {"content-type": OCTETS, LENGTH_HEADER: str(len(head))}, head + raw
+        body = b"".join((head, array.data))
+        return {"content-type": OCTETS, LENGTH_HEADER: str(len(head))}, body
 
 
 class _Input:

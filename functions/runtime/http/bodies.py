@@ -7,8 +7,10 @@ sending, reads why; then it is refused. It must not touch a socket.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from io import BytesIO
-from typing import Protocol
+from typing import Protocol, cast
 
 #: How many times its limit a body may be while it is still read and dropped.
 DRAIN_FACTOR = 4
@@ -112,14 +114,18 @@ class Counted:
         return self._view[self.received :]
 
 
-def _unwritten(length: int) -> bytes:
-    """Bytes for somebody to write to before anybody reads them: zeroing costs as much as a copy."""
+@cache
+def _maker() -> Callable[[None, int], bytes]:
     import ctypes  # only who gets large bodies needs it
 
     make = ctypes.pythonapi.PyBytes_FromStringAndSize
     make.argtypes, make.restype = (ctypes.c_void_p, ctypes.c_ssize_t), ctypes.py_object
-    made: bytes = make(None, length)
-    return made
+    return cast(Callable[[None, int], bytes], make)
+
+
+def _unwritten(length: int) -> bytes:
+    """Bytes for somebody to write to before anybody reads them: zeroing costs as much as a copy."""
+    return _maker()(None, length)
 
 
 class Chunked:
