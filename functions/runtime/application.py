@@ -156,7 +156,7 @@ class Application:
         if request.method != "POST" or handle is None:
             return self._aside(request)
         size = len(request.body)
-        if not self._quickness.is_known(size):
+        if self.turn.is_long or not self._quickness.is_known(size):
             return None
         if self._watchdog:
             self._running, self._watchdog.since = (request, tell), started
@@ -164,7 +164,9 @@ class Application:
         self._finished_at = ended = monotonic()
         if self._watchdog:
             self._watchdog.since = 0.0
-        self._quickness.ran_on_loop(size, int((ended - started) * 1e9))
+        took = int((ended - started) * 1e9)
+        self._quickness.ran_on_loop(size, took)
+        self.turn.is_long = took > LIMIT_NS
         return response
 
     def _aside(self, request: Request) -> Response:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 #: What others may be kept waiting for, about as long as their packets travel.
 LIMIT_NS = 1_000_000
-#: The same for one thread on one CPU: predictions wait for each other anyway, and probes can.
+#: The same for one thread on one CPU, where predictions wait for each other anyway, and probes can
+#: wait for one: whoever runs for longer than `LIMIT_NS` is the last of a turn of the loop.
 ALONE_NS = 10_000_000
 #: What a busy machine takes from a run now and then: a few turns of its scheduler.
 ALLOWED_NS = 20_000_000

@@ -1,8 +1,8 @@
 """The short way of a plain prediction: from bytes to bytes in one function.
 
-Nearly all that a small model is asked is one tensor of numbers, spelled as plainly as can be, and
-nearly all it answers is another. What `DataPlane` does for every protocol and every kind of tensor,
-step by step, costs several times such a model's own run. Whatever is odd in any way, an option, a
+Nearly all that models are asked is one tensor of numbers, spelled as plainly as can be, and nearly
+all they answer is another. What `DataPlane` does for every protocol and every kind of tensor, step
+by step, costs several times a small model's own run. Whatever is odd in any way, an option, a
 header that asks for something, a value that needs a second look, an error, is left to the data
 plane, which alone says what that means; both ways give the same answer and the same log line. It
 must not refuse anything.

@@ -34,6 +34,8 @@ class Turn:
         self._holders: list[Holder] = []
         #: When it began; 0.0 while nothing has been made in it.
         self._since = 0.0
+        #: Whether it took long already: what is left to do in it should be quick, or wait.
+        self.is_long = False
 
     def goes_on(self, now: float) -> None:
         """Something is made in it; ``now`` is the monotonic clock's time."""
@@ -54,7 +56,7 @@ class Turn:
             holder.leave_past_loop()
 
     def _end(self) -> None:
-        self._since = 0.0
+        self._since, self.is_long = 0.0, False
         self._let_go()
 
     def _let_go(self) -> None:

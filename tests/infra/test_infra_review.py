@@ -34,7 +34,7 @@ def test_every_finding_is_fixed_or_accepted_with_a_reason(
 
 
 def test_the_review_refuses_an_unprotected_bucket(tmp_path: Path) -> None:
-    app = new_app(str(tmp_path), validates=True)
+    app = new_app(str(tmp_path))
     s3.Bucket(Stack(app, "careless"), "Bucket")
     with pytest.raises(RuntimeError, match="Validation"):
         review(app)

@@ -141,10 +141,9 @@ def test_what_may_be_more_than_it_looks_or_runs_users_code_never_does(
     assert set(places.threads) == {"model"}
 
 
-@pytest.mark.parametrize(("threads", "last"), [(1, "MainThread"), (2, "model")])
-def test_one_thread_on_one_cpu_is_worth_going_to_for_slower_models_only(
-    threads: int, last: str, places: Places
-) -> None:
+def middling(places: Places, threads: int) -> Application:
+    """An application whose model takes twice the usual limit."""
+
     def handle(request: Request) -> Response:
         begun = thread_time_ns()
         while thread_time_ns() - begun < 2 * LIMIT_NS:
@@ -153,9 +152,39 @@ def test_one_thread_on_one_cpu_is_worth_going_to_for_slower_models_only(
 
     made = Application({}, 1000, threads=threads)
     made.ready(handle)
+    return made
+
+
+@pytest.mark.parametrize(("threads", "last"), [(1, "MainThread"), (2, "model")])
+def test_one_thread_on_one_cpu_is_worth_going_to_for_slower_models_only(
+    threads: int, last: str, places: Places
+) -> None:
+    made = middling(places, threads)
     asyncio.run(repeat(made, asked(b"{}"), 2 * TRIALS))
     made.close()
     assert places.threads[-1] == last
+
+
+def test_of_slower_models_one_runs_in_a_turn_of_the_loop(places: Places) -> None:
+    made = middling(places, 1)
+
+    async def run() -> None:
+        await repeat(made, asked(b"{}"), 2 * TRIALS)
+        callers = [Caller(made) for _ in range(4)]
+        for _ in range(3):
+            places.threads.clear()
+            for caller in callers:
+                caller.send(asked(b"{}"))
+            for caller in callers:
+                await caller.answers(1)
+                caller.wire.written = b""
+            # The second runs in the next turn, when its task begins; after that the thread is free.
+            assert places.threads == ["MainThread", "MainThread", "model", "model"]
+        for caller in callers:
+            caller.leave()
+
+    asyncio.run(run())
+    made.close()
 
 
 def test_grpc_and_the_rest_share_what_is_known(application: Application, places: Places) -> None:

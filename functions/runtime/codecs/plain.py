@@ -1,4 +1,4 @@
-"""The plainest bodies there are: one small tensor of floating-point numbers, and nothing asked.
+"""The plainest bodies there are: one tensor of floating-point numbers, and nothing asked.
 
 What stands around the numbers of such a request hardly ever differs from one request to the next.
 So it is read once, and compared after that: only the numbers are new. A codec here reads a body or
@@ -24,7 +24,7 @@ from functions.runtime.tensors import DTYPES, FEW, SAFE, Array, from_json
 PLAIN = frozenset({"FP32", "FP64"})
 #: As `v2_binary` has them, which those who never send raw tensors need not load.
 LENGTH_HEADER, OCTETS = "inference-header-content-length", "application/octet-stream"
-#: Bytes of a body of text at most.
+#: Bytes of JSON at most, of a whole body or before raw numbers.
 _MOST_TEXT = 4096
 #: Shapes of answers that are remembered: a caller's rows can be of any number.
 _MOST_SHAPES = 64
@@ -38,7 +38,7 @@ class PlainCodec(Protocol):
 
     protocol: str
     verb: str
-    #: Bytes of a body at most: of a larger one the numbers cost, not what stands around them.
+    #: Bytes of a body at most: reading the numbers of a larger one costs more than all around them.
     most: int
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> Array | None:
@@ -139,7 +139,7 @@ class PlainV2Binary:
         begins, length, shape = self._around
         if said != length or not body.startswith(begins):
             size = int(said)
-            if str(size) != said or not 0 < size < len(body):
+            if str(size) != said or not 0 < size < len(body) or size > _MOST_TEXT:
                 return None
             begins = body[:size]
             document = orjson.loads(begins)

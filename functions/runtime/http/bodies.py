@@ -77,7 +77,7 @@ class Counted:
         if self._is_kept:
             if not self.received and end <= len(data):
                 self._at_once = data[at:end]
-            elif at < len(data):
+            elif at < len(data) or self._length >= LARGE:
                 piece = memoryview(data)[at:end]
                 self._left()[: len(piece)] = piece
         self.received += min(end, len(data)) - at

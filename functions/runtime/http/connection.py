@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: whole requests to the application, answers out in their order.
 
-A request that is quick is answered within `data_received`, without a task. One request at a time:
+A request that is quick is answered as its last bytes come, without a task. One request at a time:
 the next is not looked at, and soon not even read from the socket, before the last has its answer
 and the caller reads that. It must not know what a request says: `application` does.
 """
@@ -155,6 +155,9 @@ class HttpConnection(asyncio.Protocol):
                 body = self._arrivals.next()
             except TooLargeError as error:
                 self._refuse(self._application.too_large(self._request(b""), error.size))
+                return
+            except MemoryError:
+                self._refuse(self._application.misunderstood(503, "no memory for such a body now"))
                 return
             except (HeadError, ChunkError) as error:
                 status = error.status if isinstance(error, HeadError) else 400
