@@ -28,6 +28,7 @@ make_numpy_lean(os.environ.get("MODELPORT_BUNDLE_DIR") or RuntimeSettings.bundle
 
 from functions.runtime.batching import in_force, mixes_rows, sample_of, unbatchable  # noqa: E402
 from functions.runtime.data_plane import DataPlane  # noqa: E402
+from functions.runtime.kept_memory import keep_memory  # noqa: E402
 from functions.runtime.loading import load, read_manifest  # noqa: E402
 from functions.runtime.logs import RequestLog, configure  # noqa: E402
 from functions.runtime.metrics import Metrics  # noqa: E402
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     service = Service(plane, limits, metrics, batching, flush=lines.flush, hung=_end_now)
     plane.ledger.hold()
     lines.hold(plane.ledger.settle)
+    keep_memory()
     took = monotonic() - started
 
     def hello() -> None:
