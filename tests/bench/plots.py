@@ -91,7 +91,7 @@ def _targets(figures: list[Figure]) -> bytes:
     axes.set_xlim(min([0.5, *margins]) / 2, max([2, *margins]) * 2)
     axes.set_ylim(-0.6, len(lines) - 0.4)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("reached over asked (asked over reached where less is better), logarithmic")
+    axes.set_xlabel("how much better than asked, logarithmic")
     return _png(drawing)
 
 

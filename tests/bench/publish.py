@@ -72,7 +72,8 @@ def _rows(record: Record, run: Run) -> str:
 def _run(run: Run, rows: str) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     how = f"rounds: {run.rounds}, of {run.seconds:g} s for each load"
-    return f"Rows {rows}: {run.date} on {run.machine}; {how}; {versions}.\n"
+    row = "Row" if rows.isdigit() else "Rows"
+    return f"{row} {rows}: {run.date} on {run.machine}; {how}; {versions}.\n"
 
 
 def _is_drawn(name: str, record: Record) -> bool:
