@@ -2,9 +2,10 @@
 
 Takes whole requests from HTTP and gRPC, and hands each to the data plane in the cheapest way that
 keeps nobody else waiting: what has shown that it is quick runs right here (`inline`), the rest in
-a few threads, so that ``/ping`` answers while a model computes. A request that the router sent
-through SageMaker is taken out of its envelope first, and its answer goes back in one, whatever it
-says. It must not know a connection, or load, configure or listen: `worker` is the composition root.
+a few threads, so that ``/ping`` answers while a slower model computes. A request that the router
+sent through SageMaker is taken out of its envelope first, and its answer goes back in one, whatever
+it says. It must not know a connection, or load, configure or listen: `worker` is the composition
+root.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ class _Walk:
     def document(self, parsed: Any) -> Any:
         data = self._value(parsed, 0)
         # Every list that the walk knows of, and not one bracket more: no number is a list.
-        if not _is_often(b"[", self._body, self._lists):
+        if not _has_brackets(self._body, self._lists):
             raise _OddError
         return data
 
@@ -250,18 +250,18 @@ class _Walk:
         return Numbers(parsed, shape)
 
 
-def _is_often(what: bytes, body: bytes, count: int) -> bool:
-    """Whether one byte is in the body so many times; `bytes.count` is several times as slow."""
-    if count * _PER_CONTAINER < len(body):  # it takes longer to find than to look for it
+def _has_brackets(body: bytes, count: int) -> bool:
+    """Whether ``[`` occurs exactly so often; several times as fast as `bytes.count`."""
+    if count * _PER_CONTAINER < len(body):  # so few that searching for each is quicker still
         at = -1
         for _ in range(count):
-            at = body.find(what, at + 1)
+            at = body.find(b"[", at + 1)
             if at < 0:
                 return False
-        return body.find(what, at + 1) < 0
+        return body.find(b"[", at + 1) < 0
     text = np.frombuffer(body, np.uint8)
     hits = np.empty(_CHUNK, np.bool_)
     for start in range(0, len(text), _CHUNK):
         chunk = text[start : start + _CHUNK]
-        count -= int(np.count_nonzero(np.equal(chunk, what[0], out=hits[: len(chunk)])))
+        count -= int(np.count_nonzero(np.equal(chunk, ord("["), out=hits[: len(chunk)])))
     return count == 0

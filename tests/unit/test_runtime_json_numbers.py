@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from modelport.errors import ModelportError, TensorError
 from modelport.signature import Signature, TensorSpec
 
+from functions.runtime import json_numbers
 from functions.runtime.codecs.codec import is_list, read_json
 from functions.runtime.codecs.v1 import parse_document
 from functions.runtime.json_numbers import LEAST, Numbers, fitted, has_numbers, is_worth, read
@@ -236,3 +237,10 @@ def test_small_bodies_and_the_first_do_not_load_the_parser(bodies: tuple[int, ..
         env={"PYTHONPATH": path}, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.split() == ["False"] * (1 + len(bodies)) + ["True"]
+
+
+@given(st.integers(0, 300), st.sampled_from([0, 7, 600, 5000]), st.integers(-1, 1))
+def test_brackets_few_or_many_are_counted_right(lists: int, apart: int, off: int) -> None:
+    body = (b"[" + b"1" * apart) * lists + b"]"
+    count = max(lists + off, 0)
+    assert json_numbers._has_brackets(body, count) is (count == lists)
